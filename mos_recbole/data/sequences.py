@@ -1,0 +1,86 @@
+"""Interaction sequences as flat arrays. A prefix is never copied out: it is a start and a length."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All users' interactions, user by user, each user's in the order of time.
+
+    Attributes:
+        items: int32 [N], item ids from 1 (0 is padding).
+        times: int64 [N], in the file's unit, or in millionths of it where the file has fractions (`time_scale`).
+        offsets: int64 [U + 1]; user number u owns the rows offsets[u] to offsets[u + 1].
+        users: int32 [U], RecBole's user ids, ascending.
+        time_scale: 1 or 1,000,000.
+    """
+
+    items: np.ndarray
+    times: np.ndarray
+    offsets: np.ndarray
+    users: np.ndarray
+    time_scale: int = 1
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    def tied_share(self) -> float:
+        """Returns the share of rows whose user has another row with the same time."""
+        if len(self.items) < 2:
+            return 0.0
+        same = self.times[1:] == self.times[:-1]
+        borders = self.offsets[1:-1]
+        same[borders[(borders > 0) & (borders < len(self.items))] - 1] = False
+        tied = np.zeros(len(self.items), dtype=bool)
+        tied[1:] |= same
+        tied[:-1] |= same
+        return float(tied.mean())
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 over the arrays: what a model can learn from, independent of file names."""
+        digest = hashlib.sha256()
+        for array in (self.items, self.times, self.offsets, self.users):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Runs of consecutive targets, one run per user and side of a split.
+
+    Row p of the flat arrays is a target if it lies in [target_start, target_stop) of a segment. Its context are the rows
+    from that segment's context_start to p (the target excluded), of which a model sees the last L.
+
+    Attributes:
+        user: int32 [S], position of the user in `Sequences.users`.
+        context_start, target_start, target_stop: int64 [S], with context_start < target_start <= target_stop.
+    """
+
+    user: np.ndarray
+    context_start: np.ndarray
+    target_start: np.ndarray
+    target_stop: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert (self.context_start < self.target_start).all(), "a target without a context"
+        assert (self.target_start <= self.target_stop).all()
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Targets per segment, int64 [S]."""
+        return self.target_stop - self.target_start
+
+    @property
+    def n_targets(self) -> int:
+        return int(self.counts.sum())
+
+    def targets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns every target's row in the flat arrays and its segment's number, both int64 [n_targets]."""
+        segment = np.repeat(np.arange(len(self.user)), self.counts)
+        first = np.cumsum(self.counts) - self.counts
+        return self.target_start[segment] + np.arange(len(segment)) - first[segment], segment

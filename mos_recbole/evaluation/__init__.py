@@ -1,0 +1,19 @@
+"""Target ranks, the metrics computed from them, and their intervals. Tensors and arrays in, tensors and arrays out."""
+
+from mos_recbole.evaluation.distance import item_distance
+from mos_recbole.evaluation.intervals import Interval, bootstrap_mean
+from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
+from mos_recbole.evaluation.protocol import EvaluationProtocol
+from mos_recbole.evaluation.ranks import TargetRanks, rank_targets, rank_targets_by_scores
+
+__all__ = [
+    "CatalogueCounts",
+    "EvaluationProtocol",
+    "Interval",
+    "TargetRanks",
+    "bootstrap_mean",
+    "compute_metrics",
+    "item_distance",
+    "rank_targets",
+    "rank_targets_by_scores",
+]

@@ -1,0 +1,374 @@
+"""One run from settings to record: read, split, train on training, select on validation, score the test set once."""
+
+import hashlib
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+from recbole.utils import ModelType, init_seed
+
+from mos_recbole import __version__
+from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import (
+    CatalogueCounts,
+    EvaluationProtocol,
+    TargetRanks,
+    compute_metrics,
+    item_distance,
+)
+from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
+from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.results import (
+    OUTCOMES_FILE,
+    RECORD_FILE,
+    Metric,
+    RunResult,
+    atomic_write,
+    read_record,
+    require_writable,
+    run_folder,
+    run_identity,
+)
+from mos_recbole.settings import RecBoleConfig, Settings, build_settings
+from mos_recbole.training import (
+    BenchmarkTrainer,
+    EpochReport,
+    QuerySet,
+    evaluate_model,
+    make_query_set,
+    make_train_loader,
+)
+
+# The rooms whose code can change a run's numbers; the rest only reads them.
+_COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
+_COMPUTING_FILES = ("compat.py", "settings.py", "metric_names.py", "experiment.py")
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What a run tells while it is under way; each is called with one line or one report.
+
+    Attributes:
+        show_progress: whether to draw progress bars on standard error.
+        note: called with a sentence.
+        epoch: called after every epoch.
+    """
+
+    show_progress: bool = False
+    note: Callable[[str], None] = lambda text: None
+    epoch: Callable[[EpochReport], None] = lambda report: None
+
+
+def load_settings(
+    model: str,
+    dataset: str = "ml-100k",
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Settings:
+    """Returns the checked settings of a run; see `settings.build_settings`.
+
+    Raises:
+        InputError: an unknown model, or any fault in the settings.
+    """
+    model_class = resolve_model(model)
+    kind = getattr(model_class, "type", None)
+    if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
+        described = kind.name.lower() if isinstance(kind, ModelType) else "different"
+        raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
+    return build_settings(model_class, dataset, config_files, overrides)
+
+
+def run_experiment(
+    settings: Settings | str,
+    dataset: str = "ml-100k",
+    *,
+    output: str | Path = "results",
+    device: str = "auto",
+    resume: bool = False,
+    messages: Messages | None = None,
+    **overrides: Any,
+) -> RunResult:
+    """Returns the record of one run, trained and evaluated; its files are in `RunResult.folder`.
+
+    >>> from mos_recbole import run_experiment
+    >>> record = run_experiment("GRU4RecMoS", "ml-100k", embedding_size=32, mos_heads=4, seed=1)
+    >>> record.test["NDCG@10"].value, record.outcomes()
+
+    Args:
+        settings: of `load_settings`; or the name of a model, with `dataset` and `overrides` as its settings.
+        dataset: name or folder of the data set.
+        output: the results folder.
+        device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one.
+        resume: whether to go on from what an earlier run with the same settings left: a finished one is returned as it
+            is, an unfinished one continues from its last epoch. Otherwise the run starts anew.
+        messages: what to tell on the way.
+        overrides: settings by RecBole's keys.
+
+    Raises:
+        InputError: anything the user gave that cannot be used; nothing was written over.
+        TrainingDiverged: the training loss became NaN or infinite.
+    """
+    if isinstance(settings, str):
+        settings = load_settings(settings, dataset, overrides=overrides)
+    elif overrides:
+        raise TypeError("overrides belong to load_settings where settings are given")
+    messages = messages or Messages()
+    started = time.perf_counter()
+    output = Path(output)
+    chosen_device = _device(device)
+    require_writable(output)
+
+    config = settings.recbole_config(chosen_device)
+    data = SequenceDataset(config)
+    split = data.split()
+    protocol = EvaluationProtocol(
+        split={"name": config["split"]}, filter_seen=config["filter_seen"], tie_rule=config["tie_rule"]
+    )
+    fingerprint = data.fingerprint()
+    run_id = run_identity(settings.identity(), fingerprint, _code_hash())
+    folder = run_folder(output, settings.model, settings.dataset, config["seed"], run_id)
+    require_writable(folder)
+    with _only_here(folder):
+        if resume and (folder / RECORD_FILE).exists():
+            messages.note(f"already finished: {folder}")
+            return read_record(folder)
+        summary = data.summary(split)
+        messages.note(f"{settings.dataset}: {summary.describe()}")
+
+        init_seed(config["seed"], config["reproducibility"])
+        try:
+            model = settings.model_class(config, data.training_part(split)).to(chosen_device)
+        except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
+            raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
+        trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress)
+        before = 0.0
+        if resume and trainer.resume_checkpoint():
+            before = _earlier_seconds(folder)
+            messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
+        elif not resume:
+            for file in folder.glob("*.*"):
+                if file.suffix != ".lock":
+                    file.unlink()
+
+        evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names)
+        valid_queries = make_query_set(config, data, split.valid, protocol, chosen_device)
+
+        def epoch_done(report: EpochReport) -> None:
+            (folder / "seconds.txt").write_text(str(before + time.perf_counter() - started))
+            messages.epoch(report)
+
+        if chosen_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(chosen_device)
+        trainer.fit(
+            make_train_loader(config, data, split),
+            lambda: evaluate.metrics(valid_queries)[0],
+            config["valid_metric"],
+            metric_direction(config["valid_metric"]) == "higher",
+            epoch_done,
+        )
+        valid, _ = evaluate.metrics(valid_queries)
+        test_queries = make_query_set(config, data, split.test, protocol, chosen_device)
+        test, ranks = evaluate.metrics(test_queries)
+        with atomic_write(folder / OUTCOMES_FILE) as temporary:
+            _outcomes(data, split, test_queries, ranks, protocol, model).to_parquet(temporary, index=False)
+        record = RunResult(
+            run_id=run_id,
+            protocol_hash=protocol.hash(fingerprint),
+            protocol=vars(protocol),
+            model=settings.model,
+            dataset=settings.dataset,
+            seed=config["seed"],
+            settings=settings.identity(),
+            data=summary.as_dict() | {"fingerprint": fingerprint},
+            parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            epochs=len(trainer.reports),
+            best_epoch=trainer.best_epoch,
+            valid_metric=config["valid_metric"],
+            valid=_directed(valid),
+            test=_directed(test),
+            train_seconds=sum(report.train_seconds for report in trainer.reports),
+            eval_seconds=sum(report.eval_seconds for report in trainer.reports),
+            wall_seconds=before + time.perf_counter() - started,
+            peak_memory_bytes=_peak_memory(chosen_device),
+            resumed=before > 0,
+            device=_device_name(chosen_device),
+            threads=torch.get_num_threads(),
+            versions=_versions(),
+            code=_code_hash(),
+            git_commit=_git_commit(),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        record.write(folder)
+    return record
+
+
+class _Evaluation:
+    """Metrics of a model as it stands, on any side, by one protocol."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        config: RecBoleConfig,
+        data: SequenceDataset,
+        split: Split,
+        protocol: EvaluationProtocol,
+        metric_names: list[str],
+    ) -> None:
+        self.model, self.config, self.protocol, self.metric_names = model, config, protocol, metric_names
+        self.catalogue = CatalogueCounts(data.train_counts(split), config["tail_ratio"])
+        self.top_k = max((parse_metric(name)[1] or 0 for name in metric_names if needs_top_items(name)), default=0)
+
+    def metrics(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
+        """Returns the metrics, and what they were computed from."""
+        ranks = evaluate_model(self.model, self.config, queries, self.top_k)
+        values, _ = compute_metrics(
+            self.metric_names,
+            ranks.ranks(self.protocol.tie_rule).numpy(),
+            ranks.ranks("mean").numpy(),
+            ranks.n_candidates.numpy(),
+            None if ranks.top_items is None else ranks.top_items.numpy(),
+            self.catalogue,
+        )
+        return values, ranks
+
+
+def _outcomes(
+    data: SequenceDataset,
+    split: Split,
+    queries: QuerySet,
+    ranks: TargetRanks,
+    protocol: EvaluationProtocol,
+    model: torch.nn.Module,
+) -> pd.DataFrame:
+    """Returns one row per test query; docs/results.md describes the columns."""
+    sequences = data.sequences
+    rows, segment = split.test.targets()
+    user_number = split.test.user[segment]
+    in_training = split.train_rows(len(sequences.items))
+    row_user = np.repeat(np.arange(sequences.n_users), np.diff(sequences.offsets))
+    # Only a model of ours gives probabilities; another's scores may be anything.
+    probabilistic = isinstance(model, EncoderHeadRecommender)
+    return pd.DataFrame(
+        {
+            "user": data.id2token(data.uid_field, queries.user),
+            "position": rows - sequences.offsets[user_number],
+            "target": data.id2token(data.iid_field, queries.target),
+            "rank": ranks.ranks(protocol.tie_rule).numpy(),
+            "tied": ranks.tied.numpy(),
+            "candidates": ranks.n_candidates.numpy(),
+            "log_probability": ranks.target_score.double().numpy() if probabilistic else np.nan,
+            "context_length": queries.context_length,
+            "train_count": data.train_counts(split)[queries.target],
+            "previous_distance": item_distance(
+                row_user[in_training],
+                sequences.items[in_training],
+                queries.previous,
+                queries.target,
+                data.item_num,
+            ),
+        }
+    )
+
+
+def _directed(values: Mapping[str, float]) -> dict[str, Metric]:
+    return {name: Metric(value=value, direction=metric_direction(name)) for name, value in values.items()}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r}; expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r}; expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {name!r}: this machine shows PyTorch {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"
+
+
+def _only_here(folder: Path) -> filelock.BaseFileLock:
+    """Returns the run's lock, held.
+
+    Raises:
+        InputError: another process has it.
+    """
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is at work on this run") from None
+    return lock
+
+
+def _earlier_seconds(folder: Path) -> float:
+    """Returns the wall time that earlier sittings of a resumed run took."""
+    try:
+        return float((folder / "seconds.txt").read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _peak_memory(device: torch.device) -> dict[str, int]:
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if device.type == "cuda":
+        peak["gpu"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("torch", "recbole", "numpy", "pandas", "scipy")
+    return {"python": platform.python_version(), "mos_recbole": __version__} | {
+        package: importlib.metadata.version(package) for package in packages
+    }
+
+
+@cache
+def _code_hash() -> str:
+    """Returns the package's version with a hash of the source that can change numbers."""
+    root = Path(__file__).parent
+    files = [root / name for name in _COMPUTING_FILES]
+    files += [path for room in _COMPUTING for path in (root / room).rglob("*") if path.suffix in (".py", ".yaml")]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+@cache
+def _git_commit() -> str | None:
+    """Returns the commit that the package's source was at, with "+changes" where it had some; None outside of git."""
+    root = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", str(root)) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

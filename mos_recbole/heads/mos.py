@@ -1,0 +1,58 @@
+"""Mixture of Softmaxes."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mos_recbole.heads.base import OutputHead
+
+
+class MoSHead(OutputHead):
+    """p(v|c) = Σ_k π_k(c) softmax_v(tanh(U_k h_c)·w_v + b_v), with π(c) = softmax(M h_c).
+
+    Yang et al., "Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", ICLR 2018, eq. 2. Parameters:
+    K·d·d for the projections U and K·d for M, no biases; cost: K times the softmax's.
+
+    Deviation: U_k starts as the identity plus noise instead of Glorot's uniform, see `reset_parameters`.
+
+    Args:
+        n_items: V, the padding item 0 included.
+        width: d, of the state and of the item table.
+        n_components: K.
+        activation: "tanh" as in the paper, or "identity".
+        dropout: share of the component vectors' entries dropped in training.
+        item_bias: whether every item has a learned bias, shared by the components.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        width: int,
+        n_components: int,
+        *,
+        activation: Literal["tanh", "identity"] = "tanh",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+    ) -> None:
+        super().__init__(n_items, item_bias=item_bias)
+        self.n_components = n_components
+        self.width = width
+        self.projection = nn.Linear(width, n_components * width, bias=False)
+        self.prior = nn.Linear(width, n_components, bias=False)
+        self.activation = {"tanh": nn.Tanh(), "identity": nn.Identity()}[activation]
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Starts each U_k at I + N(0, 1/d) and M at N(0, 1/d)."""
+        noise_KdW = torch.randn(self.n_components, self.width, self.width) / self.width**0.5
+        with torch.no_grad():
+            self.projection.weight.copy_((noise_KdW + torch.eye(self.width)).flatten(0, 1))
+            nn.init.normal_(self.prior.weight, std=self.width**-0.5)
+
+    def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        components_NKd = self.projection(state_Nd).view(-1, self.n_components, self.width)
+        prior_NK = self.prior(state_Nd)
+        log_prior_NK = torch.log_softmax(prior_NK.to(torch.promote_types(prior_NK.dtype, torch.float32)), dim=-1)
+        return self.dropout(self.activation(components_NKd)), log_prior_NK

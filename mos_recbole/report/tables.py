@@ -1,0 +1,125 @@
+"""The comparison table and the list of runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tabulate import tabulate
+
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import Interval, bootstrap_mean, compute_metrics
+from mos_recbole.results import RunResult
+
+TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
+
+
+def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> str:
+    """Returns a table with a row per model and settings: parameters, epochs, training time, test metrics ± interval.
+
+    Runs that differ in the seed only share a row. The metrics are recomputed from the outcomes files, whatever cut-offs
+    the runs were configured with; the interval is half the width of the 95 % bootstrap interval over users, and over
+    seeds where there are several (`evaluation.bootstrap_mean`).
+
+    Raises:
+        InputError: no records, runs of different protocols, or outcomes that are missing.
+    """
+    if not records:
+        raise InputError("no finished runs to compare")
+    protocols = {record.protocol_hash for record in records}
+    if len(protocols) > 1:
+        differ = sorted({f"{record.dataset} {record.protocol}" for record in records})
+        raise InputError("runs of different protocols cannot stand in one table:\n" + "\n".join(differ))
+    groups: dict[tuple, list[RunResult]] = {}
+    for record in records:
+        settings = tuple((key, str(value)) for key, value in record.settings.items() if key != "seed")
+        groups.setdefault((record.model, record.code, settings), []).append(record)
+    labels = _labels(list(groups.values()))
+    rows = []
+    for label, runs in zip(labels, groups.values(), strict=True):
+        intervals = metric_intervals(runs, TABLE_METRICS)
+        rows.append(
+            {
+                "model": label,
+                "parameters": f"{runs[0].parameters:,}",
+                "seeds": len(runs),
+                "epochs": _range([run.epochs for run in runs]),
+                "training time": _duration(float(np.median([run.train_seconds for run in runs]))),
+                **{f"{metric} ↑": format_interval(intervals[metric]) for metric in TABLE_METRICS},
+            }
+        )
+    return tabulate(rows, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=["left"] + ["right"] * 8)
+
+
+def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[str, Interval]:
+    """Returns the metrics of runs that differ in the seed only, each with its interval over users and seeds.
+
+    Raises:
+        InputError: the runs' outcomes are not of the same queries.
+    """
+    tables = [run.outcomes().sort_values(["user", "position"]) for run in runs]
+    first = tables[0]
+    for run, table in zip(runs, tables, strict=True):
+        same = len(table) == len(first) and all(
+            (table[column].to_numpy() == first[column].to_numpy()).all() for column in ("user", "position", "target")
+        )
+        if not same:
+            raise InputError(f"{run.folder}: its outcomes are of other queries than {runs[0].folder}'s")
+    users = np.unique(first["user"].to_numpy(), return_inverse=True)[1]
+    values: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
+    for table in tables:
+        rank, candidates = table["rank"].to_numpy(), table["candidates"].to_numpy()
+        _, per_query = compute_metrics(list(metrics), rank, rank, candidates)
+        for metric, array in per_query.items():
+            values[metric].append(array)
+    return {metric: bootstrap_mean(np.stack(arrays), users) for metric, arrays in values.items()}
+
+
+def runs_table(records: Sequence[RunResult], tablefmt: str = "simple") -> str:
+    """Returns a table with a row per run, oldest first."""
+    rows = [
+        {
+            "run": record.run_id,
+            "model": record.model,
+            "data": record.dataset,
+            "seed": record.seed,
+            "epochs": f"{record.best_epoch}/{record.epochs}",
+            f"valid {record.valid_metric}": f"{record.valid[record.valid_metric].value:.4f}",
+            "protocol": record.protocol_hash,
+            "finished": record.finished,
+        }
+        for record in records
+    ]
+    return tabulate(rows, headers="keys", tablefmt=tablefmt, disable_numparse=True)
+
+
+def format_interval(interval: Interval) -> str:
+    """Returns "0.0712 ± 0.0131"."""
+    return f"{interval.mean:.4f} ± {interval.half_width:.4f}"
+
+
+def _labels(groups: list[list[RunResult]]) -> list[str]:
+    """Returns the groups' names: the model, with the settings in which groups of the same model differ."""
+    labels = []
+    for runs in groups:
+        rivals = [other[0] for other in groups if other[0].model == runs[0].model]
+        differing = [
+            key
+            for key in runs[0].settings
+            if key != "seed" and len({str(rival.settings.get(key)) for rival in rivals}) > 1
+        ]
+        if len({rival.code for rival in rivals}) > 1:
+            differing.append("code")
+        values = [f"{key}={runs[0].code if key == 'code' else runs[0].settings[key]}" for key in differing]
+        labels.append(" ".join([runs[0].model, *values]))
+    return labels
+
+
+def _range(values: list[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

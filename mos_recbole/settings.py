@@ -1,0 +1,435 @@
+"""The one typed door for settings: RecBole's YAML files and `key=value`, checked as a whole before anything runs."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import torch
+import yaml
+from pydantic import Field
+from recbole.config import Config
+
+from mos_recbole import compat
+from mos_recbole.errors import InputError
+from mos_recbole.metric_names import canonical_metric, expand_metrics, needs_top_items
+
+_PROPERTIES = Path(__file__).parent / "properties"
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+# RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
+Intervals = Annotated[str, Field(pattern=r"^\s*[\[(][^,;]+,[^,;]+[\])](\s*;\s*[\[(][^,;]+,[^,;]+[\])])*\s*$")]
+
+# Types and ranges of settings by key. A key of a model that is not here has the type of its default.
+FIELD_TYPES: dict[str, Any] = {
+    # data
+    "data_path": Text,
+    "encoding": Text,
+    "field_separator": Annotated[str, Field(min_length=1, max_length=1)],
+    "seq_separator": Text,
+    "USER_ID_FIELD": Text,
+    "ITEM_ID_FIELD": Text,
+    "TIME_FIELD": Text,
+    "MAX_ITEM_LIST_LENGTH": Positive,
+    "load_col": dict[str, list[str] | Literal["*"]] | None,
+    "unload_col": dict[str, list[str]] | None,
+    "rm_dup_inter": Literal["first", "last"] | None,
+    "val_interval": dict[str, Intervals | list[str]] | None,
+    "user_inter_num_interval": Intervals | None,
+    "item_inter_num_interval": Intervals | None,
+    "filter_inter_by_user_or_item": bool,
+    "split": Literal["leave_one_out"],
+    # training
+    "seed": Count,
+    "reproducibility": bool,
+    "epochs": Positive,
+    "train_mode": Literal["prefix", "all_positions"],
+    "train_batch_size": Positive,
+    "learner": Literal["adam", "adamw", "adagrad", "sgd", "rmsprop"],
+    "learning_rate": Rate,
+    "weight_decay": NonNegative,
+    "clip_grad_norm": dict[Literal["max_norm", "norm_type"], Rate] | None,
+    "eval_step": Positive,
+    "stopping_step": Count,
+    "enable_amp": bool,
+    "train_neg_sample_args": dict[str, Any] | None,
+    "shuffle": bool,
+    # evaluation
+    "filter_seen": bool,
+    "tie_rule": Literal["mean", "optimistic", "pessimistic"],
+    "metrics": list[str] | str,
+    "topk": list[Positive] | Positive,
+    "valid_metric": str,
+    "tail_ratio": NonNegative,
+    "eval_batch_size": Positive,
+    # models
+    "embedding_size": Positive,
+    "hidden_size": Positive,
+    "inner_size": Positive,
+    "num_layers": Positive,
+    "n_layers": Positive,
+    "n_heads": Positive,
+    "dropout_prob": Probability,
+    "hidden_dropout_prob": Probability,
+    "attn_dropout_prob": Probability,
+    "hidden_act": Literal["gelu", "relu", "swish", "tanh", "sigmoid"],
+    "layer_norm_eps": Rate,
+    "initializer_range": Rate,
+    "loss_type": Literal["CE", "BPR"],
+    "reg_weight": Any,
+    "tie_weights": bool,
+    "item_bias": bool,
+    "mos_heads": Positive,
+    "mos_activation": Literal["tanh", "identity"],
+    "mos_dropout": Probability,
+}
+
+# RecBole's keys whose other values would change what a result means: one value is accepted, and why.
+_FIXED = {
+    "eval_args": "all models are compared on one split and one full ranking; set split, filter_seen and tie_rule",
+    "repeatable": "whether seen items compete is set by filter_seen, for all models alike",
+    "benchmark_filename": "data sets that come already split are not supported",
+    "transform": "batch transforms are not supported",
+    "valid_metric_bigger": "the direction follows from valid_metric",
+}
+
+# RecBole's keys that do nothing here; setting them is harmless and said to be without effect.
+WITHOUT_EFFECT = frozenset(
+    "gpu_id use_gpu worker state checkpoint_dir show_progress save_dataset dataset_save_path save_dataloaders "
+    "dataloaders_save_path log_wandb wandb_project loss_decimal_place metric_decimal_place enable_scaler config_file "
+    "single_spec".split()
+)
+
+# Settings that cannot change a run's numbers, and so are no part of its identity.
+NOT_IDENTITY = WITHOUT_EFFECT | {"data_path", "eval_batch_size"}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags that run code, and with 1e-3 as a number (YAML 1.1 would make it text)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+class RecBoleConfig(Config):
+    """RecBole's `Config` out of a model class, a data set and values that are already checked.
+
+    Leaves out of RecBole's constructor the reading of `sys.argv`, the `eval` of strings, and the setting of
+    `CUDA_VISIBLE_DEVICES`; adds this project's own defaults.
+    """
+
+    def __init__(self, model_class: type, dataset: str, values: Mapping[str, Any], device: torch.device) -> None:
+        compat.apply()
+        self._init_parameters_category()
+        self.yaml_loader = _Loader
+        self.model, self.model_class, self.dataset = model_class.__name__, model_class, dataset
+        self.external_config_dict = dict(values)
+        self._load_internal_config_dict(self.model, model_class, dataset)
+        self.final_config_dict = self._get_final_config_dict()
+        self._set_default_parameters()
+        self.final_config_dict |= {
+            "device": device,
+            "single_spec": True,
+            "local_rank": 0,
+            "model_class": model_class,
+        }
+        self._set_train_neg_sample_args()
+        self._set_eval_neg_sample_args("valid")
+        self._set_eval_neg_sample_args("test")
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        for path in (_PROPERTIES / "overall.yaml", _PROPERTIES / "model" / f"{model}.yaml"):
+            if path.is_file():
+                self._update_internal_config_dict(str(path))
+        # Every model sees the same interactions; RecBole's general models would load no times.
+        needed = [self.internal_config_dict[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+        load_col = self.internal_config_dict["load_col"]
+        load_col["inter"] = list(dict.fromkeys(needed + list(load_col["inter"])))
+        self.internal_config_dict |= {
+            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
+            "repeatable": True,
+        }
+
+    @classmethod
+    def defaults(cls, model_class: type, dataset: str) -> dict[str, Any]:
+        """Returns the settings that hold where nothing is set."""
+        bare = cls.__new__(cls)
+        bare._init_parameters_category()
+        bare.yaml_loader = _Loader
+        bare._load_internal_config_dict(model_class.__name__, model_class, dataset)
+        values = bare.internal_config_dict
+        del values["MODEL_TYPE"]
+        values |= {"clip_grad_norm": values.get("clip_grad_norm"), "tail_ratio": 0.1}
+        # RecBole's sequential models with a cross-entropy refuse its own default of one negative per target.
+        if values.get("loss_type") == "CE":
+            values["train_neg_sample_args"] = None
+        return values
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings of one run.
+
+    Attributes:
+        model_class: of the model.
+        dataset: name of the data set.
+        values: every setting by RecBole's key, defaults included.
+        warnings: what the user should know, one sentence each.
+    """
+
+    model_class: type
+    dataset: str
+    values: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        return self.model_class.__name__
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Metric names with cut-offs, in the order of the settings: Recall@10, Recall@100, NDCG@10, ..."""
+        return expand_metrics(self.values["metrics"], self.values["topk"])
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what of the settings can change a run's numbers."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            **{key: value for key, value in sorted(self.values.items()) if key not in NOT_IDENTITY},
+        }
+
+    def with_seed(self, seed: int) -> "Settings":
+        """Returns the same settings with another seed."""
+        return replace(self, values={**self.values, "seed": seed})
+
+    def recbole_config(self, device: torch.device) -> RecBoleConfig:
+        """Returns RecBole's own configuration object for these settings."""
+        return RecBoleConfig(self.model_class, self.dataset, self.values, device)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value that the user set: where, and as which text if it was text."""
+
+    value: Any
+    origin: str
+    text: str | None = None
+
+
+def build_settings(
+    model_class: type,
+    dataset: str,
+    config_files: Iterable[str | Path] = (),
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Settings:
+    """Returns the checked settings of a run: defaults, then each file, then the overrides.
+
+    Args:
+        model_class: of the model; its defaults are `properties/model/<name>.yaml`.
+        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
+        config_files: RecBole YAML files, later ones over earlier ones.
+        overrides: a mapping, or texts "key=value" whose values are YAML.
+
+    Raises:
+        InputError: all faults of the settings, one a line, each with its file and line or its argument.
+    """
+    compat.apply()
+    faults: list[str] = []
+    given: dict[str, _Given] = {}
+    for file in config_files:
+        given |= _read_yaml(Path(file), faults)
+    if isinstance(overrides, Mapping):
+        given |= {key: _Given(value, key) for key, value in overrides.items()}
+    else:
+        for argument in overrides:
+            given |= _read_argument(argument, faults)
+
+    data_path: str | None = None
+    if "/" in dataset:
+        data_path, dataset = str(Path(dataset).parent), Path(dataset).name
+    values = RecBoleConfig.defaults(model_class, dataset)
+    if data_path is not None:
+        values["data_path"] = data_path
+    warnings = []
+    for name, chosen in (("model", model_class.__name__), ("dataset", dataset)):
+        named = given.pop(name, None)
+        if named is not None and named.value != chosen:
+            faults.append(f"{named.origin}: {name} is {named.value!r}, but the run is for {chosen!r}")
+    for key, fixed in list(given.items()):
+        if key in _FIXED:
+            if not _agrees(key, fixed.value, values.get(key)):
+                faults.append(f"{fixed.origin}: {fixed.value!r} is not supported: {_FIXED[key]}")
+            del given[key]
+        elif key in WITHOUT_EFFECT:
+            warnings.append(f"{fixed.origin}: {key} has no effect here")
+            del given[key]
+    faults += _unknown_keys(given, values)
+    checked = _check_types({key: item for key, item in given.items() if key in values or key in FIELD_TYPES}, values, faults)
+    values |= checked
+    if "loss_type" in checked and "train_neg_sample_args" not in checked and checked["loss_type"] == "BPR":
+        values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
+    if not faults:
+        faults += _check_together(model_class, values)
+    if faults:
+        raise InputError("\n".join(faults))
+    return Settings(model_class, dataset, values, tuple(warnings))
+
+
+def _agrees(key: str, value: Any, fixed: Any) -> bool:
+    """Returns whether a value of a fixed key is the one that is in force (for eval_args: says nothing else)."""
+    if key == "eval_args" and isinstance(value, Mapping):
+        modes = value.get("mode", "full")
+        return (
+            set(value) <= {"split", "order", "group_by", "mode"}
+            and value.get("split", fixed["split"]) == fixed["split"]
+            and value.get("order", "TO") == "TO"
+            and value.get("group_by", "user") in ("user", None)
+            and (set(modes.values()) if isinstance(modes, Mapping) else {modes}) == {"full"}
+        )
+    if key in ("repeatable", "valid_metric_bigger"):
+        return value is True
+    return value is None
+
+
+def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any]) -> list[str]:
+    known = sorted(values)
+    faults = []
+    for key, item in given.items():
+        if key in values:
+            continue
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else "no known key is near"
+        if key in FIELD_TYPES:
+            hint = "this model has no such setting"
+        faults.append(f"{item.origin}: unknown key {key!r}; {hint}")
+    return faults
+
+
+def _check_types(given: Mapping[str, _Given], defaults: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    """Returns the given values in their types; appends what does not fit to `faults`."""
+    fields: dict[str, Any] = {}
+    candidates: dict[str, Any] = {}
+    for key, item in given.items():
+        kind = FIELD_TYPES.get(key, _type_of_default(defaults.get(key)))
+        fields[key] = (kind, Field(alias=key))
+        # "[5,inf)" is no YAML, and "[5,10]" would be a list: text settings take the argument as it was typed.
+        wants_text = kind in (Text, str) or "Intervals" in _names_in(kind)
+        candidates[key] = item.text if wants_text and item.text is not None else item.value
+        if candidates[key] in ("None", "null", "~") and type(None) in getattr(kind, "__args__", ()):
+            candidates[key] = None
+    names = {f"field_{number}": key for number, key in enumerate(fields)}
+    by_name = {name: fields[key] for name, key in names.items()}
+    model = pydantic.create_model("Values", __config__=pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True), **by_name)
+    try:
+        checked = model.model_validate(candidates)
+    except pydantic.ValidationError as error:
+        seen = set()
+        for problem in error.errors():
+            key = str(problem["loc"][0])
+            if key in seen:
+                continue
+            seen.add(key)
+            inner = ".".join(str(part) for part in problem["loc"][1:] if not str(part).endswith("]") and part not in _UNION_TAGS)
+            message = problem["msg"].removeprefix("Input ")
+            where = f"{key}.{inner}" if inner else key
+            faults.append(f"{given[key].origin}: {where} is {candidates[key]!r}; {message}")
+        return {}
+    return {key: getattr(checked, name) for name, key in names.items()}
+
+
+# How pydantic names the alternatives of a union in an error's location.
+_UNION_TAGS = frozenset({"int", "float", "str", "bool", "none", "constrained-int", "constrained-str", "list"})
+
+
+def _names_in(kind: Any) -> str:
+    return "Intervals" if kind is Intervals or Intervals in getattr(kind, "__args__", ()) else ""
+
+
+def _type_of_default(default: Any) -> Any:
+    """Returns the type that a model's key has by its default value; anything goes where the default is none."""
+    if default is None:
+        return Any
+    if isinstance(default, bool):
+        return bool
+    if isinstance(default, float):
+        return float
+    return type(default)
+
+
+def _check_together(model_class: type, values: dict[str, Any]) -> list[str]:
+    """Returns the faults that no single value shows."""
+    faults = []
+    try:
+        names = expand_metrics(values["metrics"], values["topk"])
+        values["valid_metric"] = canonical_metric(values["valid_metric"])
+        if needs_top_items(values["valid_metric"]):
+            faults.append(f"valid_metric is {values['valid_metric']!r}; expected a metric of the target's rank")
+        elif values["valid_metric"] not in names:
+            faults.append(f"valid_metric is {values['valid_metric']!r}; expected one of {', '.join(names)}")
+    except ValueError as error:
+        faults.append(str(error))
+    if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
+        faults.append(f"train_mode is 'all_positions'; {model_class.__name__} is RecBole's own and trains on prefixes")
+    own_check = getattr(model_class, "setting_faults", None)
+    return faults + (own_check(values) if own_check else [])
+
+
+def _read_yaml(path: Path, faults: list[str]) -> dict[str, _Given]:
+    """Returns the keys of a YAML file with their lines; appends what cannot be read to `faults`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            loader = _Loader(file)
+            try:
+                node = loader.get_single_node()
+                if node is None:
+                    return {}
+                if not isinstance(node, yaml.MappingNode):
+                    faults.append(f"{path}, line {node.start_mark.line + 1}: expected key: value")
+                    return {}
+                found: dict[str, _Given] = {}
+                for key_node, value_node in node.value:
+                    key, line = str(loader.construct_object(key_node)), key_node.start_mark.line + 1
+                    if key in found:
+                        faults.append(f"{path}, line {line}: the key {key!r} occurs twice")
+                    found[key] = _Given(loader.construct_object(value_node, deep=True), f"{path}, line {line}")
+                return found
+            finally:
+                loader.dispose()
+    except OSError as error:
+        faults.append(f"{path}: {error.strerror}; expected a YAML file of settings")
+    except UnicodeDecodeError:
+        faults.append(f"{path}: not UTF-8 text")
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        faults.append(f"{path}, line {line}: not YAML: {error.problem}")
+    return {}
+
+
+def _read_argument(argument: str, faults: list[str]) -> dict[str, _Given]:
+    """Returns the key and value of "key=value"."""
+    key, equals, text = argument.removeprefix("--").partition("=")
+    if not equals or not key:
+        faults.append(f"argument {argument!r}: expected --key=value")
+        return {}
+    try:
+        value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError:
+        value = text
+    if value == "None":  # as RecBole's users write it
+        value = None
+    return {key: _Given(value, f"--{key}", text)}
+

@@ -1,0 +1,130 @@
+"""Runs a model over the queries of a side, by the protocol."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import ModelType
+from torch import nn
+
+from mos_recbole.data import Segments, SequenceDataset
+from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.training.loaders import Fields, PrefixGatherer, crops
+
+# RecBole's models return the scores of all items for a whole batch: as many queries as fit.
+_SCORE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """The queries of one side: one per target.
+
+    Attributes:
+        gatherer: makes the batches.
+        user: int64 [Q], RecBole's user ids.
+        target, previous: int64 [Q], the target and the item before it.
+        context_length: int64 [Q], all items before the target that the split lets a model see.
+        seen: (query, item) pairs that the protocol takes out of the candidates, sorted by query; None if none.
+    """
+
+    gatherer: PrefixGatherer
+    user: np.ndarray
+    target: np.ndarray
+    previous: np.ndarray
+    context_length: np.ndarray
+    seen: tuple[torch.Tensor, torch.Tensor] | None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def make_query_set(
+    config: Any, dataset: SequenceDataset, segments: Segments, protocol: EvaluationProtocol, device: torch.device
+) -> QuerySet:
+    """Returns the queries of one side of a split."""
+    sequences = dataset.sequences
+    rows, segment = segments.targets()
+    gatherer = PrefixGatherer(sequences, segments, config["MAX_ITEM_LIST_LENGTH"], device, crop=crops(config))
+    seen = None
+    if protocol.filter_seen:
+        # The whole history counts as seen, also what lies before the context.
+        first = sequences.offsets[segments.user[segment]]
+        counts = rows - first
+        query = np.repeat(np.arange(len(rows)), counts)
+        place = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
+        item = sequences.items[first[query] + place]
+        seen = (torch.from_numpy(query).to(device), torch.from_numpy(item).long().to(device))
+    return QuerySet(
+        gatherer=gatherer,
+        user=sequences.users[segments.user[segment]].astype(np.int64),
+        target=sequences.items[rows].astype(np.int64),
+        previous=sequences.items[rows - 1].astype(np.int64),
+        context_length=rows - segments.context_start[segment],
+        seen=seen,
+    )
+
+
+@torch.no_grad()
+def evaluate_model(
+    model: nn.Module,
+    config: Any,
+    queries: QuerySet,
+    top_k: int = 0,
+    advance: Callable[[int], None] = lambda n: None,
+) -> TargetRanks:
+    """Returns the ranks of all targets; where the model is one of ours, `target_score` is their log-probability.
+
+    Args:
+        model: any RecBole model.
+        config: RecBole's.
+        queries: what to rank.
+        top_k: how many of the best items of every query to return.
+        advance: called with the number of queries done.
+
+    Raises:
+        ValueError: the model scores an item as NaN.
+    """
+    model.eval()
+    fields, device = Fields.of(config), config["device"]
+    batch_size, n_items = config["eval_batch_size"], model.n_items
+    own = isinstance(model, EncoderHeadRecommender)
+    if not own:
+        batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
+    parts = []
+    for index in torch.arange(len(queries), device=device).split(batch_size):
+        batch = queries.gatherer.batch(index, fields)
+        target_B = batch[fields.item]
+        seen = None
+        if queries.seen is not None:
+            borders = torch.stack([index[0], index[-1] + 1])
+            first, last = torch.searchsorted(queries.seen[0], borders).tolist()
+            seen = (queries.seen[0][first:last] - index[0], queries.seen[1][first:last])
+        if own:
+            state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
+            parts.append(rank_targets(model.log_prob, state_Bd, target_B, n_items, model.n_components, seen, top_k))
+        else:
+            scores_BV = _scores(model, config, batch, fields, n_items)
+            parts.append(rank_targets_by_scores(scores_BV, target_B, seen, top_k))
+        advance(len(index))
+    return TargetRanks.cat(parts)
+
+
+def _scores(model: nn.Module, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
+    """Returns the scores [B, V] of one of RecBole's own models."""
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        batch = Interaction({fields.user: batch[fields.user]})
+    n_queries = len(batch)
+    try:
+        scores = model.full_sort_predict(batch)
+    except NotImplementedError:
+        # As RecBole's trainer does: every query beside every item.
+        pairs = batch.repeat_interleave(n_items)
+        all_items = torch.arange(n_items, device=config["device"]).repeat(n_queries)
+        pairs.update(Interaction({fields.item: all_items}))
+        scores = model.predict(pairs)
+    # Some models return probabilities of an own type, or a view that they keep.
+    return scores.reshape(n_queries, n_items).to(torch.promote_types(scores.dtype, torch.float32)).clone()

@@ -1,0 +1,283 @@
+"""Training batches, gathered on the device from the flat arrays."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.data.utils import get_dataloader
+from recbole.sampler import RepeatableSampler, Sampler
+from recbole.utils import InputType, ModelType
+
+from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
+from mos_recbole.errors import InputError
+
+
+class TrainLoader(Protocol):
+    """Batches of one epoch; which ones depends on the seed and the epoch's number alone."""
+
+    n_targets: int
+
+    def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
+        """Yields batches on the device, each with its number of targets."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fields:
+    """RecBole's names of what a batch holds."""
+
+    user: str
+    item: str
+    item_seq: str
+    item_seq_len: str
+    negative_item: str
+
+    @classmethod
+    def of(cls, config: Any) -> "Fields":
+        item = config["ITEM_ID_FIELD"]
+        return cls(
+            config["USER_ID_FIELD"],
+            item,
+            item + config["LIST_SUFFIX"],
+            config["ITEM_LIST_LENGTH_FIELD"],
+            config["NEG_PREFIX"] + item,
+        )
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """Returns the source of an epoch's order, the same whether or not earlier epochs were run in this process."""
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator().manual_seed(mixed)
+
+
+class PrefixGatherer:
+    """Batches of prefixes: the last L items before each target, 0-padded on the right, as RecBole's models expect.
+
+    Args:
+        sequences: the flat arrays.
+        segments: where the targets are.
+        max_length: L.
+        device: where batches are made.
+        crop: whether a batch is as wide as its longest prefix instead of L wide.
+    """
+
+    def __init__(
+        self, sequences: Sequences, segments: Segments, max_length: int, device: torch.device, *, crop: bool
+    ) -> None:
+        rows, segment = segments.targets()
+        self.items = torch.from_numpy(sequences.items).to(device)
+        self.users = torch.from_numpy(sequences.users[segments.user[segment]]).to(device)
+        self.rows = torch.from_numpy(rows).to(device)
+        self.lengths = torch.from_numpy(np.minimum(rows - segments.context_start[segment], max_length)).to(device)
+        self.max_length = max_length
+        self.crop = crop
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
+        """Returns the samples with these numbers: user, item_seq [B, L], item_seq_len, and the target as item."""
+        row_B, length_B = self.rows[index], self.lengths[index]
+        width = int(length_B.max()) if self.crop else self.max_length
+        position_L = torch.arange(width, device=row_B.device)
+        within_BL = position_L < length_B[:, None]
+        source_BL = (row_B - length_B)[:, None] + position_L
+        item_seq_BL = torch.where(within_BL, self.items[source_BL.clamp(max=len(self.items) - 1)], 0)
+        return Interaction(
+            {
+                fields.user: self.users[index].long(),
+                fields.item_seq: item_seq_BL.long(),
+                fields.item_seq_len: length_B,
+                fields.item: self.items[row_B].long(),
+            }
+        )
+
+
+class PrefixLoader:
+    """RecBole's training samples: one prefix a target, shuffled every epoch, with sampled negatives where asked for.
+
+    Args:
+        gatherer: makes the batches.
+        fields: RecBole's names.
+        batch_size: targets a batch.
+        seed: of the order.
+        sampler: RecBole's, for a negative item per target, or None.
+    """
+
+    def __init__(
+        self,
+        gatherer: PrefixGatherer,
+        fields: Fields,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        sampler: RepeatableSampler | None = None,
+    ) -> None:
+        self.gatherer, self.fields, self.batch_size, self.seed = gatherer, fields, batch_size, seed
+        self.shuffle, self.sampler = shuffle, sampler
+        self.n_targets = len(gatherer)
+
+    def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
+        order = torch.arange(self.n_targets)
+        if self.shuffle:
+            order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
+        for index in order.to(self.gatherer.rows.device).split(self.batch_size):
+            batch = self.gatherer.batch(index, self.fields)
+            if self.sampler is not None:
+                user, item = batch[self.fields.user].cpu().numpy(), batch[self.fields.item].cpu().numpy()
+                negative = self.sampler.sample_by_user_ids(user, item, 1)
+                batch.update(Interaction({self.fields.negative_item: negative.to(index.device)}))
+            yield batch, len(index)
+
+
+class WindowLoader:
+    """Whole windows, every position of which is trained on: the targets of an epoch for 1/L of the prefixes' work.
+
+    A run of T targets is cut into windows of L targets. With T > L the first window has s targets, s drawn anew for each
+    run and epoch from 0 to L - 1; so no target always stands at a window's start, where the context is short. For a run
+    of the items a to h, L = 3 and s = 1, the inputs and their targets are
+
+        a->b | b->c c->d d->e | e->f f->g g->h
+
+    Args:
+        sequences: the flat arrays.
+        segments: where the targets are.
+        max_length: L.
+        batch_size: targets a batch, about: a batch holds whole windows of similar lengths.
+        seed: of borders and order.
+        fields: RecBole's names.
+        device: where batches are made.
+        shuffle: whether the windows are in a new order every epoch.
+    """
+
+    # Windows are sorted by length among this many batches' worth of them, which leaves little padding and much chance.
+    _POOL = 16
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        segments: Segments,
+        max_length: int,
+        batch_size: int,
+        seed: int,
+        fields: Fields,
+        device: torch.device,
+        shuffle: bool,
+    ) -> None:
+        self.items = torch.from_numpy(sequences.items).to(device)
+        self.target_start = torch.from_numpy(segments.target_start)
+        self.counts = torch.from_numpy(segments.counts)
+        self.max_length, self.batch_size, self.seed = max_length, batch_size, seed
+        self.fields, self.device, self.shuffle = fields, device, shuffle
+        self.n_targets = segments.n_targets
+
+    def windows(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the epoch's windows: the rows of their first targets and their numbers of targets."""
+        return self._cut(epoch_generator(self.seed, number))
+
+    def _cut(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        length = self.max_length
+        shift_S = torch.randint(0, length, self.counts.shape, generator=generator)
+        # A border at target s - L, before the run, is the same as none.
+        lead_S = torch.where((self.counts > length) & (shift_S > 0), length - shift_S, 0)
+        n_windows_S = (self.counts + lead_S + length - 1) // length
+        segment_W = torch.repeat_interleave(torch.arange(len(self.counts)), n_windows_S)
+        place_W = torch.arange(len(segment_W)) - (n_windows_S.cumsum(0) - n_windows_S)[segment_W]
+        start_W = place_W * length - lead_S[segment_W]
+        stop_W = torch.minimum(start_W + length, self.counts[segment_W])
+        start_W = start_W.clamp(min=0)
+        return self.target_start[segment_W] + start_W, stop_W - start_W
+
+    def _batches(self, size_W: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
+        """Returns the window numbers of each batch."""
+        order = torch.randperm(len(size_W), generator=generator) if self.shuffle else torch.arange(len(size_W))
+        batches: list[torch.Tensor] = []
+        pool = max(1, round(self._POOL * self.batch_size * len(size_W) / self.n_targets))
+        for chunk in order.split(pool):
+            by_length = chunk[torch.argsort(size_W[chunk], stable=True)]
+            # Cut where the running number of targets passes a multiple of the batch size.
+            batch_number = (size_W[by_length].cumsum(0) - 1) // self.batch_size
+            batches += by_length.split(torch.unique_consecutive(batch_number, return_counts=True)[1].tolist())
+        if self.shuffle:
+            batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        return batches
+
+    def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
+        generator = epoch_generator(self.seed, number)
+        first_W, size_W = self._cut(generator)
+        for window in self._batches(size_W, generator):
+            size_B = size_W[window]
+            yield self._gather(first_W[window].to(self.device), size_B.to(self.device), int(size_B.max())), int(size_B.sum())
+
+    def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor, width: int) -> Interaction:
+        position_L = torch.arange(width, device=self.device)
+        within_BL = position_L < size_B[:, None]
+        target_row_BL = (first_B[:, None] + position_L).clamp(max=len(self.items) - 1)
+        return Interaction(
+            {
+                self.fields.item_seq: torch.where(within_BL, self.items[target_row_BL - 1], 0).long(),
+                self.fields.item_seq_len: size_B,
+                self.fields.item: torch.where(within_BL, self.items[target_row_BL], 0).long(),
+            }
+        )
+
+
+class RecBoleLoader:
+    """RecBole's own training loader for its non-sequential models, over the interactions of training.
+
+    Args:
+        config: RecBole's.
+        dataset: the training part.
+        device: where batches go.
+    """
+
+    def __init__(self, config: Any, dataset: SequenceDataset, device: torch.device) -> None:
+        arguments, sampler = config["train_neg_sample_args"], None
+        if arguments["distribution"] != "none":
+            sampler = Sampler(["train"], [dataset], arguments["distribution"], arguments["alpha"]).set_phase("train")
+        self.loader = get_dataloader(config, "train")(config, dataset, sampler, shuffle=config["shuffle"])
+        self.seed, self.device = config["seed"], device
+        self.n_targets = self.loader.sample_size
+        # Rows a target: with negatives beside it, more than one.
+        self.times = getattr(self.loader, "times", 1)
+
+    def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
+        self.loader.generator.set_state(epoch_generator(self.seed, number).get_state())
+        for batch in self.loader:
+            yield batch.to(self.device), len(batch) // self.times
+
+
+def crops(config: Any) -> bool:
+    """Returns whether batches may be narrower than L: RecBole's own models may count on L columns."""
+    return getattr(config["model_class"], "causal", False)
+
+
+def make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> TrainLoader:
+    """Returns the training batches for a model, by its kind and the `train_mode`.
+
+    Raises:
+        InputError: a kind of model that does not learn from interactions alone.
+    """
+    kind, device, fields = config["MODEL_TYPE"], config["device"], Fields.of(config)
+    length, batch_size, seed, shuffle = (
+        config[key] for key in ("MAX_ITEM_LIST_LENGTH", "train_batch_size", "seed", "shuffle")
+    )
+    if kind in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        return RecBoleLoader(config, dataset.training_part(split), device)
+    if kind != ModelType.SEQUENTIAL:
+        raise InputError(f"{config['model']} is a {kind.name.lower()} model; expected a sequential or a general one")
+    if config["train_mode"] == "all_positions":
+        return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle)
+    gatherer = PrefixGatherer(dataset.sequences, split.train, length, device, crop=crops(config))
+    sampler = None
+    if config["train_neg_sample_args"]["distribution"] != "none":
+        if config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE or config["train_neg_sample_args"]["sample_num"] != 1:
+            raise InputError(f"{config['model']}: expected one sampled negative per target, for a pairwise loss")
+        arguments = config["train_neg_sample_args"]
+        sampler = RepeatableSampler(
+            ["train"], dataset.training_part(split), arguments["distribution"], arguments["alpha"]
+        ).set_phase("train")
+    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler)
