@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k, built in)")
     run.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one run per model and seed (default: 2020)")
-    run.add_argument("--output", default="results", type=Path, metavar="FOLDER", help="results folder (default: results)")
+    run.add_argument("--output", default="results", type=Path, metavar="FOLDER", help="for results (default: results)")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     run.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
     run.add_argument("--quiet", action="store_true", help="no progress, for logs: the table only")
@@ -116,9 +116,10 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
         with EpochProgress(name, one, quiet=options.quiet) as progress:
             messages = Messages(progress.draws, progress.note, progress.epoch)
-            records.append(
-                run_experiment(one, output=options.output, device=options.device, resume=options.resume, messages=messages)
+            record = run_experiment(
+                one, output=options.output, device=options.device, resume=options.resume, messages=messages
             )
+        records.append(record)
     protocol = records[0].protocol
     print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
     print(comparison_table(records))

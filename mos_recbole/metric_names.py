@@ -1,5 +1,7 @@
 """RecBole's ranking metrics by name: spelling, cut-offs, and which value is better."""
 
+from typing import Literal
+
 # GAUC is the only one without a cut-off.
 METRICS = (
     "Recall", "Hit", "NDCG", "MRR", "MAP", "Precision", "GAUC",
@@ -46,7 +48,7 @@ def expand_metrics(metrics: list[str] | str, topk: list[int] | int) -> list[str]
     return list(dict.fromkeys(names))
 
 
-def metric_direction(metric: str) -> str:
+def metric_direction(metric: str) -> Literal["higher", "lower"]:
     """Returns "higher" or "lower": which value of the metric is better (RecBole's convention)."""
     return "lower" if parse_metric(metric)[0] in _SMALLER_IS_BETTER else "higher"
 

@@ -154,7 +154,7 @@ def find_records(output: Path) -> list[RunResult]:
     if not output.is_dir():
         raise InputError(f"{output}: no such folder; expected a results folder")
     runs = output / RUNS_FOLDER if (output / RUNS_FOLDER).is_dir() else output
-    folders = [runs] if (runs / RECORD_FILE).is_file() else sorted(path.parent for path in runs.glob(f"*/{RECORD_FILE}"))
+    folders = [path.parent for path in (*runs.glob(RECORD_FILE), *sorted(runs.glob(f"*/{RECORD_FILE}")))]
     return sorted((read_record(folder) for folder in folders), key=lambda record: record.finished)
 
 

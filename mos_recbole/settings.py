@@ -103,9 +103,12 @@ _FIXED = {
 
 # RecBole's keys that do nothing here; setting them is harmless and said to be without effect.
 WITHOUT_EFFECT = frozenset(
-    "gpu_id use_gpu worker state checkpoint_dir show_progress save_dataset dataset_save_path save_dataloaders "
-    "dataloaders_save_path log_wandb wandb_project loss_decimal_place metric_decimal_place enable_scaler config_file "
-    "single_spec".split()
+    [
+        *("gpu_id", "use_gpu", "worker", "state", "config_file", "single_spec"),
+        *("checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
+        *("show_progress", "log_wandb", "wandb_project", "loss_decimal_place", "metric_decimal_place"),
+        "enable_scaler",
+    ]
 )
 
 # Settings that cannot change a run's numbers, and so are no part of its identity.
@@ -278,7 +281,7 @@ def build_settings(
             warnings.append(f"{fixed.origin}: {key} has no effect here")
             del given[key]
     faults += _unknown_keys(given, values)
-    checked = _check_types({key: item for key, item in given.items() if key in values or key in FIELD_TYPES}, values, faults)
+    checked = _check_types({key: item for key, item in given.items() if key in values}, values, faults)
     values |= checked
     if "loss_type" in checked and "train_neg_sample_args" not in checked and checked["loss_type"] == "BPR":
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
@@ -333,7 +336,7 @@ def _check_types(given: Mapping[str, _Given], defaults: Mapping[str, Any], fault
             candidates[key] = None
     names = {f"field_{number}": key for number, key in enumerate(fields)}
     by_name = {name: fields[key] for name, key in names.items()}
-    model = pydantic.create_model("Values", __config__=pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True), **by_name)
+    model = pydantic.create_model("Values", __config__=pydantic.ConfigDict(strict=True), **by_name)
     try:
         checked = model.model_validate(candidates)
     except pydantic.ValidationError as error:
@@ -343,7 +346,8 @@ def _check_types(given: Mapping[str, _Given], defaults: Mapping[str, Any], fault
             if key in seen:
                 continue
             seen.add(key)
-            inner = ".".join(str(part) for part in problem["loc"][1:] if not str(part).endswith("]") and part not in _UNION_TAGS)
+            inside = [str(part) for part in problem["loc"][1:]]
+            inner = ".".join(part for part in inside if not part.endswith("]") and part not in _UNION_TAGS)
             message = problem["msg"].removeprefix("Input ")
             where = f"{key}.{inner}" if inner else key
             faults.append(f"{given[key].origin}: {where} is {candidates[key]!r}; {message}")
@@ -432,4 +436,3 @@ def _read_argument(argument: str, faults: list[str]) -> dict[str, _Given]:
     if value == "None":  # as RecBole's users write it
         value = None
     return {key: _Given(value, f"--{key}", text)}
-

@@ -71,8 +71,7 @@ def parse_floats(path: Path, column: str, text: pd.Series) -> np.ndarray:
     values = pd.to_numeric(text, errors="coerce").astype("float64")
     wrong = values.isna() & text.notna() & (text.str.lower() != "nan")
     if wrong.any():
-        line = wrong.idxmax()
-        raise InputError(f"{path}, line {line + 2}, column {column}: found {text[line]!r}; expected a number")
+        raise _fault(path, column, text, wrong, "a number")
     return values.to_numpy()
 
 
@@ -87,18 +86,20 @@ def parse_times(path: Path, column: str, text: pd.Series) -> tuple[np.ndarray, i
     if text.str.fullmatch(r"[+-]?\d{1,18}|[+]?[1-8]\d{18}", na=False).all():
         return text.astype("int64").to_numpy(), 1
     values = pd.to_numeric(text, errors="coerce").astype("float64")
-    wrong = ~np.isfinite(values) | (values.abs() >= 2.0**63)
+    wrong = values.isna() | (values.abs() >= 2.0**63)
     if wrong.any():
-        line = wrong.idxmax()
-        found = "nothing" if pd.isna(text[line]) else repr(text[line])
-        raise InputError(f"{path}, line {line + 2}, column {column}: found {found}; expected a time, a finite number")
+        raise _fault(path, column, text, wrong, "a time, a finite number")
     if (values == np.floor(values)).all():
         return values.to_numpy().astype(np.int64), 1
     scale = 1_000_000
-    if (values.abs() >= 2.0**63 / scale).any():
-        line = (values.abs() >= 2.0**63 / scale).idxmax()
-        raise InputError(
-            f"{path}, line {line + 2}, column {column}: found {text[line]!r}; "
-            f"a column with fractions of a unit can hold times up to {2.0**63 / scale:.0f}"
-        )
+    large = values.abs() >= 2.0**63 / scale
+    if large.any():
+        raise _fault(path, column, text, large, f"less than {2.0**63 / scale:.0f}, as other times have fractions")
     return np.rint(values.to_numpy() * scale).astype(np.int64), scale
+
+
+def _fault(path: Path, column: str, text: pd.Series, wrong: pd.Series, expected: str) -> InputError:
+    """Returns the error that names the first wrong row. Rows carry their line numbers less 2."""
+    place = int(np.flatnonzero(wrong.to_numpy())[0])
+    found = "nothing" if pd.isna(text.iloc[place]) else repr(text.iloc[place])
+    return InputError(f"{path}, line {text.index[place] + 2}, column {column}: found {found}; expected {expected}")

@@ -72,8 +72,8 @@ class SequenceDataset(Dataset):
         # RecBole would offer to download, from an address that may be gone, and wait for an answer.
         if not Path(dataset_path).is_dir():
             raise InputError(
-                f"data set {token!r}: no folder {dataset_path}; expected {token}.inter in it (data_path sets the folder "
-                "above; ml-100k is built in)"
+                f"data set {token!r}: no folder {dataset_path}; expected {token}.inter in it "
+                "(data_path sets the folder above; ml-100k is built in)"
             )
         super()._load_data(token, dataset_path)
 
@@ -104,7 +104,7 @@ class SequenceDataset(Dataset):
         ]
         sequence_columns = [name for name in wanted if columns[name].endswith("_seq")]
         if sequence_columns:
-            raise InputError(f"{path}, line 1: the column {sequence_columns[0]!r} holds lists; expected one value a row")
+            raise InputError(f"{path}, line 1: the column {sequence_columns[0]!r} holds lists; expected single values")
         table = read_table(path, columns, wanted, separator, encoding)
         for name in wanted:
             self.field2source[name] = source
@@ -125,7 +125,7 @@ class SequenceDataset(Dataset):
         keep = self.config["rm_dup_inter"]
         if keep is not None:
             by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
-            self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
+            self.inter_feat: pd.DataFrame = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
 
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.

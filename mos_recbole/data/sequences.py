@@ -53,8 +53,8 @@ class Sequences:
 class Segments:
     """Runs of consecutive targets, one run per user and side of a split.
 
-    Row p of the flat arrays is a target if it lies in [target_start, target_stop) of a segment. Its context are the rows
-    from that segment's context_start to p (the target excluded), of which a model sees the last L.
+    Row p of the flat arrays is a target if it lies in [target_start, target_stop) of a segment. Its context are the
+    rows from that segment's context_start to p (the target excluded), of which a model sees the last L.
 
     Attributes:
         user: int32 [S], position of the user in `Sequences.users`.

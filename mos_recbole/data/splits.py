@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def leave_one_out(sequences: Sequences) -> Split:
         kept = last > first
         return Segments(user[kept], start[kept], first[kept], last[kept])
 
-    return Split(*(side(first, last) for first, last in zip(borders[:-1], borders[1:], strict=True)))
+    return Split(*(side(first, last) for first, last in pairwise(borders)))
 
 
 SPLITS: dict[str, Callable[[Sequences], Split]] = {"leave_one_out": leave_one_out}

@@ -4,11 +4,13 @@ import numpy as np
 from scipy import sparse
 
 
-def item_distance(user: np.ndarray, item: np.ndarray, first: np.ndarray, second: np.ndarray, n_items: int) -> np.ndarray:
+def item_distance(
+    user: np.ndarray, item: np.ndarray, first: np.ndarray, second: np.ndarray, n_items: int
+) -> np.ndarray:
     """Returns 1 - cosine similarity of the user columns of two items, for each pair, float64 [P].
 
-    An item's column has a 1 for every user who has the item in training. Only the pairs that occur are computed. An item
-    that training lacks has no column: its distance is 1.
+    An item's column has a 1 for every user who has the item in training. Only the pairs that occur are computed. An
+    item that training lacks has no column: its distance is 1.
 
     Source: the "diversity" of A. Biarnes, "Mixture-of-Softmaxes for Deep Session-based Recommender Systems", 2023.
 

@@ -25,8 +25,8 @@ def bootstrap_mean(
 
     Users are resampled, not queries, because a user's queries are not independent; with several seeds, seeds and users
     are resampled independently of each other: the pigeonhole bootstrap for crossed factors (Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 2007), which is mildly conservative. With one seed the interval says nothing
-    of what another seed would give.
+    bootstrap", Annals of Applied Statistics 2007), which is mildly conservative. With one seed the interval says
+    nothing of what another seed would give.
 
     Args:
         values_SQ: one row a seed, one column a query.
@@ -35,7 +35,7 @@ def bootstrap_mean(
         resamples: how many bootstrap samples.
         seed: of the resampling.
     """
-    n_seeds, n_queries = values_SQ.shape
+    n_seeds = len(values_SQ)
     users, user_Q = np.unique(user_Q, return_inverse=True)
     size_U = np.bincount(user_Q, minlength=len(users)).astype(np.float64)
     sum_SU = np.stack([np.bincount(user_Q, weights=row, minlength=len(users)) for row in values_SQ])

@@ -98,6 +98,7 @@ _OF_ALL_LISTS: dict[str, Callable[[np.ndarray, int], float]] = {
     "giniindex": _gini_index,
 }
 
+
 def compute_metrics(
     metrics: list[str],
     rank: np.ndarray,

@@ -37,13 +37,13 @@ class TargetRanks:
     @staticmethod
     def cat(parts: list["TargetRanks"]) -> "TargetRanks":
         """Returns the results of several batches as one, on the CPU."""
-        tops = [part.top_items for part in parts]
+        tops = [part.top_items for part in parts if part.top_items is not None]
         return TargetRanks(
-            *(
-                torch.cat([getattr(part, name) for part in parts]).cpu()
-                for name in ("better", "tied", "n_candidates", "target_score")
-            ),
-            top_items=None if tops[0] is None else torch.cat([top for top in tops if top is not None]).cpu(),
+            better=torch.cat([part.better for part in parts]).cpu(),
+            tied=torch.cat([part.tied for part in parts]).cpu(),
+            n_candidates=torch.cat([part.n_candidates for part in parts]).cpu(),
+            target_score=torch.cat([part.target_score for part in parts]).cpu(),
+            top_items=torch.cat(tops).cpu() if tops else None,
         )
 
 

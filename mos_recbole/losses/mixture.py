@@ -1,5 +1,6 @@
 """Mixture cross-entropy in one pass over chunks of queries, without a buffer of queries x components x items."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -57,7 +58,7 @@ def mixture_cross_entropy(
     with torch.autocast(device, enabled=False):
         if impl == "reference":
             nll_B = mixture_nll_reference(components, log_prior, weight, target, bias)
-            return {"mean": nll_B.mean, "sum": nll_B.sum, "none": lambda: nll_B}[reduction]()
+            return nll_B if reduction == "none" else nll_B.sum() if reduction == "sum" else nll_B.mean()
         if impl not in ("auto", "chunked"):
             raise ValueError(f"impl is {impl!r}; expected 'auto', 'chunked' or 'reference'")
         return _ChunkedMixtureCrossEntropy.apply(components, log_prior, weight, bias, target, reduction)
@@ -93,14 +94,33 @@ def chunk_size(n_components: int, n_items: int, itemsize: int) -> int:
 class _Gradients:
     """Accumulators for the gradients of a sum of weighted losses; None where autograd does not ask for one."""
 
-    def __init__(self, components_BKd, log_prior_BK, weight_Vd, bias_V, needed, accumulate: torch.dtype) -> None:
+    def __init__(
+        self,
+        components_BKd: torch.Tensor,
+        log_prior_BK: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        needed: Sequence[bool],
+    ) -> None:
+        accumulate = torch.promote_types(components_BKd.dtype, torch.float32)
         self.components_BKd = torch.empty_like(components_BKd) if needed[0] else None
         self.log_prior_BK = torch.empty_like(log_prior_BK) if needed[1] else None
         self.weight_Vd = torch.zeros_like(weight_Vd, dtype=accumulate) if needed[2] else None
-        self.bias_V = torch.zeros_like(bias_V, dtype=accumulate) if needed[3] else None
+        self.bias_V = None if bias_V is None or not needed[3] else torch.zeros_like(bias_V, dtype=accumulate)
+
+    def all(self) -> tuple[torch.Tensor | None, ...]:
+        return self.components_BKd, self.log_prior_BK, self.weight_Vd, self.bias_V
 
 
-def _run(components_BKd, log_prior_BK, weight_Vd, bias_V, target_B, upstream_B, gradients: _Gradients | None):
+def _run(
+    components_BKd: torch.Tensor,
+    log_prior_BK: torch.Tensor,
+    weight_Vd: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    target_B: torch.Tensor,
+    upstream_B: torch.Tensor | None,
+    gradients: _Gradients | None,
+) -> torch.Tensor:
     """Returns the losses [B]; fills `gradients` with those of Σ_b upstream_b · loss_b."""
     n_queries, n_components, width = components_BKd.shape
     n_items = weight_Vd.shape[0]
@@ -125,7 +145,7 @@ def _run(components_BKd, log_prior_BK, weight_Vd, bias_V, target_B, upstream_B, 
         nll_bk = (normaliser_R1.log() + largest_R1 - target_logit_R1).view(-1, n_components)
         joint_bk = log_prior_BK[chunk].to(accumulate) - nll_bk
         loss_B[chunk] = -torch.logsumexp(joint_bk, dim=1)
-        if gradients is None:
+        if gradients is None or upstream_B is None:
             continue
 
         responsibility_bk = torch.softmax(joint_bk, dim=1) * upstream_B[chunk, None]
@@ -162,12 +182,10 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
         scale = 1.0 if reduction == "sum" or not len(target_B) else 1.0 / len(target_B)
         accumulate = torch.promote_types(components_BKd.dtype, torch.float32)
         upstream_B = torch.full((len(target_B),), scale, dtype=accumulate, device=components_BKd.device)
-        gradients = _Gradients(*inputs, needed, accumulate) if any(needed) else None
+        gradients = _Gradients(*inputs, needed) if any(needed) else None
         loss_B = _run(*inputs, target_B, upstream_B, gradients)
         if gradients is not None:
-            ctx.save_for_backward(
-                gradients.components_BKd, gradients.log_prior_BK, gradients.weight_Vd, gradients.bias_V
-            )
+            ctx.save_for_backward(*gradients.all())
             ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
         return loss_B.sum() if reduction == "sum" else loss_B.mean()
 
@@ -175,11 +193,11 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream):
         if ctx.reduction == "none":
-            *inputs, target_B = ctx.saved_tensors
-            accumulate = torch.promote_types(inputs[0].dtype, torch.float32)
-            gradients = _Gradients(*inputs, ctx.needs_input_grad, accumulate)
+            components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
+            inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
+            gradients = _Gradients(*inputs, ctx.needs_input_grad)
             _run(*inputs, target_B, upstream, gradients)
-            found = (gradients.components_BKd, gradients.log_prior_BK, gradients.weight_Vd, gradients.bias_V)
+            found = gradients.all()
             dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
         else:
             found = tuple(None if grad is None else grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors)

@@ -43,8 +43,9 @@ class GRUEncoder(Encoder):
         self.gru_layers = nn.GRU(embedding_size, hidden_size, num_layers, bias=False, batch_first=True)
         self.dense = nn.Linear(hidden_size, embedding_size)
         nn.init.xavier_normal_(self.item_embedding.weight)
-        nn.init.xavier_uniform_(self.gru_layers.weight_hh_l0)
-        nn.init.xavier_uniform_(self.gru_layers.weight_ih_l0)
+        # RecBole initialises the first layer only.
+        for name in ("weight_hh_l0", "weight_ih_l0"):
+            nn.init.xavier_uniform_(self.gru_layers.get_parameter(name))
 
     def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         hidden_BLh, _ = self.gru_layers(self.emb_dropout(self.item_embedding(item_seq_BL)))

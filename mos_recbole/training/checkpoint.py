@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, run_id: str | None, model: str, device: torch.de
 def random_state() -> dict[str, Any]:
     """Returns the states of all sources of random numbers that a model may draw from."""
     version, internal, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - RecBole draws from it
     return {
         "python": [version, list(internal), gauss],
         "numpy": [str(kind), keys, int(position), int(has_gauss), float(cached)],
@@ -75,7 +75,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     """Sets what `random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(tuple(state["numpy"]))
+    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

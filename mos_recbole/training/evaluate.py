@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
-from torch import nn
 
 from mos_recbole.data import Segments, SequenceDataset
 from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
@@ -70,7 +70,7 @@ def make_query_set(
 
 @torch.no_grad()
 def evaluate_model(
-    model: nn.Module,
+    model: AbstractRecommender,
     config: Any,
     queries: QuerySet,
     top_k: int = 0,
@@ -91,8 +91,7 @@ def evaluate_model(
     model.eval()
     fields, device = Fields.of(config), config["device"]
     batch_size, n_items = config["eval_batch_size"], model.n_items
-    own = isinstance(model, EncoderHeadRecommender)
-    if not own:
+    if not isinstance(model, EncoderHeadRecommender):
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
     parts = []
     for index in torch.arange(len(queries), device=device).split(batch_size):
@@ -103,7 +102,7 @@ def evaluate_model(
             borders = torch.stack([index[0], index[-1] + 1])
             first, last = torch.searchsorted(queries.seen[0], borders).tolist()
             seen = (queries.seen[0][first:last] - index[0], queries.seen[1][first:last])
-        if own:
+        if isinstance(model, EncoderHeadRecommender):
             state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
             parts.append(rank_targets(model.log_prob, state_Bd, target_B, n_items, model.n_components, seen, top_k))
         else:
@@ -113,7 +112,7 @@ def evaluate_model(
     return TargetRanks.cat(parts)
 
 
-def _scores(model: nn.Module, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
+def _scores(model: AbstractRecommender, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
     """Returns the scores [B, V] of one of RecBole's own models."""
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         batch = Interaction({fields.user: batch[fields.user]})

@@ -136,9 +136,9 @@ class PrefixLoader:
 class WindowLoader:
     """Whole windows, every position of which is trained on: the targets of an epoch for 1/L of the prefixes' work.
 
-    A run of T targets is cut into windows of L targets. With T > L the first window has s targets, s drawn anew for each
-    run and epoch from 0 to L - 1; so no target always stands at a window's start, where the context is short. For a run
-    of the items a to h, L = 3 and s = 1, the inputs and their targets are
+    A run of T targets is cut into windows of L targets. With T > L the first window has s targets, s drawn anew for
+    each run and epoch from 0 to L - 1; so no target always stands at a window's start, where the context is short. For
+    a run of the items a to h, L = 3 and s = 1, the inputs and their targets are
 
         a->b | b->c c->d d->e | e->f f->g g->h
 
@@ -210,7 +210,8 @@ class WindowLoader:
         first_W, size_W = self._cut(generator)
         for window in self._batches(size_W, generator):
             size_B = size_W[window]
-            yield self._gather(first_W[window].to(self.device), size_B.to(self.device), int(size_B.max())), int(size_B.sum())
+            batch = self._gather(first_W[window].to(self.device), size_B.to(self.device), int(size_B.max()))
+            yield batch, int(size_B.sum())
 
     def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor, width: int) -> Interaction:
         position_L = torch.arange(width, device=self.device)

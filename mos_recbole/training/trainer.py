@@ -163,7 +163,8 @@ class BenchmarkTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             losses = self.model.calculate_loss(batch)
-        loss = sum(losses) if isinstance(losses, tuple) else losses
+        # Some of RecBole's models return their loss in parts.
+        loss = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
         loss.backward()
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
@@ -238,7 +239,7 @@ class BenchmarkTrainer(Trainer):
 
     def _write_log(self) -> None:
         metrics = next((list(report.valid) for report in self.reports if report.valid), [])
-        with atomic_write(self.folder / LOG_FILE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(self.folder / LOG_FILE) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", "loss", "train_seconds", "eval_seconds", "best", *metrics])
             for report in self.reports:
