@@ -1,0 +1,54 @@
+"""Data sets and runs that the tests share. Everything is made here or comes with RecBole's wheel."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mos_recbole import compat
+
+compat.apply()
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def write_inter(
+    folder: Path,
+    name: str,
+    rows: Sequence[Sequence[object]],
+    header: str = "user_id:token\titem_id:token\ttimestamp:float",
+) -> Path:
+    """Writes an atomic data set `<folder>/<name>/<name>.inter` and returns its folder."""
+    dataset = folder / name
+    dataset.mkdir(parents=True, exist_ok=True)
+    lines = [header, *("\t".join(str(value) for value in row) for row in rows)]
+    (dataset / f"{name}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return dataset
+
+
+@pytest.fixture
+def inter(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function (rows, header=..., name="toy") -> folder of an atomic data set."""
+
+    def write(rows: Sequence[Sequence[object]], name: str = "toy", **options: str) -> Path:
+        return write_inter(tmp_path, name, rows, **options)
+
+    return write
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A small data set: 30 users, 20 items, 4 to 25 interactions each, times with ties, rows in random order."""
+    generator = np.random.default_rng(7)
+    rows = [
+        (f"u{user}", f"i{generator.integers(20)}", int(1_500_000_000 + generator.integers(40)))
+        for user in range(30)
+        for _ in range(generator.integers(4, 26))
+    ]
+    generator.shuffle(rows)
+    return write_inter(tmp_path, "toy", rows)
