@@ -35,6 +35,7 @@ from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
+    RUN_FILES,
     Metric,
     RunResult,
     atomic_write,
@@ -155,21 +156,15 @@ def run_experiment(
         except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
             raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
         trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress)
-        before = 0.0
-        if resume and trainer.resume_checkpoint():
-            before = _earlier_seconds(folder)
+        resumed = resume and trainer.resume_checkpoint()
+        if resumed:
             messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
-        elif not resume:
-            for file in folder.glob("*.*"):
-                if file.suffix != ".lock":
-                    file.unlink()
+        else:
+            for name in RUN_FILES:
+                (folder / name).unlink(missing_ok=True)
 
         evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names)
         valid_queries = make_query_set(config, data, split.valid, protocol, chosen_device)
-
-        def epoch_done(report: EpochReport) -> None:
-            (folder / "seconds.txt").write_text(str(before + time.perf_counter() - started))
-            messages.epoch(report)
 
         if chosen_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(chosen_device)
@@ -178,7 +173,7 @@ def run_experiment(
             lambda: evaluate.metrics(valid_queries)[0],
             config["valid_metric"],
             metric_direction(config["valid_metric"]) == "higher",
-            epoch_done,
+            messages.epoch,
         )
         valid, _ = evaluate.metrics(valid_queries)
         test_queries = make_query_set(config, data, split.test, protocol, chosen_device)
@@ -202,9 +197,9 @@ def run_experiment(
             test=_directed(test),
             train_seconds=sum(report.train_seconds for report in trainer.reports),
             eval_seconds=sum(report.eval_seconds for report in trainer.reports),
-            wall_seconds=before + time.perf_counter() - started,
+            wall_seconds=trainer.earlier_seconds + time.perf_counter() - started,
             peak_memory_bytes=_peak_memory(chosen_device),
-            resumed=before > 0,
+            resumed=resumed,
             device=_device_name(chosen_device),
             threads=torch.get_num_threads(),
             versions=_versions(),
@@ -320,14 +315,6 @@ def _only_here(folder: Path) -> filelock.BaseFileLock:
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on this run") from None
     return lock
-
-
-def _earlier_seconds(folder: Path) -> float:
-    """Returns the wall time that earlier sittings of a resumed run took."""
-    try:
-        return float((folder / "seconds.txt").read_text())
-    except (OSError, ValueError):
-        return 0.0
 
 
 def _peak_memory(device: torch.device) -> dict[str, int]:

@@ -125,7 +125,9 @@ class SequenceDataset(Dataset):
         keep = self.config["rm_dup_inter"]
         if keep is not None:
             by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
-            self.inter_feat: pd.DataFrame = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
+            self.inter_feat: pd.DataFrame = by_time.drop_duplicates(
+                [self.uid_field, self.iid_field], keep=keep
+            ).sort_index()
 
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.

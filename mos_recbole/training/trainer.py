@@ -76,6 +76,8 @@ class BenchmarkTrainer(Trainer):
         self.optimizer = self._build_optimizer()
 
         self.folder, self.run_id, self.show_progress = folder, run_id, show_progress
+        # Wall time of the sittings before this one, where the run was resumed.
+        self.earlier_seconds, self.began = 0.0, time.perf_counter()
         self.start_epoch = 0
         self.cur_step = 0
         self.best_valid_score = -np.inf
@@ -203,6 +205,7 @@ class BenchmarkTrainer(Trainer):
                 "best_valid_score": float(self.best_valid_score),
                 "best_epoch": self.best_epoch,
                 "stopped": self.stopped,
+                "seconds": self.earlier_seconds + time.perf_counter() - self.began,
                 "reports": [vars(report) for report in self.reports],
             },
         )
@@ -224,7 +227,7 @@ class BenchmarkTrainer(Trainer):
         restore_random_state(state["random"])
         self.start_epoch, self.cur_step = state["epoch"], state["cur_step"]
         self.best_valid_score, self.best_epoch = state["best_valid_score"], state["best_epoch"]
-        self.stopped = state["stopped"]
+        self.stopped, self.earlier_seconds = state["stopped"], state["seconds"]
         self.reports = [EpochReport(**report) for report in state["reports"]]
         return True
 

@@ -1,0 +1,36 @@
+# `make run` and `make test` need Python 3.11 to 3.13, git and make, and set up what else they need.
+PYTHON ?= python3
+VENV := .venv
+TORCH := torch==2.13.0
+
+.PHONY: setup run test test-all lint clean
+
+run: setup
+	$(VENV)/bin/python benchmarks/run.py --model GRU4RecMoS
+
+test: lint
+	$(VENV)/bin/pytest -q
+
+test-all: lint
+	$(VENV)/bin/pytest -q -m ""
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
+
+setup: $(VENV)/.complete
+
+# PyTorch first and alone, so that pip picks the build that suits the machine; then everything at its pinned version
+# without looking at dependencies, since RecBole's metadata caps Ray at a version that no longer imports.
+$(VENV)/.complete: requirements.txt pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, set PYTHON=python3.12, say")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
