@@ -12,9 +12,8 @@ from mos_recbole import compat
 compat.apply()
 
 
-@pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+# The suite runs one process per core (pytest -n); threads on top of them would only wait for each other.
+torch.set_num_threads(1)
 
 
 def write_inter(
