@@ -3,8 +3,12 @@
 import importlib
 import importlib.util
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
+from scipy import sparse
 
 # Aliases that RecBole reads, the type they stood for, and the NumPy version that removed each.
 _NUMPY_ALIASES = {
@@ -23,14 +27,30 @@ _NUMPY_ALIASES = {
 
 
 def apply() -> None:
-    """Sets the missing NumPy aliases and silences two warnings that RecBole itself causes. Safe to call repeatedly."""
+    """Puts back what NumPy and SciPy removed, silences two warnings that RecBole causes. Safe to call repeatedly."""
     for name, (scalar_type, _) in _NUMPY_ALIASES.items():
         if name not in np.__dict__:
             setattr(np, name, scalar_type)
+    # SciPy 1.13 took dict's methods from its dictionary matrices; RecBole's graph models fill one with `_update`.
+    if not hasattr(sparse.dok_matrix, "_update"):
+        sparse.dok_matrix._update = lambda self, items: self._dict.update(items)
     # pandas 2 warns of each in-place column fill (the reason why pandas 3 is not supported).
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\..*")
     # RecBole 1.2.1 has invalid escape sequences in docstrings (a SyntaxWarning since Python 3.12).
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"recbole\..*")
+
+
+@contextmanager
+def _autograd_left_alone() -> Iterator[None]:
+    """Undoes what importing RecBole's sequential models does: SINE's file turns on autograd's anomaly detection.
+
+    It stays on for the whole process and slows down the training of every model, small ones several times.
+    """
+    enabled = torch.is_anomaly_enabled()
+    try:
+        yield
+    finally:
+        torch.autograd.set_detect_anomaly(enabled)
 
 
 def recbole_model_class(name: str) -> type | None:
@@ -39,10 +59,11 @@ def recbole_model_class(name: str) -> type | None:
     Stands in for `recbole.utils.get_model`, which calls `importlib.util` without importing it and which turns a
     name that differs in case only into an AttributeError.
     """
-    for kind in RECBOLE_MODEL_KINDS:
-        path = f"recbole.model.{kind}.{name.lower()}"
-        if importlib.util.find_spec(path) is not None:
-            return getattr(importlib.import_module(path), name, None)
+    with _autograd_left_alone():
+        for kind in RECBOLE_MODEL_KINDS:
+            path = f"recbole.model.{kind}.{name.lower()}"
+            if importlib.util.find_spec(path) is not None:
+                return getattr(importlib.import_module(path), name, None)
     return None
 
 
@@ -58,7 +79,8 @@ RECBOLE_MODEL_KINDS = (
 def recbole_model_names() -> list[str]:
     """Returns the names of all model classes that RecBole 1.2.1 ships, without importing optional packages."""
     names = []
-    for kind in RECBOLE_MODEL_KINDS[:4]:
-        package = importlib.import_module(f"recbole.model.{kind}")
-        names += [name for name, value in vars(package).items() if isinstance(value, type)]
+    with _autograd_left_alone():
+        for kind in RECBOLE_MODEL_KINDS[:4]:
+            package = importlib.import_module(f"recbole.model.{kind}")
+            names += [name for name, value in vars(package).items() if isinstance(value, type)]
     return sorted(set(names))

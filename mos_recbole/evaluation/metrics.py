@@ -109,6 +109,8 @@ def compute_metrics(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the metrics' values, and for those that are means the per-query arrays they are the means of.
 
+    The arrays have no NaN but GAUC's, where the target is the only candidate.
+
     Args:
         metrics: names such as "NDCG@10".
         rank: float64 [B], the targets' ranks from 1, by the protocol's tie rule.
@@ -127,7 +129,8 @@ def compute_metrics(
     for metric in metrics:
         name, k = parse_metric(metric)
         if k is None:
-            others = np.maximum(n_candidates - 1, 1)
+            # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
+            others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
             per_query[metric] = (n_candidates - mean_rank) / others
         elif name in _FROM_RANK:
             per_query[metric] = _FROM_RANK[name](rank, k)
@@ -137,5 +140,5 @@ def compute_metrics(
             per_query[metric] = _FROM_LIST[name](top_items[:, :k], catalogue)
         else:
             values[metric] = _OF_ALL_LISTS[name](top_items[:, :k], len(catalogue.train_counts))
-    values |= {metric: float(array.mean()) for metric, array in per_query.items()}
+    values |= {metric: float(np.nanmean(array)) for metric, array in per_query.items()}
     return {metric: values[metric] for metric in metrics}, per_query

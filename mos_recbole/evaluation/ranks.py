@@ -80,7 +80,8 @@ def rank_targets_by_scores(
     equal_B = ((scores_BV == target_score_B1) & ~out).sum(dim=1)
     top_items = None
     if top_k:
-        scores_BV.masked_fill_(out, -torch.inf)
+        # A candidate's -inf must stay above those that are none.
+        scores_BV.clamp_(min=torch.finfo(scores_BV.dtype).min).masked_fill_(out, -torch.inf)
         top_items = scores_BV.topk(min(top_k, scores_BV.shape[1]), dim=1).indices
     n_candidates_B = scores_BV.shape[1] - out.sum(dim=1)
     return TargetRanks(better_B, equal_B - 1, n_candidates_B, target_score_B1.squeeze(1), top_items)

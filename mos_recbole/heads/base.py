@@ -32,7 +32,10 @@ class OutputHead(nn.Module):
         return mixture_cross_entropy(components_NKd, log_prior_NK, weight_Vd, target_N, bias=self.item_bias)
 
     def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:
-        """Returns the log-probabilities of all items, [N, V], in nats, at least float32."""
+        """Returns the log-probabilities of all items, [N, V], in nats, at least float32.
+
+        For evaluation: it works in place, so that gradients through it are refused.
+        """
         components_NKd, log_prior_NK = self.components(state_Nd)
         logits_NKV = (components_NKd @ weight_Vd.T).to(torch.promote_types(components_NKd.dtype, torch.float32))
         if self.item_bias is not None:

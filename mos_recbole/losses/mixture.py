@@ -142,7 +142,8 @@ def _run(
         target_logit_R1 = logits_RV.gather(1, target_R1)
         exp_RV = logits_RV.sub_(largest_R1).exp_()
         normaliser_R1 = exp_RV.sum(dim=1, keepdim=True)
-        nll_bk = (normaliser_R1.log() + largest_R1 - target_logit_R1).view(-1, n_components)
+        # The small logarithm comes last: added to a logit of 1e4 first, its digits would be gone.
+        nll_bk = (normaliser_R1.log() + (largest_R1 - target_logit_R1)).view(-1, n_components)
         joint_bk = log_prior_BK[chunk].to(accumulate) - nll_bk
         loss_B[chunk] = -torch.logsumexp(joint_bk, dim=1)
         if gradients is None or upstream_B is None:
@@ -190,8 +191,10 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
         return loss_B.sum() if reduction == "sum" else loss_B.mean()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream):
+        # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
+        if torch.is_grad_enabled():
+            raise RuntimeError("gradients of gradients need impl='reference'")
         if ctx.reduction == "none":
             components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
             inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
