@@ -3,8 +3,8 @@
     python benchmarks/train_speed.py --full            # RecBole to its early stopping: its curve, about half an hour
     python benchmarks/train_speed.py --rounds 3        # then: RecBole's first epoch, one of our runs, in turns
 
-Importing RecBole's sequential models turns on autograd's anomaly detection (its file sine.py), which is part of what its
-users wait for; the epoch is measured as published and with the detection off.
+Importing RecBole's sequential models turns on autograd's anomaly detection (its file sine.py), which is part of what
+its users wait for; the epoch is measured as published and with the detection off.
 
 RecBole runs with its defaults for GRU4Rec (batch 2048, Adam, learning rate 0.001) and is validated by NDCG@10, the
 metric that our runs select by. Times are seconds of training steps only, on both sides; ratios within one invocation
