@@ -1,12 +1,15 @@
 """The command line: parses, calls, prints."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
+
+_OWN_OPTIONS = frozenset({"model", "dataset", "config", "seeds", "output", "device", "resume", "quiet", "format"})
 
 _RUN_EXAMPLES = """\
 examples:
@@ -28,11 +31,14 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    settings = [argument for argument in rest if argument.startswith("--") and "=" in argument]
-    if len(settings) < len(rest) or (settings and options.command != "run"):
-        wrong = next(argument for argument in rest if options.command != "run" or argument not in settings)
-        parser.error(f"argument {wrong!r} not understood; settings are given as --key=value")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Before argparse, which takes an argument with a space in it for a positional one.
+    settings = [argument for argument in given if _is_setting(argument)]
+    options, rest = parser.parse_known_args([argument for argument in given if not _is_setting(argument)])
+    if rest:
+        parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
+    if settings and options.command != "run":
+        parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
     try:
         return options.call(options, settings)
     except InputError as error:
@@ -44,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted; --resume goes on from the last epoch", file=sys.stderr)
         return 130
+
+
+def _is_setting(argument: str) -> bool:
+    """Returns whether an argument is a --key=value that is none of this program's own options."""
+    key = re.match(r"--([^\s=]+)=", argument)
+    return key is not None and key[1] not in _OWN_OPTIONS
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:
@@ -107,10 +119,16 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
 
-    settings = [load_settings(model, options.dataset, options.config, overrides) for model in options.model]
-    for warning in dict.fromkeys(warning for one in settings for warning in one.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
-    runs = [one if seed is None else one.with_seed(seed) for one in settings for seed in options.seeds or [None]]
+    # A model or a seed that is named twice runs once.
+    seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
+    runs = [
+        load_settings(model, options.dataset, options.config, [*overrides, *seed])
+        for model in dict.fromkeys(options.model)
+        for seed in seeds
+    ]
+    if not options.quiet:
+        for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
+            print(f"warning: {warning}", file=sys.stderr)
     records = []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"

@@ -205,7 +205,7 @@ def run_experiment(
             versions=_versions(),
             code=_code_hash(),
             git_commit=_git_commit(),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
         record.write(folder)
     return record

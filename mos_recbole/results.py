@@ -105,7 +105,7 @@ class RunResult(_Record):
         """
         path = self.folder / LOG_FILE
         try:
-            return pd.read_csv(path)
+            return pd.read_csv(path, float_precision="round_trip")
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -156,7 +156,7 @@ def find_records(output: Path) -> list[RunResult]:
         raise InputError(f"{output}: no such folder; expected a results folder")
     runs = output / RUNS_FOLDER if (output / RUNS_FOLDER).is_dir() else output
     folders = [path.parent for path in (*runs.glob(RECORD_FILE), *sorted(runs.glob(f"*/{RECORD_FILE}")))]
-    return sorted((read_record(folder) for folder in folders), key=lambda record: record.finished)
+    return sorted((read_record(folder) for folder in folders), key=lambda record: (record.finished, record.run_id))
 
 
 @contextmanager

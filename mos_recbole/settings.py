@@ -1,17 +1,20 @@
 """The one typed door for settings: RecBole's YAML files and `key=value`, checked as a whole before anything runs."""
 
+import codecs
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, get_args, get_origin
 
 import pydantic
 import torch
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from recbole.config import Config
+from recbole.utils import ModelType
+from typing_extensions import TypedDict
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
@@ -26,13 +29,39 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
-Intervals = Annotated[str, Field(pattern=r"^\s*[\[(][^,;]+,[^,;]+[\])](\s*;\s*[\[(][^,;]+,[^,;]+[\])])*\s*$")]
+_NUMBER = r"\s*[-+]?(?:inf|\d+\.?\d*(?:[eE][-+]?\d+)?)\s*"
+_INTERVAL = rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*"
+
+
+def _as_intervals(text: str) -> str:
+    if not re.fullmatch(f"{_INTERVAL}(?:;{_INTERVAL})*", text):
+        raise ValueError("expected intervals, such as [5,inf) or (0,1];[3,4)")
+    return text
+
+
+Intervals = Annotated[str, AfterValidator(_as_intervals)]
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("expected the name of a text encoding, such as utf-8 or latin-1") from None
+
+
+class ClipGradNorm(TypedDict):
+    """Arguments of `torch.nn.utils.clip_grad_norm_`."""
+
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")  # type: ignore[misc]
+    max_norm: Rate
+    norm_type: NotRequired[Rate]
+
 
 # Types and ranges of settings by key. A key of a model that is not here has the type of its default.
 FIELD_TYPES: dict[str, Any] = {
     # data
     "data_path": Text,
-    "encoding": Text,
+    "encoding": Annotated[str, AfterValidator(_known_encoding)],
     "field_separator": Annotated[str, Field(min_length=1, max_length=1)],
     "seq_separator": Text,
     "USER_ID_FIELD": Text,
@@ -48,7 +77,7 @@ FIELD_TYPES: dict[str, Any] = {
     "filter_inter_by_user_or_item": bool,
     "split": Literal["leave_one_out"],
     # training
-    "seed": Count,
+    "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "reproducibility": bool,
     "epochs": Positive,
     "train_mode": Literal["prefix", "all_positions"],
@@ -56,7 +85,7 @@ FIELD_TYPES: dict[str, Any] = {
     "learner": Literal["adam", "adamw", "adagrad", "sgd", "rmsprop"],
     "learning_rate": Rate,
     "weight_decay": NonNegative,
-    "clip_grad_norm": dict[Literal["max_norm", "norm_type"], Rate] | None,
+    "clip_grad_norm": ClipGradNorm | None,
     "eval_step": Positive,
     "stopping_step": Count,
     "enable_amp": bool,
@@ -65,8 +94,8 @@ FIELD_TYPES: dict[str, Any] = {
     # evaluation
     "filter_seen": bool,
     "tie_rule": Literal["mean", "optimistic", "pessimistic"],
-    "metrics": list[str] | str,
-    "topk": list[Positive] | Positive,
+    "metrics": Annotated[list[Text], Field(min_length=1)] | Text,
+    "topk": Annotated[list[Positive], Field(min_length=1)] | Positive,
     "valid_metric": str,
     "tail_ratio": NonNegative,
     "eval_batch_size": Positive,
@@ -85,6 +114,7 @@ FIELD_TYPES: dict[str, Any] = {
     "initializer_range": Rate,
     "loss_type": Literal["CE", "BPR"],
     "reg_weight": Any,
+    "reranker_CAN_NUM": Positive | Text,
     "tie_weights": bool,
     "item_bias": bool,
     "mos_heads": Positive,
@@ -116,7 +146,16 @@ NOT_IDENTITY = WITHOUT_EFFECT | {"data_path", "eval_batch_size"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags that run code, and with 1e-3 as a number (YAML 1.1 would make it text)."""
+    """YAML without tags that run code, with 1e-3 as a number (YAML 1.1 would make it text), and with keys only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -124,6 +163,10 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
+
+
+# Where RecBole looks for data sets unless told otherwise.
+_RECBOLE_DATA_PATH = "dataset/"
 
 
 class RecBoleConfig(Config):
@@ -142,6 +185,9 @@ class RecBoleConfig(Config):
         self._load_internal_config_dict(self.model, model_class, dataset)
         self.final_config_dict = self._get_final_config_dict()
         self._set_default_parameters()
+        if values["data_path"] != _RECBOLE_DATA_PATH:
+            # RecBole takes ml-100k from its own files, whatever the data_path.
+            self.final_config_dict["data_path"] = str(Path(values["data_path"]) / dataset)
         self.final_config_dict |= {
             "device": device,
             "single_spec": True,
@@ -174,10 +220,11 @@ class RecBoleConfig(Config):
         bare.yaml_loader = _Loader
         bare._load_internal_config_dict(model_class.__name__, model_class, dataset)
         values = bare.internal_config_dict
-        del values["MODEL_TYPE"]
+        kind = values.pop("MODEL_TYPE")
         values |= {"clip_grad_norm": values.get("clip_grad_norm"), "tail_ratio": 0.1}
-        # RecBole's sequential models with a cross-entropy refuse its own default of one negative per target.
-        if values.get("loss_type") == "CE":
+        # RecBole's sequential models with a cross-entropy refuse its own default of one negative per target, and its
+        # traditional ones have no use for it (Pop would count the negatives).
+        if values.get("loss_type") == "CE" or kind == ModelType.TRADITIONAL:
             values["train_neg_sample_args"] = None
         return values
 
@@ -214,10 +261,6 @@ class Settings:
             "dataset": self.dataset,
             **{key: value for key, value in sorted(self.values.items()) if key not in NOT_IDENTITY},
         }
-
-    def with_seed(self, seed: int) -> "Settings":
-        """Returns the same settings with another seed."""
-        return replace(self, values={**self.values, "seed": seed})
 
     def recbole_config(self, device: torch.device) -> RecBoleConfig:
         """Returns RecBole's own configuration object for these settings."""
@@ -281,12 +324,11 @@ def build_settings(
             warnings.append(f"{fixed.origin}: {key} has no effect here")
             del given[key]
     faults += _unknown_keys(given, values)
-    checked = _check_types({key: item for key, item in given.items() if key in values}, values, faults)
-    values |= checked
-    if "loss_type" in checked and "train_neg_sample_args" not in checked and checked["loss_type"] == "BPR":
-        values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
-    if not faults:
-        faults += _check_together(model_class, values)
+    for key in given.keys() & values.keys():
+        values[key] = _checked(key, given[key], values[key], faults)
+    if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
+        values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
+    faults += _check_together(model_class, values, given)
     if faults:
         raise InputError("\n".join(faults))
     return Settings(model_class, dataset, values, tuple(warnings))
@@ -322,45 +364,35 @@ def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any]) -> lis
     return faults
 
 
-def _check_types(given: Mapping[str, _Given], defaults: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    """Returns the given values in their types; appends what does not fit to `faults`."""
-    fields: dict[str, Any] = {}
-    candidates: dict[str, Any] = {}
-    for key, item in given.items():
-        kind = FIELD_TYPES.get(key, _type_of_default(defaults.get(key)))
-        fields[key] = (kind, Field(alias=key))
-        # "[5,inf)" is no YAML, and "[5,10]" would be a list: text settings take the argument as it was typed.
-        wants_text = kind in (Text, str) or "Intervals" in _names_in(kind)
-        candidates[key] = item.text if wants_text and item.text is not None else item.value
-        if candidates[key] in ("None", "null", "~") and type(None) in getattr(kind, "__args__", ()):
-            candidates[key] = None
-    names = {f"field_{number}": key for number, key in enumerate(fields)}
-    by_name = {name: fields[key] for name, key in names.items()}
-    model = pydantic.create_model("Values", __config__=pydantic.ConfigDict(strict=True), **by_name)
+def _checked(key: str, item: _Given, default: Any, faults: list[str]) -> Any:
+    """Returns the given value if it has the key's type and range; else the default, and adds to the faults."""
+    kind = FIELD_TYPES.get(key, _type_of_default(default))
+    value = item.value
+    if value == "None" and (kind is Any or type(None) in get_args(kind)):  # as RecBole's users write it
+        value = None
+    # "[5,inf)" is no YAML, and "[5,10]" would be a list: text settings take the argument as it was typed.
+    if item.text is not None and value is not None and _is_text(kind):
+        value = item.text
     try:
-        checked = model.model_validate(candidates)
+        return pydantic.TypeAdapter(kind).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
-        seen = set()
-        for problem in error.errors():
-            key = str(problem["loc"][0])
-            if key in seen:
-                continue
-            seen.add(key)
-            inside = [str(part) for part in problem["loc"][1:]]
-            inner = ".".join(part for part in inside if not part.endswith("]") and part not in _UNION_TAGS)
-            message = problem["msg"].removeprefix("Input ")
-            where = f"{key}.{inner}" if inner else key
-            faults.append(f"{given[key].origin}: {where} is {candidates[key]!r}; {message}")
-        return {}
-    return {key: getattr(checked, name) for name, key in names.items()}
+        problem = error.errors()[0]
+        message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
+        message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
+        inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
+        faults.append(f"{item.origin}: {'.'.join([key, *inside])} is {value!r}; {message}")
+        return default
 
 
-# How pydantic names the alternatives of a union in an error's location.
-_UNION_TAGS = frozenset({"int", "float", "str", "bool", "none", "constrained-int", "constrained-str", "list"})
+def _is_text(kind: Any) -> bool:
+    """Returns whether a type is text, restricted or not, or text or nothing."""
+    if get_origin(kind) is Annotated:
+        return _is_text(get_args(kind)[0])
+    return kind is str or (type(None) in get_args(kind) and _is_text(get_args(kind)[0]))
 
 
-def _names_in(kind: Any) -> str:
-    return "Intervals" if kind is Intervals or Intervals in getattr(kind, "__args__", ()) else ""
+def _keys_in(value: Any) -> set[str]:
+    return {str(key) for key in value} if isinstance(value, Mapping) else set()
 
 
 def _type_of_default(default: Any) -> Any:
@@ -374,20 +406,43 @@ def _type_of_default(default: Any) -> Any:
     return type(default)
 
 
-def _check_together(model_class: type, values: dict[str, Any]) -> list[str]:
-    """Returns the faults that no single value shows."""
+def _check_together(model_class: type, values: dict[str, Any], given: Mapping[str, _Given]) -> list[str]:
+    """Returns the faults that no single value shows by its type. Settles the spelling of `valid_metric`."""
+
+    def origin(key: str) -> str:
+        return given[key].origin if key in given else f"default {key}"
+
     faults = []
+    names: list[str] = []
     try:
         names = expand_metrics(values["metrics"], values["topk"])
+    except ValueError as error:
+        faults.append(f"{origin('metrics')}: {error}")
+    try:
         values["valid_metric"] = canonical_metric(values["valid_metric"])
         if needs_top_items(values["valid_metric"]):
-            faults.append(f"valid_metric is {values['valid_metric']!r}; expected a metric of the target's rank")
-        elif values["valid_metric"] not in names:
-            faults.append(f"valid_metric is {values['valid_metric']!r}; expected one of {', '.join(names)}")
+            faults.append(
+                f"{origin('valid_metric')}: valid_metric is {values['valid_metric']!r}; "
+                "expected a metric of the target's rank"
+            )
+        elif names and values["valid_metric"] not in names:
+            where = next(key for key in ("valid_metric", "topk", "metrics") if key in given or key == "metrics")
+            faults.append(
+                f"{origin(where)}: valid_metric is {values['valid_metric']!r}; expected one of {', '.join(names)}"
+            )
     except ValueError as error:
-        faults.append(str(error))
-    if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
-        faults.append(f"train_mode is 'all_positions'; {model_class.__name__} is RecBole's own and trains on prefixes")
+        faults.append(f"{origin('valid_metric')}: {error}")
+    own = getattr(model_class, "causal", False)
+    if values["train_mode"] == "all_positions" and not own:
+        faults.append(
+            f"{origin('train_mode')}: train_mode is 'all_positions'; "
+            f"{model_class.__name__} is RecBole's own and trains on prefixes"
+        )
+    if own and values["train_neg_sample_args"] is not None:
+        faults.append(
+            f"{origin('train_neg_sample_args')}: train_neg_sample_args is {values['train_neg_sample_args']!r}; "
+            f"expected None: the loss of {model_class.__name__} is over all items"
+        )
     own_check = getattr(model_class, "setting_faults", None)
     return faults + (own_check(values) if own_check else [])
 
@@ -409,7 +464,12 @@ def _read_yaml(path: Path, faults: list[str]) -> dict[str, _Given]:
                     key, line = str(loader.construct_object(key_node)), key_node.start_mark.line + 1
                     if key in found:
                         faults.append(f"{path}, line {line}: the key {key!r} occurs twice")
-                    found[key] = _Given(loader.construct_object(value_node, deep=True), f"{path}, line {line}")
+                    try:
+                        value = loader.construct_object(value_node, deep=True)
+                    except ValueError as error:  # a date of month 13, a number that is none
+                        faults.append(f"{path}, line {line}: {key}: {error}")
+                        continue
+                    found[key] = _Given(value, f"{path}, line {line}")
                 return found
             finally:
                 loader.dispose()
@@ -420,6 +480,8 @@ def _read_yaml(path: Path, faults: list[str]) -> dict[str, _Given]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         faults.append(f"{path}, line {line}: not YAML: {error.problem}")
+    except yaml.YAMLError as error:
+        faults.append(f"{path}: not YAML: {str(error).splitlines()[0]}")
     return {}
 
 
@@ -431,8 +493,6 @@ def _read_argument(argument: str, faults: list[str]) -> dict[str, _Given]:
         return {}
     try:
         value = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         value = text
-    if value == "None":  # as RecBole's users write it
-        value = None
     return {key: _Given(value, f"--{key}", text)}

@@ -131,7 +131,8 @@ class SequenceDataset(Dataset):
 
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.
-        self._times = self.inter_feat[self.time_field].to_numpy(np.int64)
+        times = self.inter_feat[self.time_field].to_numpy()
+        self._times = times if self._time_scale == 1 else np.rint(times * self._time_scale).astype(np.int64)
         super()._fill_nan()
 
     def _to_sequences(self) -> None:

@@ -4,12 +4,13 @@ from mos_recbole.evaluation.distance import item_distance
 from mos_recbole.evaluation.intervals import Interval, bootstrap_mean
 from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
 from mos_recbole.evaluation.protocol import EvaluationProtocol
-from mos_recbole.evaluation.ranks import TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
 
 __all__ = [
     "CatalogueCounts",
     "EvaluationProtocol",
     "Interval",
+    "ScoreIsNaN",
     "TargetRanks",
     "bootstrap_mean",
     "compute_metrics",

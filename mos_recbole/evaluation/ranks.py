@@ -11,6 +11,10 @@ from mos_recbole.evaluation.protocol import TieRule
 _CHUNK_BYTES = 32 * 2**20
 
 
+class ScoreIsNaN(ValueError):
+    """A model gives an item no score."""
+
+
 @dataclass(frozen=True)
 class TargetRanks:
     """How every query's target fares against the candidates.
@@ -63,7 +67,7 @@ def rank_targets_by_scores(
         top_k: how many of the best items to return.
 
     Raises:
-        ValueError: a score is NaN, which has no place in a ranking.
+        ScoreIsNaN: a score is NaN, which has no place in a ranking.
     """
     target_B1 = target_B[:, None]
     target_score_B1 = scores_BV.gather(1, target_B1)
@@ -75,7 +79,7 @@ def rank_targets_by_scores(
     # NaN compares false with everything: a model that failed would otherwise rank every target first.
     if scores_BV.isnan().any():
         query = int(scores_BV.isnan().any(dim=1).nonzero()[0])
-        raise ValueError(f"the score of an item for query {query} of the batch is NaN")
+        raise ScoreIsNaN(f"the score of an item for query {query} of the batch is NaN")
     better_B = ((scores_BV > target_score_B1) & ~out).sum(dim=1)
     equal_B = ((scores_BV == target_score_B1) & ~out).sum(dim=1)
     top_items = None

@@ -1,8 +1,10 @@
 """The comparison table and the list of runs."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from tabulate import tabulate
 
 from mos_recbole.errors import InputError
@@ -19,6 +21,10 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
     the runs were configured with; the interval is half the width of the 95 % bootstrap interval over users, and over
     seeds where there are several (`evaluation.bootstrap_mean`).
 
+    Args:
+        records: of finished runs.
+        tablefmt: one of tabulate's formats, or "csv".
+
     Raises:
         InputError: no records, runs of different protocols, or outcomes that are missing.
     """
@@ -29,12 +35,14 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
         differ = sorted({f"{record.dataset} {record.protocol}" for record in records})
         raise InputError("runs of different protocols cannot stand in one table:\n" + "\n".join(differ))
     groups: dict[tuple, list[RunResult]] = {}
-    for record in records:
+    # By seed, so that the bootstrap of the same runs is the same; a run given twice is no second observation.
+    for record in sorted({record.run_id: record for record in records}.values(), key=lambda record: record.seed):
         settings = tuple((key, str(value)) for key, value in record.settings.items() if key != "seed")
         groups.setdefault((record.model, record.code, settings), []).append(record)
-    labels = _labels(list(groups.values()))
+    first_seen = list(dict.fromkeys(record.model for record in records))
     rows = []
-    for label, runs in zip(labels, groups.values(), strict=True):
+    labelled = zip(_labels(list(groups.values())), groups.values(), strict=True)
+    for label, runs in sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0]))):
         intervals = metric_intervals(runs, TABLE_METRICS)
         rows.append(
             {
@@ -46,6 +54,8 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
                 **{f"{metric} ↑": format_interval(intervals[metric]) for metric in TABLE_METRICS},
             }
         )
+    if tablefmt == "csv":
+        return pd.DataFrame(rows).to_csv(index=False).rstrip("\n")
     return tabulate(rows, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=["left"] + ["right"] * 8)
 
 
@@ -84,7 +94,7 @@ def runs_table(records: Sequence[RunResult], tablefmt: str = "simple") -> str:
             "epochs": f"{record.best_epoch}/{record.epochs}",
             f"valid {record.valid_metric}": f"{record.valid[record.valid_metric].value:.4f}",
             "protocol": record.protocol_hash,
-            "finished": record.finished,
+            "finished": record.finished[:19],
         }
         for record in records
     ]
@@ -111,6 +121,11 @@ def _labels(groups: list[list[RunResult]]) -> list[str]:
         values = [f"{key}={runs[0].code if key == 'code' else runs[0].settings[key]}" for key in differing]
         labels.append(" ".join([runs[0].model, *values]))
     return labels
+
+
+def _natural(label: str) -> list[tuple[int, str]]:
+    """Returns a sort key by which mos_heads=2 comes before mos_heads=16."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", label)]
 
 
 def _range(values: list[int]) -> str:

@@ -86,7 +86,7 @@ def evaluate_model(
         advance: called with the number of queries done.
 
     Raises:
-        ValueError: the model scores an item as NaN.
+        ScoreIsNaN: the model scores an item as NaN.
     """
     model.eval()
     fields, device = Fields.of(config), config["device"]

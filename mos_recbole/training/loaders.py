@@ -260,8 +260,17 @@ def make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> Tr
     """Returns the training batches for a model, by its kind and the `train_mode`.
 
     Raises:
-        InputError: a kind of model that does not learn from interactions alone.
+        InputError: a kind of model that does not learn from interactions alone, or RecBole's sampler refuses the data.
     """
+    try:
+        return _make_train_loader(config, dataset, split)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"data set {dataset.dataset_name!r}: {error}") from error
+
+
+def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> TrainLoader:
     kind, device, fields = config["MODEL_TYPE"], config["device"], Fields.of(config)
     length, batch_size, seed, shuffle = (
         config[key] for key in ("MAX_ITEM_LIST_LENGTH", "train_batch_size", "seed", "shuffle")

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from mos_recbole.errors import InputError, TrainingDiverged
+from mos_recbole.evaluation import ScoreIsNaN
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, atomic_write
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.loaders import TrainLoader
@@ -113,7 +114,10 @@ class BenchmarkTrainer(Trainer):
             trained = time.perf_counter()
             metrics, best = None, False
             if epoch % self.eval_step == 0 or epoch == self.epochs:
-                metrics = validate()
+                try:
+                    metrics = validate()
+                except ScoreIsNaN as error:
+                    raise self._diverged(str(error), epoch) from error
                 best = self._note_score(metrics[valid_metric], higher_is_better, epoch)
             report = EpochReport(epoch, loss, trained - started, time.perf_counter() - trained, metrics, best)
             self.reports.append(report)
@@ -176,12 +180,13 @@ class BenchmarkTrainer(Trainer):
     def _finite(self, mean_loss: torch.Tensor, epoch: int) -> float:
         value = mean_loss.item()
         if not np.isfinite(value):
-            best = self.folder / BEST_CHECKPOINT
-            kept = f"the best checkpoint, of epoch {self.best_epoch}, is {best}" if self.best_epoch else "no checkpoint"
-            raise TrainingDiverged(
-                f"the training loss became {value} in epoch {epoch} (learning_rate {self.learning_rate:g}); {kept}"
-            )
+            raise self._diverged(f"the training loss became {value}", epoch)
         return value
+
+    def _diverged(self, what: str, epoch: int) -> TrainingDiverged:
+        best = self.folder / BEST_CHECKPOINT
+        kept = f"the best checkpoint, of epoch {self.best_epoch}, is {best}" if self.best_epoch else "no checkpoint yet"
+        return TrainingDiverged(f"{what} in epoch {epoch} (learning_rate {self.learning_rate:g}); {kept}")
 
     def _model_state(self) -> dict[str, Any]:
         return {"state_dict": dict(self.model.state_dict()), "other_parameter": self.model.other_parameter()}
