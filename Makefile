@@ -9,10 +9,10 @@ run: setup
 	$(VENV)/bin/python benchmarks/run.py --model GRU4RecMoS
 
 test: lint
-	$(VENV)/bin/pytest -q
+	$(VENV)/bin/pytest -q -n 2
 
 test-all: lint
-	$(VENV)/bin/pytest -q -m ""
+	$(VENV)/bin/pytest -q -n 2 -m ""
 
 lint: setup
 	$(VENV)/bin/ruff check

@@ -78,7 +78,9 @@ def assert_equal_in_float64(found: dict[str, torch.Tensor], expected: dict[str, 
 
 def force_chunks(rows: int, n_components: int, n_items: int, itemsize: int):
     """Returns a context in which one chunk holds `rows` queries."""
-    return mock.patch.object(mixture, "_CHUNK_BYTES", rows * n_components * n_items * itemsize)
+    return mock.patch.multiple(
+        mixture, _CHUNK_ROWS=rows * n_components, _CHUNK_BYTES=rows * n_components * n_items * itemsize
+    )
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -7,9 +7,10 @@ import torch
 
 from mos_recbole.losses.reference import mixture_nll_reference
 
-# One chunk of logits should stay in a cache that the cores share, and still be a matrix product large enough to run
-# at full rate.
-_CHUNK_BYTES = 16 * 2**20
+# A chunk's logits should stay in a cache; but below about 256 rows (queries x components) the products with the item
+# table no longer run at full rate, whatever the cache, up to a limit on memory.
+_CHUNK_ROWS = 256
+_CHUNK_BYTES = 64 * 2**20
 
 
 def mixture_cross_entropy(
@@ -88,7 +89,7 @@ def _check(
 
 def chunk_size(n_components: int, n_items: int, itemsize: int) -> int:
     """Returns how many queries' logits ([K, V] each) make one chunk."""
-    return max(1, _CHUNK_BYTES // (n_components * n_items * itemsize))
+    return max(1, min(_CHUNK_ROWS // n_components, _CHUNK_BYTES // (n_components * n_items * itemsize)))
 
 
 class _Gradients:
