@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     # A model or a seed that is named twice runs once.
     seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
     runs = [
-        load_settings(model, options.dataset, options.config, [*overrides, *seed])
+        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=options.model)
         for model in dict.fromkeys(options.model)
         for seed in seeds
     ]

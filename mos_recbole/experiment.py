@@ -79,18 +79,35 @@ def load_settings(
     dataset: str = "ml-100k",
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | Iterable[str] = (),
+    beside: Iterable[str] = (),
 ) -> Settings:
     """Returns the checked settings of a run; see `settings.build_settings`.
 
+    Args:
+        model: name of the model.
+        dataset, config_files, overrides: as there.
+        beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
+            beside a softmax, is passed over where this model has no such setting.
+
     Raises:
         InputError: an unknown model, or any fault in the settings.
+    """
+    others = {key for other in beside for key in RecBoleConfig.defaults(_recommender(other), dataset)}
+    return build_settings(_recommender(model), dataset, config_files, overrides, others)
+
+
+def _recommender(model: str) -> type:
+    """Returns a model class of a kind that learns from interactions alone.
+
+    Raises:
+        InputError: an unknown model, or another kind.
     """
     model_class = resolve_model(model)
     kind = getattr(model_class, "type", None)
     if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
         described = kind.name.lower() if isinstance(kind, ModelType) else "different"
         raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
-    return build_settings(model_class, dataset, config_files, overrides)
+    return model_class
 
 
 def run_experiment(

@@ -3,7 +3,7 @@
 import codecs
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, get_args, get_origin
@@ -281,6 +281,7 @@ def build_settings(
     dataset: str,
     config_files: Iterable[str | Path] = (),
     overrides: Mapping[str, Any] | Iterable[str] = (),
+    for_others: Collection[str] = (),
 ) -> Settings:
     """Returns the checked settings of a run: defaults, then each file, then the overrides.
 
@@ -289,6 +290,8 @@ def build_settings(
         dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
         config_files: RecBole YAML files, later ones over earlier ones.
         overrides: a mapping, or texts "key=value" whose values are YAML.
+        for_others: keys that may be given for other models of the same comparison; they are passed over where this
+            model has no such setting.
 
     Raises:
         InputError: all faults of the settings, one a line, each with its file and line or its argument.
@@ -323,7 +326,8 @@ def build_settings(
         elif key in WITHOUT_EFFECT:
             warnings.append(f"{fixed.origin}: {key} has no effect here")
             del given[key]
-    faults += _unknown_keys(given, values)
+    given = {key: item for key, item in given.items() if key in values or key not in for_others}
+    faults += _unknown_keys(given, values, model_class.__name__)
     for key in given.keys() & values.keys():
         values[key] = _checked(key, given[key], values[key], faults)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
@@ -350,7 +354,7 @@ def _agrees(key: str, value: Any, fixed: Any) -> bool:
     return value is None
 
 
-def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any]) -> list[str]:
+def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any], model: str) -> list[str]:
     known = sorted(values)
     faults = []
     for key, item in given.items():
@@ -359,7 +363,7 @@ def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any]) -> lis
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else "no known key is near"
         if key in FIELD_TYPES:
-            hint = "this model has no such setting"
+            hint = f"{model} has no such setting"
         faults.append(f"{item.origin}: unknown key {key!r}; {hint}")
     return faults
 

@@ -585,7 +585,7 @@ def test_a_refusal_as_a_user_sees_it(tmp_path: Path) -> None:
 
 
 # Long enough to be killed in the middle: some seconds, by many small batches.
-LONG = [*RUN[:-1], "--train_batch_size=8", "--epochs=30", "--stopping_step=30", "--quiet"]
+LONG = [*RUN[:-1], "--train_batch_size=8", "--epochs=20", "--stopping_step=20", "--quiet"]
 
 
 def start(*arguments: object) -> subprocess.Popen:
@@ -642,3 +642,15 @@ def test_kill_9_and_resume_give_the_table_of_an_undisturbed_run(call, data: Path
     columns = ["epoch", "loss", "best", *one.valid]
     assert one.training_log()[columns].equals(other.training_log()[columns])
     assert one.outcomes().equals(other.outcomes())
+
+
+def test_a_setting_of_one_model_is_passed_over_by_the_others(call, data: Path, tmp_path: Path) -> None:
+    """`--mos_heads` beside the softmax control holds for the mixture; a key that no named model has is refused."""
+    names = ["--model", "GRU4RecMoS", "GRU4RecSoftmax", *RUN[2:]]
+    common = ["--dataset", data, "--output", tmp_path / "results", "--quiet"]
+    assert call("run", *names, *common, "--mos_heads=3")[0] == 0
+    heads = {record.model: record.settings.get("mos_heads") for record in find_records(tmp_path / "results")}
+    assert heads == {"GRU4RecMoS": 3, "GRU4RecSoftmax": None}
+    status, _, error = call("run", *names, *common, "--n_heads=3")
+    assert status == 2
+    assert "GRU4RecMoS has no such setting" in one_error(error)
