@@ -805,3 +805,13 @@ def test_an_output_that_cannot_be_a_folder_is_refused_before_anything_is_read(ru
         run("GRU4RecMoS", "file/results")
     assert str(tmp_path / "file") in str(caught.value)
     assert (tmp_path / "file").read_text() == "text"
+
+
+@pytest.mark.parametrize("model", ["GRU4RecMoS", "SASRecSoftmax"])
+def test_mixed_precision_stays_near_full_precision(run, model: str) -> None:
+    """bf16 training follows float32's losses to bf16's precision, and is not float32's training."""
+    full, mixed = (
+        [float(row["loss"]) for row in log_rows(run(model, f"amp-{amp}", enable_amp=amp))] for amp in (False, True)
+    )
+    assert mixed != full
+    assert mixed == pytest.approx(full, rel=0.02)

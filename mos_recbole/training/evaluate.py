@@ -89,19 +89,20 @@ def evaluate_model(
         ScoreIsNaN: the model scores an item as NaN.
     """
     model.eval()
-    fields, device = Fields.of(config), config["device"]
+    fields = Fields.of(config)
     batch_size, n_items = config["eval_batch_size"], model.n_items
     if not isinstance(model, EncoderHeadRecommender):
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
     parts = []
-    for index in torch.arange(len(queries), device=device).split(batch_size):
+    for index in torch.arange(len(queries)).split(batch_size):
         batch = queries.gatherer.batch(index, fields)
         target_B = batch[fields.item]
         seen = None
         if queries.seen is not None:
-            borders = torch.stack([index[0], index[-1] + 1])
+            start, stop = int(index[0]), int(index[-1]) + 1
+            borders = torch.tensor([start, stop], device=queries.seen[0].device)
             first, last = torch.searchsorted(queries.seen[0], borders).tolist()
-            seen = (queries.seen[0][first:last] - index[0], queries.seen[1][first:last])
+            seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
             state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
             parts.append(rank_targets(model.log_prob, state_Bd, target_B, n_items, model.n_components, seen, top_k))

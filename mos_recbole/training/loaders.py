@@ -71,17 +71,19 @@ class PrefixGatherer:
         self.items = torch.from_numpy(sequences.items).to(device)
         self.users = torch.from_numpy(sequences.users[segments.user[segment]]).to(device)
         self.rows = torch.from_numpy(rows).to(device)
-        self.lengths = torch.from_numpy(np.minimum(rows - segments.context_start[segment], max_length)).to(device)
-        self.max_length = max_length
-        self.crop = crop
+        # On the host too, so that the width of a batch is known without waiting for a GPU.
+        self.host_lengths = torch.from_numpy(np.minimum(rows - segments.context_start[segment], max_length))
+        self.lengths = self.host_lengths.to(device)
+        self.max_length, self.crop, self.device = max_length, crop, device
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
-        """Returns the samples with these numbers: user, item_seq [B, L], item_seq_len, and the target as item."""
+        """Returns samples by their numbers, given on the host: user, item_seq [B, L], item_seq_len, target as item."""
+        width = int(self.host_lengths[index].max()) if self.crop else self.max_length
+        index = index.to(self.device)
         row_B, length_B = self.rows[index], self.lengths[index]
-        width = int(length_B.max()) if self.crop else self.max_length
         position_L = torch.arange(width, device=row_B.device)
         within_BL = position_L < length_B[:, None]
         source_BL = (row_B - length_B)[:, None] + position_L
@@ -124,12 +126,12 @@ class PrefixLoader:
         order = torch.arange(self.n_targets)
         if self.shuffle:
             order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
-        for index in order.to(self.gatherer.rows.device).split(self.batch_size):
+        for index in order.split(self.batch_size):
             batch = self.gatherer.batch(index, self.fields)
             if self.sampler is not None:
                 user, item = batch[self.fields.user].cpu().numpy(), batch[self.fields.item].cpu().numpy()
                 negative = self.sampler.sample_by_user_ids(user, item, 1)
-                batch.update(Interaction({self.fields.negative_item: negative.to(index.device)}))
+                batch.update(Interaction({self.fields.negative_item: negative.to(self.gatherer.device)}))
             yield batch, len(index)
 
 
