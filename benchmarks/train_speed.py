@@ -14,6 +14,7 @@ are what can be quoted. Writes results/train_speed/.
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import sys
@@ -38,6 +39,7 @@ OURS = {
 def stock_recbole(model: str, epochs: int, folder: str, as_published: bool = True) -> list[dict[str, float]]:
     """Returns RecBole's own log: one entry per epoch with its training seconds and validation metrics."""
     sys.argv = sys.argv[:1]  # RecBole's Config reads it
+    os.chdir(folder)  # RecBole's Trainer writes log_tensorboard/ where it stands
     compat.apply()
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation

@@ -9,7 +9,9 @@ from pathlib import Path
 from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
 
-_OWN_OPTIONS = frozenset({"model", "dataset", "config", "seeds", "output", "device", "resume", "quiet", "format"})
+_OWN_OPTIONS = frozenset(
+    {"model", "dataset", "config", "seeds", "output", "device", "resume", "quiet", "format", "protocol"}
+)
 
 _RUN_EXAMPLES = """\
 examples:
@@ -106,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.add_argument("folders", nargs="*", default=[Path("results")], type=Path, metavar="FOLDER")
     table.add_argument("--dataset", metavar="NAME", help="only runs on this data set")
+    table.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
     table.add_argument(
         "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
     )
@@ -129,22 +132,30 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if not options.quiet:
         for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
             print(f"warning: {warning}", file=sys.stderr)
-    records = []
+    records, failures = [], []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
         with EpochProgress(name, one, quiet=options.quiet) as progress:
             messages = Messages(progress.draws, progress.note, progress.epoch)
-            record = run_experiment(
-                one, output=options.output, device=options.device, resume=options.resume, messages=messages
-            )
+            try:
+                record = run_experiment(
+                    one, output=options.output, device=options.device, resume=options.resume, messages=messages
+                )
+            except TrainingDiverged as error:  # the other runs go on
+                failures.append(f"{one.model} seed {one.values['seed']}: {error}")
+                continue
         records.append(record)
+    if failures and not records:
+        raise TrainingDiverged("; ".join(failures))
     protocol = records[0].protocol
     print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
     print(comparison_table(records))
     print("\nFiles (record, outcomes, training log, checkpoints):")
     for record in records:
         print(f"  {record.folder}")
-    return 0
+    for failure in failures:
+        print(f"training failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _list(options: argparse.Namespace, _: list[str]) -> int:
@@ -163,5 +174,7 @@ def _table(options: argparse.Namespace, _: list[str]) -> int:
     records = [record for folder in options.folders for record in find_records(folder)]
     if options.dataset is not None:
         records = [record for record in records if record.dataset == options.dataset]
+    if options.protocol is not None:
+        records = [record for record in records if record.protocol_hash == options.protocol]
     print(comparison_table(records, options.format))
     return 0

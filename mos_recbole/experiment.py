@@ -17,6 +17,7 @@ from typing import Any
 import filelock
 import numpy as np
 import pandas as pd
+import recbole.trainer
 import torch
 from recbole.utils import ModelType, init_seed
 
@@ -53,6 +54,9 @@ from mos_recbole.training import (
     make_query_set,
     make_train_loader,
 )
+
+# RecBole's models that look up other users' prefixes in a data set that holds them all.
+_READS_PREFIXES = {"FEARec"}
 
 # The rooms whose code can change a run's numbers; the rest only reads them.
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
@@ -107,6 +111,11 @@ def _recommender(model: str) -> type:
     if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
         described = kind.name.lower() if isinstance(kind, ModelType) else "different"
         raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
+    # Run without these, such a model would be another one under its name.
+    if hasattr(recbole.trainer, f"{model}Trainer"):
+        raise InputError(f"{model} trains by a loop of its own in RecBole, which is not supported")
+    if RecBoleConfig.defaults(model_class, "ml-100k").get("transform") is not None or model in _READS_PREFIXES:
+        raise InputError(f"{model} reads transformed or materialised sequences in RecBole, which is not supported")
     return model_class
 
 
@@ -157,7 +166,7 @@ def run_experiment(
         split={"name": config["split"]}, filter_seen=config["filter_seen"], tie_rule=config["tie_rule"]
     )
     fingerprint = data.fingerprint()
-    run_id = run_identity(settings.identity(), fingerprint, _code_hash())
+    run_id = run_identity(settings.identity(), fingerprint, _code_hash(), _platform(chosen_device))
     folder = run_folder(output, settings.model, settings.dataset, config["seed"], run_id)
     require_writable(folder)
     with _only_here(folder):
@@ -172,7 +181,7 @@ def run_experiment(
             model = settings.model_class(config, data.training_part(split)).to(chosen_device)
         except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
             raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
-        trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress)
+        trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress, started)
         resumed = resume and trainer.resume_checkpoint()
         if resumed:
             messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
@@ -180,7 +189,7 @@ def run_experiment(
             for name in RUN_FILES:
                 (folder / name).unlink(missing_ok=True)
 
-        evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names)
+        evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names, messages.show_progress)
         valid_queries = make_query_set(config, data, split.valid, protocol, chosen_device)
 
         if chosen_device.type == "cuda":
@@ -239,14 +248,16 @@ class _Evaluation:
         split: Split,
         protocol: EvaluationProtocol,
         metric_names: list[str],
+        show_progress: bool,
     ) -> None:
+        self.show_progress = show_progress
         self.model, self.config, self.protocol, self.metric_names = model, config, protocol, metric_names
         self.catalogue = CatalogueCounts(data.train_counts(split), config["tail_ratio"])
         self.top_k = max((parse_metric(name)[1] or 0 for name in metric_names if needs_top_items(name)), default=0)
 
     def metrics(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
         """Returns the metrics, and what they were computed from."""
-        ranks = evaluate_model(self.model, self.config, queries, self.top_k)
+        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress)
         values, _ = compute_metrics(
             self.metric_names,
             ranks.ranks(self.protocol.tie_rule).numpy(),
@@ -320,18 +331,16 @@ def _device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()})"
 
 
-def _only_here(folder: Path) -> filelock.BaseFileLock:
-    """Returns the run's lock, held.
+def _only_here(folder: Path) -> filelock.AcquireReturnProxy:
+    """Returns the run's lock, held until the end of a `with`.
 
     Raises:
         InputError: another process has it.
     """
-    lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
+        return filelock.FileLock(folder / ".lock").acquire(blocking=False)
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on this run") from None
-    return lock
 
 
 def _peak_memory(device: torch.device) -> dict[str, int]:
@@ -341,6 +350,11 @@ def _peak_memory(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)
     return peak
+
+
+def _platform(device: torch.device) -> dict[str, str]:
+    """Returns what decides how numbers are rounded, the number of threads apart."""
+    return {"device": device.type} | {name: _versions()[name] for name in ("torch", "recbole", "numpy")}
 
 
 @cache
@@ -373,6 +387,7 @@ def _git_commit() -> str | None:
         return run.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # or it is somebody else's repository
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", str(root)) else "")
     except (OSError, subprocess.CalledProcessError):
         return None

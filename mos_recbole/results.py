@@ -37,7 +37,8 @@ class RunResult(_Record):
     """One run: what was run, on what, what came out and what it cost. `run_experiment` returns it.
 
     Attributes:
-        run_id: 16 hexadecimal digits: a hash of everything that can change the numbers (settings, data, code).
+        run_id: 16 hexadecimal digits: a hash of everything that can change the numbers: settings, data, code, kind of
+            device, versions. (The number of threads and eval_batch_size can change the last digits, and are left out.)
         protocol_hash: equal for runs whose numbers may be compared.
         settings: the settings that can change the numbers.
         data: counts and the fingerprint of the prepared data.
@@ -46,7 +47,8 @@ class RunResult(_Record):
         valid, test: metrics at the best epoch.
         train_seconds: spent in training; eval_seconds: in validations; wall_seconds: all, loading included, over all
             sittings of a resumed run. On a GPU an epoch's time ends when the GPU is done, so it is device time too.
-        peak_memory_bytes: the process's largest resident size ("resident") and the GPU's largest allocation ("gpu").
+        peak_memory_bytes: the process's largest resident size so far ("resident", earlier runs of the process included)
+            and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
     """
 
@@ -116,9 +118,10 @@ class RunResult(_Record):
         self._folder = folder
 
 
-def run_identity(settings: dict[str, Any], data_fingerprint: str, code: str) -> str:
+def run_identity(settings: dict[str, Any], data_fingerprint: str, code: str, platform: dict[str, str]) -> str:
     """Returns the run id, 16 hexadecimal digits."""
-    text = json.dumps({"settings": settings, "data": data_fingerprint, "code": code}, sort_keys=True, default=str)
+    parts = {"settings": settings, "data": data_fingerprint, "code": code, "platform": platform}
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

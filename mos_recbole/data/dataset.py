@@ -155,8 +155,12 @@ class SequenceDataset(Dataset):
         del self._times
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 of what a model can learn from: the flat arrays and the names behind the ids."""
+        """Returns a SHA-256 of what a model can learn from: the flat arrays, all loaded columns, the ids' names."""
         digest = hashlib.sha256(self.sequences.fingerprint().encode())
+        for name in self.feat_name_list:
+            for column, values in getattr(self, name).interaction.items():
+                digest.update(f"{name} {column} {values.dtype} {tuple(values.shape)}".encode())
+                digest.update(values.contiguous().numpy().data)
         for field in (self.uid_field, self.iid_field):
             digest.update("\0".join(self.field2id_token[field]).encode())
         return digest.hexdigest()

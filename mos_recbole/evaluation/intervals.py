@@ -25,8 +25,9 @@ def bootstrap_mean(
 
     Users are resampled, not queries, because a user's queries are not independent; with several seeds, seeds and users
     are resampled independently of each other: the pigeonhole bootstrap for crossed factors (Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 2007), which is mildly conservative. With one seed the interval says
-    nothing of what another seed would give.
+    bootstrap", Annals of Applied Statistics 2007). It overstates the part of the variance that is neither the users'
+    nor the seeds', and understates the seeds' part by the factor (S - 1) / S, so that with few seeds whose means differ
+    much it is too narrow. With one seed the interval says nothing of what another seed would give.
 
     Args:
         values_SQ: one row a seed, one column a query.

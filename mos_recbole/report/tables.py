@@ -32,8 +32,8 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
         raise InputError("no finished runs to compare")
     protocols = {record.protocol_hash for record in records}
     if len(protocols) > 1:
-        differ = sorted({f"{record.dataset} {record.protocol}" for record in records})
-        raise InputError("runs of different protocols cannot stand in one table:\n" + "\n".join(differ))
+        differ = sorted({f"{record.protocol_hash}: {record.dataset} {record.protocol}" for record in records})
+        raise InputError("runs of different protocols cannot stand in one table; choose one of\n" + "\n".join(differ))
     groups: dict[tuple, list[RunResult]] = {}
     # By seed, so that the bootstrap of the same runs is the same; a run given twice is no second observation.
     for record in sorted({record.run_id: record for record in records}.values(), key=lambda record: record.seed):

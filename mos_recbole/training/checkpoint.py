@@ -57,26 +57,26 @@ def load_checkpoint(path: Path, run_id: str | None, model: str, device: torch.de
     return _unpack(content["state"])
 
 
-def random_state() -> dict[str, Any]:
-    """Returns the states of all sources of random numbers that a model may draw from."""
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Returns the states of all sources of random numbers that a model on this device may draw from."""
     version, internal, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - RecBole draws from it
     return {
         "python": [version, list(internal), gauss],
         "numpy": [str(kind), keys, int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Sets what `random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
 def _pack(value: Any) -> Any:

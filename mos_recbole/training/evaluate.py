@@ -1,6 +1,5 @@
 """Runs a model over the queries of a side, by the protocol."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
+from tqdm import tqdm
 
 from mos_recbole.data import Segments, SequenceDataset
 from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
@@ -74,7 +74,7 @@ def evaluate_model(
     config: Any,
     queries: QuerySet,
     top_k: int = 0,
-    advance: Callable[[int], None] = lambda n: None,
+    show_progress: bool = False,
 ) -> TargetRanks:
     """Returns the ranks of all targets; where the model is one of ours, `target_score` is their log-probability.
 
@@ -83,7 +83,7 @@ def evaluate_model(
         config: RecBole's.
         queries: what to rank.
         top_k: how many of the best items of every query to return.
-        advance: called with the number of queries done.
+        show_progress: whether to draw a bar.
 
     Raises:
         ScoreIsNaN: the model scores an item as NaN.
@@ -94,6 +94,7 @@ def evaluate_model(
     if not isinstance(model, EncoderHeadRecommender):
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
     parts = []
+    bar = tqdm(total=len(queries), desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
     for index in torch.arange(len(queries)).split(batch_size):
         batch = queries.gatherer.batch(index, fields)
         target_B = batch[fields.item]
@@ -109,7 +110,8 @@ def evaluate_model(
         else:
             scores_BV = _scores(model, config, batch, fields, n_items)
             parts.append(rank_targets_by_scores(scores_BV, target_B, seen, top_k))
-        advance(len(index))
+        bar.update(len(index))
+    bar.close()
     return TargetRanks.cat(parts)
 
 

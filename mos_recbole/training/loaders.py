@@ -16,7 +16,10 @@ from mos_recbole.errors import InputError
 
 
 class TrainLoader(Protocol):
-    """Batches of one epoch; which ones depends on the seed and the epoch's number alone."""
+    """Batches of one epoch; their order depends on the seed and the epoch's number alone.
+
+    (Sampled negatives come from NumPy's global source, as RecBole's samplers draw them; checkpoints hold its state.)
+    """
 
     n_targets: int
 
@@ -200,8 +203,10 @@ class WindowLoader:
         pool = max(1, round(self._POOL * self.batch_size * len(size_W) / self.n_targets))
         for chunk in order.split(pool):
             by_length = chunk[torch.argsort(size_W[chunk], stable=True)]
-            # Cut where the running number of targets passes a multiple of the batch size.
-            batch_number = (size_W[by_length].cumsum(0) - 1) // self.batch_size
+            # Cut where the running number of targets passes a multiple of an even share, so that no batch is a rest.
+            running = size_W[by_length].cumsum(0)
+            n_batches = max(1, round(int(running[-1]) / self.batch_size))
+            batch_number = (running - 1) * n_batches // running[-1]
             batches += by_length.split(torch.unique_consecutive(batch_number, return_counts=True)[1].tolist())
         if self.shuffle:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]

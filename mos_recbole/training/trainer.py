@@ -61,9 +61,12 @@ class BenchmarkTrainer(Trainer):
         folder: where checkpoints and the training log go.
         run_id: of the run.
         show_progress: whether to draw progress bars.
+        began: `time.perf_counter()` when the run began, loading included.
     """
 
-    def __init__(self, config: Any, model: torch.nn.Module, folder: Path, run_id: str, show_progress: bool) -> None:
+    def __init__(
+        self, config: Any, model: torch.nn.Module, folder: Path, run_id: str, show_progress: bool, began: float
+    ) -> None:
         AbstractTrainer.__init__(self, config, model)
         self.logger = getLogger()
         self.device = config["device"]
@@ -78,7 +81,7 @@ class BenchmarkTrainer(Trainer):
 
         self.folder, self.run_id, self.show_progress = folder, run_id, show_progress
         # Wall time of the sittings before this one, where the run was resumed.
-        self.earlier_seconds, self.began = 0.0, time.perf_counter()
+        self.earlier_seconds, self.began = 0.0, began
         self.start_epoch = 0
         self.cur_step = 0
         self.best_valid_score = -np.inf
@@ -123,6 +126,8 @@ class BenchmarkTrainer(Trainer):
             self.reports.append(report)
             if best:
                 self._save_checkpoint(BEST_CHECKPOINT, {"model": self._model_state(), "epoch": epoch})
+            if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+                raise self._diverged("a weight became NaN or infinite", epoch)
             self._save_last(epoch)
             self._write_log()
             callback(report)
@@ -184,9 +189,12 @@ class BenchmarkTrainer(Trainer):
         return value
 
     def _diverged(self, what: str, epoch: int) -> TrainingDiverged:
-        best = self.folder / BEST_CHECKPOINT
-        kept = f"the best checkpoint, of epoch {self.best_epoch}, is {best}" if self.best_epoch else "no checkpoint yet"
-        return TrainingDiverged(f"{what} in epoch {epoch} (learning_rate {self.learning_rate:g}); {kept}")
+        kept = [f"{self.folder / BEST_CHECKPOINT} (epoch {self.best_epoch})"] if self.best_epoch else []
+        kept += [f"{self.folder / LAST_CHECKPOINT} (epoch {self.reports[-1].epoch})"] if self.reports else []
+        return TrainingDiverged(
+            f"{what} in epoch {epoch} (learning_rate {self.learning_rate:g}); "
+            f"good checkpoints: {', '.join(kept) or 'none yet'}"
+        )
 
     def _model_state(self) -> dict[str, Any]:
         return {"state_dict": dict(self.model.state_dict()), "other_parameter": self.model.other_parameter()}
@@ -204,7 +212,7 @@ class BenchmarkTrainer(Trainer):
             {
                 "model": self._model_state(),
                 "optimizer": self.optimizer.state_dict(),
-                "random": random_state(),
+                "random": random_state(self.device),
                 "epoch": epoch,
                 "cur_step": self.cur_step,
                 "best_valid_score": float(self.best_valid_score),
@@ -229,7 +237,7 @@ class BenchmarkTrainer(Trainer):
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.folder / LAST_CHECKPOINT}: does not fit the model: {error}") from error
-        restore_random_state(state["random"])
+        restore_random_state(state["random"], self.device)
         self.start_epoch, self.cur_step = state["epoch"], state["cur_step"]
         self.best_valid_score, self.best_epoch = state["best_valid_score"], state["best_epoch"]
         self.stopped, self.earlier_seconds = state["stopped"], state["seconds"]
@@ -243,6 +251,8 @@ class BenchmarkTrainer(Trainer):
             InputError: the checkpoint is missing, broken or of another run.
         """
         state = load_checkpoint(self.folder / BEST_CHECKPOINT, self.run_id, self.config["model"], self.device)
+        if state["epoch"] != self.best_epoch:
+            raise InputError(f"{self.folder / BEST_CHECKPOINT}: of epoch {state['epoch']}; expected {self.best_epoch}")
         self._load_model_state(state["model"])
 
     def _write_log(self) -> None:
