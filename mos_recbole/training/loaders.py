@@ -205,7 +205,7 @@ class WindowLoader:
             by_length = chunk[torch.argsort(size_W[chunk], stable=True)]
             # Cut where the running number of targets passes a multiple of an even share, so that no batch is a rest.
             running = size_W[by_length].cumsum(0)
-            n_batches = max(1, round(int(running[-1]) / self.batch_size))
+            n_batches = -(-running[-1] // self.batch_size)
             batch_number = (running - 1) * n_batches // running[-1]
             batches += by_length.split(torch.unique_consecutive(batch_number, return_counts=True)[1].tolist())
         if self.shuffle:
