@@ -118,6 +118,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/train_speed"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
+    # As the command line does, for both sides: the processes started below inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     curve_file = options.output / "recbole_GRU4Rec_curve.csv"
     with tempfile.TemporaryDirectory() as folder:
         if options.full:
