@@ -119,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     # As the command line does, for both sides: the processes started below inherit it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     curve_file = options.output / "recbole_GRU4Rec_curve.csv"
     with tempfile.TemporaryDirectory() as folder:
         if options.full:

@@ -33,9 +33,9 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
-    # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily, which on a machine that other
-    # programs use too makes the small steps of a recurrent network ten times slower and more.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily for long, which on a machine
+    # that other programs use too makes the small steps of a recurrent network ten times slower and more.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Before argparse, which takes an argument with a space in it for a positional one.
