@@ -166,7 +166,8 @@ def _run(
             else:
                 gradients.weight_Vd += error_RV.T @ scaled_Rd
         if gradients.bias_V is not None:
-            gradients.bias_V += (scale_R1.T @ error_RV.to(accumulate)).squeeze(0)
+            # By `sum`, whose cascaded additions round less than a product with a vector.
+            gradients.bias_V += (scale_R1 * error_RV).sum(dim=0, dtype=accumulate)
     return loss_B
 
 
