@@ -120,6 +120,9 @@ FIELD_TYPES: dict[str, Any] = {
     "mos_heads": Positive,
     "mos_activation": Literal["tanh", "identity"],
     "mos_dropout": Probability,
+    "negative_sampling": Literal["none", "uniform", "popularity", "in_batch"],
+    "n_negatives": Positive,
+    "sampling_alpha": NonNegative,
 }
 
 # RecBole's keys whose other values would change what a result means: one value is accepted, and why.
@@ -333,9 +336,21 @@ def build_settings(
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
     faults += _check_together(model_class, values, given)
+    warnings += _without_effect_on_sampling(values, given)
     if faults:
         raise InputError("\n".join(faults))
     return Settings(model_class, dataset, values, tuple(warnings))
+
+
+def _without_effect_on_sampling(values: Mapping[str, Any], given: Mapping[str, _Given]) -> list[str]:
+    """Returns a sentence for each given setting of negative sampling that the proposal in force does not read."""
+    used_by = {"n_negatives": ("uniform", "popularity"), "sampling_alpha": ("popularity",)}
+    proposal = values.get("negative_sampling")
+    return [
+        f"{given[key].origin}: {key} has no effect where negative_sampling is {proposal!r}"
+        for key, proposals in used_by.items()
+        if key in given and key in values and proposal not in proposals
+    ]
 
 
 def _agrees(key: str, value: Any, fixed: Any) -> bool:
@@ -445,8 +460,11 @@ def _check_together(model_class: type, values: dict[str, Any], given: Mapping[st
     if own and values["train_neg_sample_args"] is not None:
         faults.append(
             f"{origin('train_neg_sample_args')}: train_neg_sample_args is {values['train_neg_sample_args']!r}; "
-            f"expected None: the loss of {model_class.__name__} is over all items"
+            f"expected None: {model_class.__name__} samples negatives by negative_sampling"
         )
+    if values.get("negative_sampling") == "in_batch" and values["train_batch_size"] == 1:
+        where = "train_batch_size" if "train_batch_size" in given else "negative_sampling"
+        faults.append(f"{origin(where)}: train_batch_size is 1; negatives from the batch need 2 targets or more")
     own_check = getattr(model_class, "setting_faults", None)
     return faults + (own_check(values) if own_check else [])
 

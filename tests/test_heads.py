@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mos_recbole.heads import MoSHead, OutputHead, SoftmaxHead
+from mos_recbole.losses import tiles
 
 N, V, D, K = 23, 17, 5, 3
 
@@ -90,6 +91,45 @@ def test_log_prob_and_loss_equal_the_formula(
     loss = head.loss(state, weight, target)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(-expected[np.arange(N), target.numpy()].mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+@HEADS
+@BIAS
+def test_scorer_ranks_as_the_log_probabilities(
+    kind: str,
+    activation: str,
+    item_bias: bool,
+    scale: float,
+    lanes: int,
+    generator: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores turn into the log-probabilities of all items and have their order: by logits, by probabilities, by
+    log-probabilities (with logits of ±400), with full and padded tiles, for one thread and more."""
+    n_items = 1000
+    torch.manual_seed(5)
+    head = MoSHead(n_items, D, K, activation=activation, item_bias=item_bias)
+    if kind == "softmax":
+        head = SoftmaxHead(n_items, item_bias=item_bias)
+    head = with_random_bias(head, generator)
+    state, weight = normal(generator, 40, D), scale * normal(generator, n_items, D)
+    monkeypatch.setattr(tiles, "_CHUNK_ROWS", 13 * head.n_components)
+    monkeypatch.setattr(tiles, "_TILE_BYTES", 100 * 13 * head.n_components * 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: lanes)
+    with torch.no_grad():
+        expected = head.log_prob(state, weight)
+        scorer = head.scorer(weight)
+        assert scorer.n_queries == 13
+        for part in torch.arange(40).split(13):
+            components, log_prior = head.components(state[part])
+            scores, log_prob = scorer(components, log_prior)
+            for item in (0, 1, 499, 500, 998, 999):
+                found = log_prob(scores[:, item])
+                torch.testing.assert_close(found, expected[part, item], rtol=1e-12, atol=1e-12)
+            assert scores.shape == (len(part), n_items)
+            assert torch.equal(scores.argsort(dim=1), expected[part].argsort(dim=1))
 
 
 @HEADS

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from mos_recbole.losses import mixture, mixture_cross_entropy
+from mos_recbole.losses import mixture_cross_entropy, tiles
 
 NAMES = ("components", "log_prior", "weight", "bias")
 REDUCTIONS = ("mean", "sum", "none")
@@ -79,7 +79,7 @@ def assert_equal_in_float64(found: dict[str, torch.Tensor], expected: dict[str, 
 def force_chunks(rows: int, n_components: int, n_items: int, itemsize: int):
     """Returns a context in which one chunk holds `rows` queries."""
     return mock.patch.multiple(
-        mixture, _CHUNK_ROWS=rows * n_components, _CHUNK_BYTES=rows * n_components * n_items * itemsize
+        tiles, _CHUNK_ROWS=rows * n_components, _CHUNK_BYTES=rows * n_components * n_items * itemsize
     )
 
 
@@ -107,8 +107,27 @@ def test_chunk_borders(rows: int, reduction: str) -> None:
     upstream = torch.linspace(-1, 2, 20, dtype=torch.float64) if reduction == "none" else None
     expected = evaluate(inputs, target, impl="reference", reduction=reduction, upstream=upstream)
     with force_chunks(rows, 3, 11, 8):
-        assert mixture.chunk_size(3, 11, 8) == rows
+        assert tiles.chunk_size(torch.device("cpu"), 3, 11, 8) == rows
         found = evaluate(inputs, target, impl="chunked", reduction=reduction, upstream=upstream)
+    assert_equal_in_float64(found, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("n_items", [63, 64, 200, 1001])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_tiles_and_threads(
+    threads: int, n_items: int, scale: float, with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result does not depend on how the items are shared out, with padding or without, shifted or not."""
+    inputs, target = random_inputs(50, 2, n_items, 5, scale=scale, with_bias=with_bias)
+    target[:4] = torch.tensor([0, 63, n_items - 1, n_items // 2]).clamp(max=n_items - 1)
+    asked = (True, True, True, with_bias)
+    expected = evaluate(inputs, target, impl="reference", asked=asked)
+    monkeypatch.setattr(tiles, "_TILE_BYTES", 80 * 14 * 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    with force_chunks(7, 2, n_items, 8):
+        found = evaluate(inputs, target, impl="chunked", asked=asked)
     assert_equal_in_float64(found, expected)
 
 

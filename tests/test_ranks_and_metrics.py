@@ -19,7 +19,6 @@ from mos_recbole.evaluation import (
     item_distance,
     rank_targets,
     rank_targets_by_scores,
-    ranks,
 )
 from mos_recbole.experiment import load_settings
 from mos_recbole.metric_names import METRICS, expand_metrics
@@ -135,39 +134,57 @@ def test_nan_is_refused(place: int) -> None:
     scores[1, place] = torch.nan
     with pytest.raises(ValueError, match=r"query 1 .*NaN"):
         rank_targets_by_scores(scores.clone(), torch.tensor([2, 2, 2]))
+    queries = (torch.arange(3)[:, None, None], torch.zeros(3, 1), torch.tensor([2, 2, 2]))
     with pytest.raises(ValueError, match="NaN"):
-        rank_targets(lambda state: state, scores.clone(), torch.tensor([2, 2, 2]), n_items=4)
+        rank_targets(ListedScores(scores, 2), *queries)
 
 
-@pytest.mark.parametrize(("step", "n_components"), [(1, 1), (2, 3), (3, 1), (7, 2), (9, 1), (50, 1)])
+class ListedScores:
+    """A scorer whose query b, given as the component vector [b], has the scores of row b."""
+
+    def __init__(self, scores: torch.Tensor, n_queries: int) -> None:
+        self.scores, self.n_queries, self.sizes = scores, n_queries, []
+
+    def __call__(self, components_b11: torch.Tensor, log_prior_b1: torch.Tensor):
+        self.sizes.append(len(components_b11))
+        rows = self.scores[components_b11[:, 0, 0].long()].clone()
+        return rows, lambda score_b: score_b
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 9, 50])
 @pytest.mark.parametrize("seen_share", [0.0, 0.4])
-def test_chunks_of_queries(monkeypatch: pytest.MonkeyPatch, step: int, n_components: int, seen_share: float) -> None:
-    """Ranks do not depend on how many queries are scored at a time, which is what memory allows for all components."""
+def test_chunks_of_queries(step: int, seen_share: float) -> None:
+    """Ranks do not depend on how many queries are scored at a time."""
     generator = np.random.default_rng(step)
-    n_queries, n_items, width = 9, 12, 4
-    state = torch.from_numpy(generator.integers(-2, 3, (n_queries, width)).astype(float))
-    table = torch.from_numpy(generator.integers(-2, 3, (n_items, width)).astype(float))
+    n_queries, n_items = 9, 12
+    scores = generator.integers(-3, 3, (n_queries, n_items)).astype(float)
     target = generator.integers(1, n_items, n_queries).tolist()
     pairs = [(q, i) for q in range(n_queries) for i in range(n_items) if generator.random() < seen_share]
     pairs = sorted(pairs + pairs[::2])
     # No pair for two of the queries, so that a chunk can be without any.
     pairs = [pair for pair in pairs if pair[0] not in (0, 4)]
-    sizes = []
-
-    def score(state_bd: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(state_bd))
-        return state_bd @ table.T
-
-    monkeypatch.setattr(ranks, "_CHUNK_BYTES", step * 4 * n_items * n_components)
-    found = rank_targets(score, state, torch.tensor(target), n_items, n_components, seen_tensors(pairs), top_k=5)
-    assert sizes == [step] * (n_queries // step) + [n_queries % step] * bool(n_queries % step)
-    scores = (state @ table.T).numpy()
+    scorer = ListedScores(torch.tensor(scores), step)
+    queries = (torch.arange(n_queries)[:, None, None], torch.zeros(n_queries, 1), torch.tensor(target))
+    found = rank_targets(scorer, *queries, seen_tensors(pairs), top_k=5)
+    assert scorer.sizes == [step] * (n_queries // step) + [n_queries % step] * bool(n_queries % step)
     expected = ranks_by_hand(scores, target, set(pairs))
     assert_ranks(found, expected)
     assert_top_items(found, scores, expected, 5)
-    without = rank_targets(score, state, torch.tensor(target), n_items, n_components)
+    without = rank_targets(scorer, *queries)
     assert_ranks(without, ranks_by_hand(scores, target, set()))
     assert without.top_items is None
+
+
+@pytest.mark.parametrize("n_items", [63, 64, 65, 1000, 1601, 4007])
+def test_top_items_of_large_catalogues(n_items: int) -> None:
+    """The selection by blocks gives topk's scores in topk's order, whatever is left over of the last block."""
+    scores = torch.randn(5, n_items, generator=torch.Generator().manual_seed(n_items))
+    scores[0, -1], scores[1, 1] = 9.0, 9.0
+    target = torch.full((5,), n_items // 2)
+    found = rank_targets_by_scores(scores.clone(), target, top_k=10)
+    expected = scores[:, 1:].topk(10, dim=1)
+    assert torch.equal(scores.gather(1, found.top_items), expected.values)
+    assert torch.equal(found.top_items, expected.indices + 1)
 
 
 # --- Metrics -----------------------------------------------------------------------------------------------------

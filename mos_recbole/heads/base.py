@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from mos_recbole.losses import mixture_cross_entropy
+from mos_recbole.heads.scorer import MixtureScorer, mixture_log_prob
+from mos_recbole.losses import mixture_cross_entropy, sampled_mixture_cross_entropy
 
 
 class OutputHead(nn.Module):
@@ -31,14 +32,24 @@ class OutputHead(nn.Module):
         components_NKd, log_prior_NK = self.components(state_Nd)
         return mixture_cross_entropy(components_NKd, log_prior_NK, weight_Vd, target_N, bias=self.item_bias)
 
-    def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:
-        """Returns the log-probabilities of all items, [N, V], in nats, at least float32.
-
-        For evaluation: it works in place, so that gradients through it are refused.
-        """
+    def sampled_loss(
+        self,
+        state_Nd: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        target_N: torch.Tensor,
+        sampled_M: torch.Tensor,
+        log_expected_count_M: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns an estimate of `loss` from M sampled items, see `losses.sampled_mixture_cross_entropy`."""
         components_NKd, log_prior_NK = self.components(state_Nd)
-        logits_NKV = (components_NKd @ weight_Vd.T).to(torch.promote_types(components_NKd.dtype, torch.float32))
-        if self.item_bias is not None:
-            logits_NKV += self.item_bias
-        log_prob_NKV = logits_NKV.sub_(torch.logsumexp(logits_NKV, dim=-1, keepdim=True))
-        return torch.logsumexp(log_prob_NKV.add_(log_prior_NK[..., None]), dim=1)
+        return sampled_mixture_cross_entropy(
+            components_NKd, log_prior_NK, weight_Vd, target_N, sampled_M, log_expected_count_M, bias=self.item_bias
+        )
+
+    def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:
+        """Returns the log-probabilities of all items, [N, V], in nats, at least float32. For evaluation only."""
+        return mixture_log_prob(*self.components(state_Nd), weight_Vd, self.item_bias)
+
+    def scorer(self, weight_Vd: torch.Tensor) -> MixtureScorer:
+        """Returns what scores all items for the components of a few states, in the order of `log_prob`."""
+        return MixtureScorer(weight_Vd, self.item_bias, self.n_components)

@@ -1,16 +1,12 @@
 """Mixture cross-entropy in one pass over chunks of queries, without a buffer of queries x components x items."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 
 from mos_recbole.losses.reference import mixture_nll_reference
-
-# A chunk's logits should stay in a cache; but below about 256 rows (queries x components) the products with the item
-# table no longer run at full rate, whatever the cache, up to a limit on memory.
-_CHUNK_ROWS = 256
-_CHUNK_BYTES = 64 * 2**20
+from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
 
 
 def mixture_cross_entropy(
@@ -87,30 +83,28 @@ def _check(
         raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
 
-def chunk_size(n_components: int, n_items: int, itemsize: int) -> int:
-    """Returns how many queries' logits ([K, V] each) make one chunk."""
-    return max(1, min(_CHUNK_ROWS // n_components, _CHUNK_BYTES // (n_components * n_items * itemsize)))
+def _add_product(sum_Tmn: torch.Tensor, left_Tmk: torch.Tensor, right_Tkn: torch.Tensor) -> None:
+    """Adds a batched product that runs in the right factor's precision."""
+    if sum_Tmn.dtype == right_Tkn.dtype:
+        sum_Tmn.baddbmm_(left_Tmk, right_Tkn)
+    else:
+        sum_Tmn += torch.bmm(left_Tmk.to(right_Tkn.dtype), right_Tkn)
 
 
-class _Gradients:
-    """Accumulators for the gradients of a sum of weighted losses; None where autograd does not ask for one."""
+def _are_safe(components_BKd: torch.Tensor, weight_Vd: torch.Tensor, bias_V: torch.Tensor | None) -> bool:
+    """Returns whether exponentials of the logits need no shift, as |z·w + b| <= ‖z‖ ‖w‖ + |b|."""
+    # A GPU is not made to wait for the answer.
+    if weight_Vd.device.type != "cpu":
+        return False
+    largest_bias = 0.0 if bias_V is None else float(bias_V.abs().max())
+    return need_no_shift(largest_norm(components_BKd) * largest_norm(weight_Vd) + largest_bias)
 
-    def __init__(
-        self,
-        components_BKd: torch.Tensor,
-        log_prior_BK: torch.Tensor,
-        weight_Vd: torch.Tensor,
-        bias_V: torch.Tensor | None,
-        needed: Sequence[bool],
-    ) -> None:
-        accumulate = torch.promote_types(components_BKd.dtype, torch.float32)
-        self.components_BKd = torch.empty_like(components_BKd) if needed[0] else None
-        self.log_prior_BK = torch.empty_like(log_prior_BK) if needed[1] else None
-        self.weight_Vd = torch.zeros_like(weight_Vd, dtype=accumulate) if needed[2] else None
-        self.bias_V = None if bias_V is None or not needed[3] else torch.zeros_like(bias_V, dtype=accumulate)
 
-    def all(self) -> tuple[torch.Tensor | None, ...]:
-        return self.components_BKd, self.log_prior_BK, self.weight_Vd, self.bias_V
+def _shift(logit_tiles: list[torch.Tensor]) -> None:
+    """Subtracts every row's largest logit."""
+    largest_R = torch.stack([tile_TRv.amax(dim=2).amax(dim=0) for tile_TRv in logit_tiles]).amax(dim=0)
+    for tile_TRv in logit_tiles:
+        tile_TRv -= largest_R[:, None]
 
 
 def _run(
@@ -120,55 +114,102 @@ def _run(
     bias_V: torch.Tensor | None,
     target_B: torch.Tensor,
     upstream_B: torch.Tensor | None,
-    gradients: _Gradients | None,
-) -> torch.Tensor:
-    """Returns the losses [B]; fills `gradients` with those of Σ_b upstream_b · loss_b."""
+    needed: Sequence[bool],
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """Returns the losses [B], and the gradients of Σ_b upstream_b · loss_b for the first four arguments, as needed.
+
+    The gradients come in at least float32.
+    """
     n_queries, n_components, width = components_BKd.shape
-    n_items = weight_Vd.shape[0]
-    accumulate = torch.promote_types(components_BKd.dtype, torch.float32)
-    step = min(n_queries, chunk_size(n_components, n_items, accumulate.itemsize)) if n_queries else 1
-    loss_B = torch.empty(n_queries, dtype=accumulate, device=components_BKd.device)
-    logits_buffer = torch.empty(step * n_components, n_items, dtype=components_BKd.dtype, device=components_BKd.device)
+    n_items, device = len(weight_Vd), weight_Vd.device
+    accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
+    step = max(1, min(n_queries, chunk_size(device, n_components, n_items, accumulate.itemsize)))
+    n_rows = step * n_components
+    tiles = ItemTiles.suited(device, n_items, n_rows, accumulate.itemsize)
+    weight_Vd = weight_Vd.contiguous()
+    safe = _are_safe(components_BKd, weight_Vd, bias_V)
+    # The change of unit is free on the narrow factors. But it rounds, which logits of 1e4 and 16-bit factors would
+    # feel: theirs comes after the shift.
+    early = BITS if safe and weight_Vd.dtype == accumulate else 1.0
+    late = BITS / early
+    weight_tiles = tiles.cut(weight_Vd)
+    bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * early)
+    # A row is a query and a component: N of them, R in a chunk.
+    row_Nd = components_BKd.reshape(-1, width)
+    target_N = target_B.repeat_interleave(n_components)
+    log_prior_BK = log_prior_BK.to(accumulate)
+
+    def new(*shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=accumulate, device=device)
+
+    buffer, number_R = new(n_rows * tiles.n_padded), torch.arange(n_rows, device=device)
+    weighted_TRd = new(tiles.lanes, n_rows, width)
+    normaliser_N = new(len(row_Nd)).zero_()
+    joint_BK, responsibility_BK = new(n_queries, n_components), new(n_queries, n_components)
+    wants_components, wants_prior, wants_weight, wants_bias = needed[:4]
+    components_grad_Nd = new(len(row_Nd), width) if wants_components else None
+    weight_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width, width).zero_() if wants_weight else None
+    bias_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width).zero_() if wants_bias else None
 
     for start in range(0, n_queries, step):
         chunk = slice(start, min(start + step, n_queries))
-        n_rows = (chunk.stop - chunk.start) * n_components
-        # One row per query and component.
-        component_Rd = components_BKd[chunk].reshape(n_rows, width)
-        target_R1 = target_B[chunk, None].expand(-1, n_components).reshape(n_rows, 1)
-        logits_RV = torch.mm(component_Rd, weight_Vd.T, out=logits_buffer[:n_rows]).to(accumulate)
-        if bias_V is not None:
-            logits_RV += bias_V
-        largest_R1 = logits_RV.amax(dim=1, keepdim=True)
-        target_logit_R1 = logits_RV.gather(1, target_R1)
-        exp_RV = logits_RV.sub_(largest_R1).exp_()
-        normaliser_R1 = exp_RV.sum(dim=1, keepdim=True)
-        # The small logarithm comes last: added to a logit of 1e4 first, its digits would be gone.
-        nll_bk = (normaliser_R1.log() + (largest_R1 - target_logit_R1)).view(-1, n_components)
-        joint_bk = log_prior_BK[chunk].to(accumulate) - nll_bk
-        loss_B[chunk] = -torch.logsumexp(joint_bk, dim=1)
-        if gradients is None or upstream_B is None:
+        rows = slice(chunk.start * n_components, chunk.stop * n_components)
+        n_rows = rows.stop - rows.start
+        place_R = tiles.places(target_N[rows], number_R[:n_rows])
+        buffers = tiles.buffers(buffer, n_rows)
+        logits: Iterable[torch.Tensor] = logit_tiles(row_Nd[rows] * early, weight_tiles, bias_tiles, buffers, tiles)
+        if not safe:
+            logits = list(logits)
+            _shift(logits)
+            target_bits_R = buffer[place_R] * late
+
+        # Each tile is worked on to the end while it is in the cache; unless shifted, it has not been made before.
+        normaliser_R, weighted_TRd = normaliser_N[rows], weighted_TRd[:, :n_rows].zero_()
+        for exp_TRv, weight_Tvd in zip(logits, weight_tiles, strict=True):
+            if late != 1.0:
+                exp_TRv *= late
+            exp_TRv.exp2_()
+            normaliser_R += exp_TRv.sum(dim=2).sum(dim=0)
+            if components_grad_Nd is not None:
+                _add_product(weighted_TRd, exp_TRv, weight_Tvd)
+        if safe:
+            target_bits_R = buffer[place_R].log2()
+
+        nll_bk = (normaliser_R.log2() - target_bits_R).mul_(NATS).view(-1, n_components)
+        joint_bk = torch.sub(log_prior_BK[chunk], nll_bk, out=joint_BK[chunk])
+        if upstream_B is None:
             continue
 
-        responsibility_bk = torch.softmax(joint_bk, dim=1) * upstream_B[chunk, None]
-        if gradients.log_prior_BK is not None:
-            gradients.log_prior_BK[chunk] = -responsibility_bk
-        # r (p - [v = y]) = (r / normaliser) (exp - normaliser [v = y]): scaling the narrow factors of the products
-        # below by r / normaliser saves two passes over the chunk.
-        scale_R1 = responsibility_bk.reshape(n_rows, 1) / normaliser_R1
-        error_RV = exp_RV.scatter_add_(1, target_R1, -normaliser_R1).to(weight_Vd.dtype)
-        if gradients.components_BKd is not None:
-            gradients.components_BKd[chunk] = (scale_R1 * (error_RV @ weight_Vd)).view(-1, n_components, width)
-        if gradients.weight_Vd is not None:
-            scaled_Rd = (scale_R1 * component_Rd).to(error_RV.dtype)
-            if error_RV.dtype == accumulate:
-                gradients.weight_Vd.addmm_(error_RV.T, scaled_Rd)
-            else:
-                gradients.weight_Vd += error_RV.T @ scaled_Rd
-        if gradients.bias_V is not None:
+        # The gradient for a logit, r (p - [v = y]), is (r / normaliser) (exp - normaliser [v = y]): scaling the narrow
+        # factors of the products by r / normaliser saves two passes over the chunk.
+        responsibility_bk = torch.mul(joint_bk.softmax(dim=1), upstream_B[chunk, None], out=responsibility_BK[chunk])
+        scale_R1 = (responsibility_bk.view(-1) / normaliser_R)[:, None]
+        if components_grad_Nd is not None:
+            error_Rd = torch.sum(weighted_TRd, dim=0, out=components_grad_Nd[rows])
+            error_Rd.addcmul_(normaliser_R[:, None], weight_Vd[target_N[rows]], value=-1).mul_(scale_R1)
+        buffer[place_R] -= normaliser_R
+        if weight_grad_tiles is not None:
+            rows_TRd = (scale_R1 * row_Nd[rows]).to(weight_Vd.dtype).expand(tiles.lanes, -1, -1)
+            for grad_Tvd, error_TRv in zip(weight_grad_tiles, buffers, strict=True):
+                _add_product(grad_Tvd, error_TRv.transpose(1, 2), rows_TRd)
+        if bias_grad_tiles is not None:
             # By `sum`, whose cascaded additions round less than a product with a vector.
-            gradients.bias_V += (scale_R1 * error_RV).sum(dim=0, dtype=accumulate)
-    return loss_B
+            for grad_Tv, error_TRv in zip(bias_grad_tiles, buffers, strict=True):
+                grad_Tv += (scale_R1 * error_TRv).sum(dim=1)
+
+    components_grad = weight_grad = bias_grad = None
+    if components_grad_Nd is not None:
+        components_grad = components_grad_Nd.view(components_BKd.shape)
+    if weight_grad_tiles is not None:
+        weight_grad = weight_grad_tiles.view(-1, width)[:n_items]
+    if bias_grad_tiles is not None:
+        bias_grad = bias_grad_tiles.view(-1)[:n_items]
+    return -torch.logsumexp(joint_BK, dim=1), [
+        components_grad,
+        -responsibility_BK if wants_prior else None,
+        weight_grad,
+        bias_grad,
+    ]
 
 
 class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
@@ -177,19 +218,18 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, components_BKd, log_prior_BK, weight_Vd, bias_V, target_B, reduction):
         ctx.reduction = reduction
-        needed = ctx.needs_input_grad
         inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
+        ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
         if reduction == "none":
             ctx.save_for_backward(*inputs, target_B)
-            return _run(*inputs, target_B, None, None)
-        scale = 1.0 if reduction == "sum" or not len(target_B) else 1.0 / len(target_B)
-        accumulate = torch.promote_types(components_BKd.dtype, torch.float32)
-        upstream_B = torch.full((len(target_B),), scale, dtype=accumulate, device=components_BKd.device)
-        gradients = _Gradients(*inputs, needed) if any(needed) else None
-        loss_B = _run(*inputs, target_B, upstream_B, gradients)
-        if gradients is not None:
-            ctx.save_for_backward(*gradients.all())
-            ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
+            return _run(*inputs, target_B, None, [False] * 4)[0]
+        upstream_B = None
+        if any(ctx.needs_input_grad):
+            accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
+            scale = 1.0 if reduction == "sum" or not len(target_B) else 1.0 / len(target_B)
+            upstream_B = torch.full((len(target_B),), scale, dtype=accumulate, device=weight_Vd.device)
+        loss_B, gradients = _run(*inputs, target_B, upstream_B, ctx.needs_input_grad)
+        ctx.save_for_backward(*gradients)
         return loss_B.sum() if reduction == "sum" else loss_B.mean()
 
     @staticmethod
@@ -199,13 +239,9 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
             raise RuntimeError("gradients of gradients need impl='reference'")
         if ctx.reduction == "none":
             components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
-            inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
-            gradients = _Gradients(*inputs, ctx.needs_input_grad)
-            _run(*inputs, target_B, upstream, gradients)
-            found = gradients.all()
-            dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
+            inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V, target_B)
+            _, found = _run(*inputs, upstream, ctx.needs_input_grad)
         else:
-            found = tuple(None if grad is None else grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors)
-            dtypes = ctx.dtypes
-        typed = [None if grad is None else grad.to(dtype) for grad, dtype in zip(found, dtypes, strict=True)]
+            found = [None if grad is None else grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors]
+        typed = [None if grad is None else grad.to(dtype) for grad, dtype in zip(found, ctx.dtypes, strict=True)]
         return *typed, None, None

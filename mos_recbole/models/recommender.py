@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import nn
+from torch.nn import functional
 
 from mos_recbole.heads import OutputHead
+from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySampler, UniformSampler
 from mos_recbole.models.encoders import Encoder
 
 
@@ -20,8 +23,10 @@ class EncoderHeadRecommender(SequentialRecommender):
     The padding item takes part in the softmax, as in RecBole's models, and so has a (small) probability.
 
     Args:
-        config: RecBole's, with `tie_weights` beside the keys that `make_encoder` and `make_head` read.
-        dataset: RecBole's, for the number of items.
+        config: RecBole's, with `tie_weights`, `negative_sampling` and what belongs to it beside the keys that
+            `make_encoder` and `make_head` read.
+        dataset: RecBole's, for the number of items; a `data.SequenceDataset` where negatives are sampled by how often
+            they are targets of training.
     """
 
     input_type = InputType.POINTWISE
@@ -36,6 +41,7 @@ class EncoderHeadRecommender(SequentialRecommender):
         if not config["tie_weights"]:
             self.output_table = nn.Parameter(torch.empty(self.n_items, self.encoder.width))
             nn.init.xavier_normal_(self.output_table)
+        self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
 
     def make_encoder(self, config: Any) -> Encoder:
         raise NotImplementedError
@@ -53,7 +59,8 @@ class EncoderHeadRecommender(SequentialRecommender):
         return self.gather_indexes(self.encoder(item_seq), item_seq_len - 1)
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
-        """Returns the mean negative log-probability of the batch's targets, in nats."""
+        """Returns the mean negative log-probability of the batch's targets, in nats; an estimate of it, which is too
+        low on average, where negatives are sampled."""
         item_seq, target = interaction[self.ITEM_SEQ], interaction[self.POS_ITEM_ID]
         if target.ndim == 1:
             state_Nd = self.forward(item_seq, interaction[self.ITEM_SEQ_LEN])
@@ -61,12 +68,13 @@ class EncoderHeadRecommender(SequentialRecommender):
             state_BLd = self.encoder(item_seq)
             is_target = target != 0
             state_Nd, target = state_BLd[is_target], target[is_target]
-        return self.head.loss(state_Nd, self.item_table, target)
-
-    @property
-    def n_components(self) -> int:
-        """How many softmaxes the head mixes."""
-        return self.head.n_components
+        if self.negative_sampler is None:
+            return self.head.loss(state_Nd, self.item_table, target)
+        sampled_M, log_expected_count_M = self.negative_sampler.sample(target)
+        # The padding, which samplers leave out, has its part in the softmax: once, with certainty.
+        sampled = functional.pad(sampled_M, (0, 1), value=0)
+        log_expected_count = functional.pad(log_expected_count_M, (0, 1), value=0.0)
+        return self.head.sampled_loss(state_Nd, self.item_table, target, sampled, log_expected_count)
 
     def log_prob(self, state_Bd: torch.Tensor) -> torch.Tensor:
         """Returns the log-probabilities [B, n_items] of all items, given states."""
@@ -80,3 +88,24 @@ class EncoderHeadRecommender(SequentialRecommender):
     def predict(self, interaction: Any) -> torch.Tensor:
         """Returns the log-probabilities [B] of one given item a sequence."""
         return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID][:, None]).squeeze(1)
+
+
+def _negative_sampler(config: Any, dataset: Any, n_items: int) -> NegativeSampler | None:
+    """Returns the sampler that `negative_sampling` names; None where the loss is over all items."""
+    match config["negative_sampling"]:
+        case "none":
+            return None
+        case "uniform":
+            return UniformSampler(n_items, config["n_negatives"])
+        case "popularity":
+            return PopularitySampler(_target_counts(dataset), config["sampling_alpha"], config["n_negatives"])
+        case "in_batch":
+            return InBatchSampler(_target_counts(dataset))
+        case unknown:
+            raise ValueError(f"negative_sampling is {unknown!r}")
+
+
+def _target_counts(dataset: Any) -> torch.Tensor:
+    """Returns how often each item is a target of training, int64 [n_items]."""
+    rows, _ = dataset.split().train.targets()
+    return torch.from_numpy(np.bincount(dataset.sequences.items[rows], minlength=dataset.item_num))

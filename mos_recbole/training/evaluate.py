@@ -93,6 +93,8 @@ def evaluate_model(
     batch_size, n_items = config["eval_batch_size"], model.n_items
     if not isinstance(model, EncoderHeadRecommender):
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
+    else:
+        scorer = model.head.scorer(model.item_table)
     parts = []
     bar = tqdm(total=len(queries), desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
     for index in torch.arange(len(queries)).split(batch_size):
@@ -106,7 +108,7 @@ def evaluate_model(
             seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
             state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
-            parts.append(rank_targets(model.log_prob, state_Bd, target_B, n_items, model.n_components, seen, top_k))
+            parts.append(rank_targets(scorer, *model.head.components(state_Bd), target_B, seen, top_k))
         else:
             scores_BV = _scores(model, config, batch, fields, n_items)
             parts.append(rank_targets_by_scores(scores_BV, target_B, seen, top_k))
