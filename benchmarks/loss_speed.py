@@ -24,7 +24,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from measure import device_name, in_own_process, matmul_rate, peak_growth, seconds, versions
+from measure import device_name, matmul_rate, peak_growth, seconds, versions
+from processes import in_own_process
 from tabulate import tabulate
 from torch.nn import functional
 

@@ -1,18 +1,15 @@
-"""What the benchmarks share: the machine's rate, memory, and the columns that say where a figure comes from."""
+"""Rate of the machine, time and memory of a call, and where a figure comes from."""
 
 import gc
-import multiprocessing
 import platform
-import re
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
 import torch
+from processes import peak_resident
 
 
 def device_name(device: torch.device) -> str:
@@ -51,15 +48,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, calls:
     return 2 * size**3 / statistics.median(seconds(product, device) for _ in range(calls))
 
 
-def peak_resident() -> int:
-    """Returns the most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Linux hands the parent's ru_maxrss on to a new process; this one is the process's own, in kB.
-        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def peak_growth(function: Callable[[], object], device: torch.device) -> int:
     """Returns by how many bytes a call raises the memory held; on a CPU to be asked once, in a fresh process."""
     gc.collect()
@@ -71,9 +59,3 @@ def peak_growth(function: Callable[[], object], device: torch.device) -> int:
     before = psutil.Process().memory_info().rss
     function()
     return peak_resident() - before
-
-
-def in_own_process(function: Callable, *arguments):
-    """Returns the function's value, computed in a fresh process, so that nothing is warm and no memory is held."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)

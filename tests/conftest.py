@@ -1,6 +1,6 @@
 """Data sets and runs that the tests share. Everything is made here or comes with RecBole's wheel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,15 @@ compat.apply()
 
 # The suite runs one process per core (pytest -n); threads on top of them would only wait for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prepared data of the tests, kept apart from the user's; processes that tests start inherit it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOS_RECBOLE_CACHE", str(folder))
+        yield folder
 
 
 def write_inter(

@@ -112,6 +112,33 @@ def test_chunk_borders(rows: int, reduction: str) -> None:
     assert_equal_in_float64(found, expected)
 
 
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@given(n_items=st.integers(1, 5000), lanes=st.integers(1, 7), widest=st.integers(1, 900), n_rows=st.integers(1, 3))
+def test_every_item_has_one_place(n_items: int, lanes: int, widest: int, n_rows: int) -> None:
+    """Tiles cut from a table hold every item once, in its place, with padding in the last tile only."""
+    cut = tiles.ItemTiles(n_items, lanes, widest)
+    table = torch.arange(1, n_items + 1)
+    pieces = cut.cut(table)
+    assert len(pieces) == cut.n_tiles
+    assert torch.cat([piece.flatten() for piece in pieces[:-1]] + [table[:0]]).tolist() == list(
+        range(1, (cut.n_tiles - 1) * cut.lanes * cut.width + 1)
+    )
+    assert (pieces[-1] > 0).any()
+    # The logit of row r and item v is r V + v.
+    buffer = torch.full((n_rows * cut.n_padded,), -1)
+    for piece, view in zip(pieces, cut.buffers(buffer, n_rows), strict=True):
+        view.copy_(torch.where(piece[:, None] > 0, piece[:, None] - 1 + n_items * torch.arange(n_rows)[:, None], -1))
+    for first in range(0, n_items, 37):
+        item = torch.arange(first, first + n_rows).clamp(max=n_items - 1)
+        places = cut.places(item, torch.arange(n_rows))
+        assert buffer[places].tolist() == (item + n_items * torch.arange(n_rows)).tolist()
+    last = cut.buffers(buffer, n_rows)[-1]
+    assert bool((last == -1).any()) == (cut.n_padded > n_items)
+    cut.fill_padding(last, -2)
+    assert not (last == -1).any()
+    assert (last == -2).sum() == n_rows * (cut.n_padded - n_items)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("n_items", [63, 64, 200, 1001])
 @pytest.mark.parametrize("scale", [1.0, 300.0])

@@ -1,16 +1,97 @@
-"""Reads RecBole's atomic files and says where one is broken."""
+"""Files of interactions: RecBole's atomic files and MovieLens' ratings.csv, their columns and their broken lines."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-from pyarrow import csv
 
 from mos_recbole.errors import InputError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_RATINGS_FILE = "ratings.csv"
+_RATINGS_HEADER = "userId,movieId,rating,timestamp"
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file with one interaction a line, below a header.
+
+    Quotation marks are characters like any other: the format has no quoting.
+
+    Attributes:
+        path: of the file.
+        columns: name -> type (token, float, token_seq or float_seq), in the file's order.
+        separator: of the columns, one character.
+        encoding: of the text.
+    """
+
+    path: Path
+    columns: dict[str, str]
+    separator: str
+    encoding: str
+
+    @classmethod
+    def find(cls, folder: Path, name: str, user: str, item: str, time: str, separator: str, encoding: str) -> "LogFile":
+        """Returns a data set's file: `<name>.inter`, or where there is none the `ratings.csv` of a MovieLens folder.
+
+        Args:
+            folder: of the data set.
+            name: of the data set.
+            user, item, time: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD.
+            separator, encoding: of the atomic file.
+
+        Raises:
+            InputError: neither file is there, or the header is not what it should be or lacks one of the three columns.
+        """
+        path = folder / f"{name}.inter"
+        ratings = folder / _RATINGS_FILE
+        if not path.exists() and ratings.is_file():
+            header = _first_line(ratings, encoding)
+            if header != _RATINGS_HEADER:
+                raise InputError(f"{ratings}, line 1: found {header!r}; expected {_RATINGS_HEADER!r}")
+            return cls(ratings, {user: "token", item: "token", "rating": "float", time: "float"}, ",", encoding)
+        columns = read_header(path, separator, encoding)
+        for key, column in (("USER_ID_FIELD", user), ("ITEM_ID_FIELD", item), ("TIME_FIELD", time)):
+            if column not in columns:
+                raise InputError(f"{path}, line 1: no column {column!r}, which {key} names; found {', '.join(columns)}")
+        for column in (user, item):
+            if columns[column] != "token":
+                raise InputError(f"{path}, line 1: {column} is {columns[column]}; expected token")
+        return cls(path, columns, separator, encoding)
+
+    def require_whole_lines(self) -> None:
+        """Raises the error that names the first line that is not text or has another number of fields.
+
+        Raises:
+            InputError: there is such a line.
+        """
+        for number, line in self._data_lines():
+            fields = _decode(self.path, number, line, self.encoding).split(self.separator)
+            if len(fields) != len(self.columns):
+                raise InputError(
+                    f"{self.path}, line {number}: found {len(fields)} fields; expected the header's "
+                    f"{len(self.columns)} fields, {', '.join(self.columns)}"
+                )
+
+    def fault(self, column: str, row: int, text: str | None, expected: str) -> InputError:
+        """Returns the error that names a value by its line in the file.
+
+        Args:
+            column: of the value.
+            row: number of its row, lines without any character not counted, from 0.
+            text: the value, or None where it is missing.
+            expected: what it should be.
+        """
+        line = next(number for place, (number, _) in enumerate(self._data_lines()) if place == row)
+        found = "nothing" if text is None else repr(text)
+        return InputError(f"{self.path}, line {line}, column {column}: found {found}; expected {expected}")
+
+    def _data_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yields the lines that hold rows, with their numbers in the file."""
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.rstrip(b"\r\n")
+                if number > 1 and text:
+                    yield number, text
 
 
 def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
@@ -20,9 +101,8 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
         InputError: no such file, an empty one, or a header that is not `name:type` separated by `separator`.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an atomic file")
-    with path.open("rb") as file:
-        line = _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
+        raise InputError(f"{path}: no such file; expected an atomic file, or MovieLens' {_RATINGS_FILE} in the folder")
+    line = _first_line(path, encoding)
     if not line:
         raise InputError(f"{path}: the file is empty; expected a header such as user_id:token<tab>item_id:token")
     columns: dict[str, str] = {}
@@ -39,55 +119,9 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
     return columns
 
 
-def read_table(path: Path, columns: dict[str, str], wanted: list[str], separator: str, encoding: str) -> pd.DataFrame:
-    """Returns the wanted columns as text, missing values as None, indexed by the number of the row in the file.
-
-    Lines that are empty or hold separators only are left out.
-
-    Quotation marks are characters like any other: the format has no quoting.
-
-    Raises:
-        InputError: a line with more or fewer fields than the header, bytes that are not text, or no data lines.
-    """
-    try:
-        table = csv.read_csv(
-            path,
-            csv.ReadOptions(column_names=list(columns), skip_rows=1, encoding=encoding),
-            csv.ParseOptions(delimiter=separator, quote_char=False),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=wanted,
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        _find_broken_line(path, columns, separator, encoding)
-        raise InputError(f"{path}: {error}") from error
-    rows = table.to_pandas().dropna(how="all")
-    if rows.empty:
-        raise InputError(f"{path}: a header but no interactions")
-    return rows
-
-
-def _data_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines that hold rows, with their numbers in the file."""
+def _first_line(path: Path, encoding: str) -> str:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            text = line.rstrip(b"\r\n")
-            if number > 1 and text:
-                yield number, text
-
-
-def _find_broken_line(path: Path, columns: dict[str, str], separator: str, encoding: str) -> None:
-    """Raises the error that names the first line that is not text or has another number of fields."""
-    for number, line in _data_lines(path):
-        fields = _decode(path, number, line, encoding).split(separator)
-        if len(fields) != len(columns):
-            raise InputError(
-                f"{path}, line {number}: found {len(fields)} fields; expected the header's {len(columns)} fields, "
-                f"{', '.join(columns)}"
-            )
+        return _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
 
 
 def _decode(path: Path, number: int, line: bytes, encoding: str) -> str:
@@ -95,52 +129,3 @@ def _decode(path: Path, number: int, line: bytes, encoding: str) -> str:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
-
-
-def parse_floats(path: Path, column: str, text: pd.Series) -> np.ndarray:
-    """Returns a column as float64; missing values stay NaN.
-
-    Raises:
-        InputError: text that is not a number, with its line.
-    """
-    values = pd.to_numeric(text, errors="coerce").astype("float64")
-    wrong = values.isna() & text.notna() & (text.str.lower() != "nan")
-    if wrong.any():
-        raise _fault(path, column, text, wrong, "a number")
-    return values.to_numpy()
-
-
-def parse_times(path: Path, column: str, text: pd.Series) -> tuple[np.ndarray, int]:
-    """Returns a time column and its scale: int64 and 1; or where the file has fractions float64 and 1,000,000.
-
-    Whole numbers never pass through floating point, so that 19-digit nanoseconds keep their last digit.
-
-    Raises:
-        InputError: a time that is missing, not a number, not finite or beyond int64, with its line.
-    """
-    whole = text.str.strip().str.extract(r"^([-+]?\d+)(?:\.0*)?$", expand=False)
-    if whole.notna().all():
-        integers = whole.map(int)
-        large = (integers > 2**63 - 1) | (integers < -(2**63))
-        if large.any():
-            raise _fault(path, column, text, large, "a time that 64 bits can hold")
-        return integers.to_numpy(np.int64), 1
-    values = pd.to_numeric(text, errors="coerce").astype("float64")
-    wrong = values.isna() | (values.abs() >= 2.0**63)
-    if wrong.any():
-        raise _fault(path, column, text, wrong, "a time, a finite number")
-    if (values == np.floor(values)).all():
-        return values.to_numpy().astype(np.int64), 1
-    scale = 1_000_000
-    large = values.abs() >= 2.0**63 / scale
-    if large.any():
-        raise _fault(path, column, text, large, f"less than {2.0**63 / scale:.0f}, as other times have fractions")
-    return values.to_numpy(), scale
-
-
-def _fault(path: Path, column: str, text: pd.Series, wrong: pd.Series, expected: str) -> InputError:
-    """Returns the error that names the first wrong row by its line in the file."""
-    place = int(np.flatnonzero(wrong.to_numpy())[0])
-    line = next(number for row, (number, _) in enumerate(_data_lines(path)) if row == text.index[place])
-    found = "nothing" if pd.isna(text.iloc[place]) else repr(text.iloc[place])
-    return InputError(f"{path}, line {line}, column {column}: found {found}; expected {expected}")

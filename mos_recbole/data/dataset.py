@@ -1,19 +1,34 @@
-"""RecBole's `Dataset` reads, filters and remaps; sequences and splits are ours."""
+"""RecBole's data set, with sequences and splits of ours; read through RecBole or, where that is possible, beside it."""
 
-import hashlib
+import copy
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from mos_recbole.data.atomic import parse_floats, parse_times, read_header, read_table
+from mos_recbole.data.atomic import LogFile
+from mos_recbole.data.log import read_log
+from mos_recbole.data.prepare import Filters
+from mos_recbole.data.prepared import PreparedLog, fingerprint, name_arrays, prepared_log
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.data.splits import SPLITS, Split
+from mos_recbole.data.store import ArrayInfo
 from mos_recbole.errors import InputError
+
+# RecBole's settings that ask for more than `prepare` does.
+_BEYOND_PREPARATION = (
+    *("benchmark_filename", "additional_feat_suffix", "alias_of_user_id", "alias_of_item_id", "threshold"),
+    *("normalize_field", "discretization", "numerical_features", "preload_weight"),
+)
+_COUNT_ROWS = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,10 +59,15 @@ class DataSummary:
 class SequenceDataset(Dataset):
     """A RecBole `Dataset` whose interactions are sorted by user and time, with the flat arrays beside them.
 
-    RecBole's machinery does what its users know: `load_col`, `val_interval`, `rm_dup_inter`, the k-core filters,
-    remapping. Three things differ: the atomic file is checked and its faults are named by line; times stay int64
-    (RecBole's float32 merges times up to 128 s apart), and rows of equal time keep the order of the file; a user's
-    prefixes are not materialised.
+    What RecBole's users know holds: `load_col`, `val_interval`, `rm_dup_inter`, the k-core filters, remapping. Four
+    things differ: the file is checked and its faults are named by line; times stay int64 (RecBole's float32 merges
+    times up to 128 s apart), and rows of equal time keep the order of the file; a user's prefixes are not materialised;
+    all rows whose user or item is missing are dropped (RecBole drops others where both occur).
+
+    There are two ways from the file to the same data. Interactions with nothing but numbers beside them are prepared
+    once, without RecBole and without its memory, and mapped from the store (`prepared_log`); `inter_feat` and the
+    names of users and items are then made when they are asked for. Features of users and items, other columns of names,
+    and the settings of RecBole that change columns go through RecBole's own machinery.
 
     Attributes:
         sequences: the flat arrays; row i of them is row i of `inter_feat`.
@@ -57,77 +77,200 @@ class SequenceDataset(Dataset):
         InputError: a missing or broken file, a missing column, or nothing left after filtering.
     """
 
-    def __init__(self, config) -> None:
+    sequences: Sequences
+    dropped_users: int
+    _prepared: PreparedLog | None = None
+    # Of a part: the whole, and a mask of the rows in the part.
+    _part_of: tuple["SequenceDataset", np.ndarray] | None = None
+
+    def __init__(self, config: Any) -> None:
         try:
             super().__init__(config)
         except InputError:
             raise
         except ValueError as error:  # RecBole's own complaints about its data settings
             raise InputError(f"data set {config['dataset']!r}: {error}") from error
-        self._to_sequences()
-        for name in self.feat_name_list:
-            setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
 
-    def _load_data(self, token: str, dataset_path: str) -> None:
+    def _from_scratch(self) -> None:
+        self._get_preset()
+        self._get_field_from_config()
+        self._file = self._find_file()
+        self._wanted = self._wanted_columns()
+        if self._can_be_prepared():
+            self._take_prepared()
+        else:
+            super()._from_scratch()
+            self._to_sequences()
+            for name in self.feat_name_list:
+                setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+        if self._incomplete_rows:
+            self.logger.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
+
+    def _find_file(self) -> LogFile:
         # RecBole would offer to download, from an address that may be gone, and wait for an answer.
-        if not Path(dataset_path).is_dir():
+        if not Path(self.dataset_path).is_dir():
             raise InputError(
-                f"data set {token!r}: no folder {dataset_path}; expected {token}.inter in it "
-                "(data_path sets the folder above; ml-100k is built in)"
+                f"data set {self.dataset_name!r}: no folder {self.dataset_path}; expected {self.dataset_name}.inter "
+                "in it, or MovieLens' ratings.csv (data_path sets the folder above; ml-100k is built in)"
             )
-        super()._load_data(token, dataset_path)
+        return LogFile.find(
+            Path(self.dataset_path),
+            self.dataset_name,
+            self.uid_field,
+            self.iid_field,
+            self.time_field,
+            self.config["field_separator"],
+            self.config["encoding"],
+        )
 
-    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
-        path = Path(dataset_path) / f"{token}.inter"
-        columns = read_header(path, self.config["field_separator"], self.config["encoding"])
-        for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
-            if self.config[key] not in columns:
-                raise InputError(
-                    f"{path}, line 1: no column {self.config[key]!r}, which {key} names; found {', '.join(columns)}"
-                )
-        for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
-            if columns[self.config[key]] != "token":
-                raise InputError(f"{path}, line 1: {self.config[key]} is {columns[self.config[key]]}; expected token")
-        super()._load_inter_feat(token, dataset_path)
-
-    def _load_feat(self, filepath: str, source) -> pd.DataFrame | None:
-        if source != FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
-        path, separator, encoding = Path(filepath), self.config["field_separator"], self.config["encoding"]
-        columns = read_header(path, separator, encoding)
-        load_col, unload_col = self._get_load_and_unload_col(source)
+    def _wanted_columns(self) -> list[str]:
+        columns = self._file.columns
+        load_col, unload_col = self._get_load_and_unload_col(FeatureSource.INTERACTION)
         needed = {self.uid_field, self.iid_field, self.time_field}
         wanted = [
             name
             for name in columns
             if name in needed or ((load_col is None or name in load_col) and name not in (unload_col or ()))
         ]
-        sequence_columns = [name for name in wanted if columns[name].endswith("_seq")]
-        if sequence_columns:
-            raise InputError(f"{path}, line 1: the column {sequence_columns[0]!r} holds lists; expected single values")
-        table = read_table(path, columns, wanted, separator, encoding)
         for name in wanted:
-            self.field2source[name] = source
-            self.field2type[name] = FeatureType(columns[name])
-            self.field2seqlen[name] = 1
-            if columns[name] == "float":
-                self.field2bucketnum[name] = 2
+            if columns[name].endswith("_seq"):
+                raise InputError(f"{self._file.path}, line 1: the column {name!r} holds lists; expected single values")
+        return wanted
+
+    # ------------------------------------------------------------------------------------------- beside RecBole
+
+    def _can_be_prepared(self) -> bool:
+        """Returns whether `prepare` does all that the settings ask for."""
+        if any(self.config[key] for key in _BEYOND_PREPARATION):
+            return False
+        for source in (FeatureSource.USER, FeatureSource.ITEM):
+            path = Path(self.dataset_path) / f"{self.dataset_name}.{source.value}"
+            if path.is_file() and self._get_load_and_unload_col(source)[0] != set():
+                return False
+        names, numbers = {self.uid_field, self.iid_field}, set(self._wanted) - {self.uid_field, self.iid_field}
+        if any(self._file.columns[name] != "float" for name in numbers - {self.time_field}):
+            return False
+        return all(
+            isinstance(allowed, list) if name in names else name in numbers and isinstance(allowed, str)
+            for name, allowed in (self.config["val_interval"] or {}).items()
+        )
+
+    def _take_prepared(self) -> None:
+        intervals = self._parse_intervals_str
+        filters = Filters(
+            user=self.uid_field,
+            item=self.iid_field,
+            time=self.time_field,
+            duplicates=self.config["rm_dup_inter"],
+            values={
+                name: allowed if isinstance(allowed, list) else intervals(allowed)
+                for name, allowed in (self.config["val_interval"] or {}).items()
+            },
+            user_interactions=intervals(self.config["user_inter_num_interval"]),
+            item_interactions=intervals(self.config["item_inter_num_interval"]),
+            normalize=bool(self.config["normalize_all"]),
+        )
+        self._prepared = prepared_log(self._file, self._wanted, filters)
+        self.sequences, self.dropped_users = self._prepared.sequences, self._prepared.dropped_users
+        self._tied_share, self._incomplete_rows = self._prepared.tied_share, self._prepared.incomplete_rows
+        for name in self._wanted:
+            is_name = name in (self.uid_field, self.iid_field)
+            self._set_column(name, FeatureType.TOKEN if is_name else FeatureType.FLOAT)
+        self.field2source[self.uid_field] = FeatureSource.USER_ID
+        self.field2source[self.iid_field] = FeatureSource.ITEM_ID
+        self.user_feat = self.item_feat = None
+        self._init_alias()
+        self.feat_name_list = ["inter_feat"]
+        # What RecBole has just set to nothing; from here on they are made when they are asked for.
+        del self.field2id_token, self.field2token_id
+
+    def _set_column(self, name: str, kind: FeatureType) -> None:
+        self.field2source[name] = FeatureSource.INTERACTION
+        self.field2type[name] = kind
+        self.field2seqlen[name] = 1
+        if self._file.columns[name] == "float":
+            self.field2bucketnum[name] = 2
+
+    @cached_property
+    def field2id_token(self) -> dict[str, np.ndarray]:
+        """RecBole's mapping of fields to names by id."""
+        assert self._prepared is not None
+        return {self.uid_field: self._prepared.id_user, self.iid_field: self._prepared.id_item}
+
+    @cached_property
+    def field2token_id(self) -> dict[str, dict[str, int]]:
+        """RecBole's mapping of fields to ids by name."""
+        return {
+            field: {name: number for number, name in enumerate(names)} for field, names in self.field2id_token.items()
+        }
+
+    @cached_property
+    def inter_feat(self) -> Interaction:
+        """RecBole's interactions: ids int64, numbers float32."""
+        if self._part_of is not None:
+            whole, rows = self._part_of
+            return whole.inter_feat[torch.from_numpy(np.flatnonzero(rows))]
+        assert self._prepared is not None
+        flat = self.sequences
+        columns = {}
+        for name in self._wanted:
+            if name == self.uid_field:
+                columns[name] = torch.from_numpy(np.repeat(flat.users.astype(np.int64), np.diff(flat.offsets)))
+            elif name == self.iid_field:
+                columns[name] = torch.from_numpy(flat.items).long()
+            elif name in self._prepared.columns:
+                columns[name] = torch.from_numpy(self._prepared.columns[name])
+            else:
+                columns[name] = torch.from_numpy(flat.times).float()
+        return Interaction(columns)
+
+    def num(self, field: str) -> int:
+        """Returns the number of ids of a column of names, the padding's included; 1 for a column of numbers."""
+        if self._prepared is not None and field in (self.uid_field, self.iid_field):
+            return self._prepared.user_num if field == self.uid_field else self._prepared.item_num
+        return super().num(field)
+
+    # ------------------------------------------------------------------------------------------- through RecBole
+
+    def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
+        if source != FeatureSource.INTERACTION:
+            return super()._load_feat(filepath, source)
+        log = read_log(self._file, self._wanted, self.time_field)
+        self._time_scale = log.time_scale
+        table = {}
+        for name in self._wanted:
+            # A time is a number to RecBole, whatever the header calls it.
+            self._set_column(name, FeatureType.FLOAT if name == self.time_field else self._type_of(name))
             if name == self.time_field:
-                table[name], self._time_scale = parse_times(path, name, table[name])
-                # A time is a number to RecBole, whatever the header calls it.
-                self.field2type[name] = FeatureType.FLOAT
-            elif columns[name] == "float":
-                table[name] = parse_floats(path, name, table[name])
-        return table.reset_index(drop=True)
+                table[name] = log.times
+            elif name in log.tokens:
+                # Code -1 is the last name: none.
+                names = np.array([*log.tokens[name].names.to_pylist(), None], dtype=object)
+                table[name] = names[log.tokens[name].codes]
+            else:
+                table[name] = log.floats[name]
+        return pd.DataFrame(table)
+
+    def _type_of(self, name: str) -> FeatureType:
+        return FeatureType(self._file.columns[name])
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        # RecBole's own asks for an atomic file.
+        self.inter_feat = self._load_feat(str(self._file.path), FeatureSource.INTERACTION)
+
+    def _filter_nan_user_or_item(self) -> None:
+        # RecBole takes row numbers for places, and drops other rows once a user's row is gone.
+        missing = self.inter_feat[[self.uid_field, self.iid_field]].isna().any(axis=1)
+        self._incomplete_rows = int(missing.sum())
+        self.inter_feat = self.inter_feat.drop(index=self.inter_feat.index[missing])
+        super()._filter_nan_user_or_item()
 
     def _remove_duplication(self) -> None:
         # RecBole sorts by time with an unstable sort and leaves the rows in that order.
         keep = self.config["rm_dup_inter"]
         if keep is not None:
             by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
-            self.inter_feat: pd.DataFrame = by_time.drop_duplicates(
-                [self.uid_field, self.iid_field], keep=keep
-            ).sort_index()
+            self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
 
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.
@@ -142,7 +285,7 @@ class SequenceDataset(Dataset):
         single = present[counts == 1]
         order = order[~np.isin(users[order], single)]
         if not len(order):
-            raise InputError(f"data set {self.dataset_name!r}: no user has two interactions")
+            raise ValueError("no user has two interactions")
         self.dropped_users = len(single)
         self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
         self.sequences = Sequences(
@@ -152,18 +295,33 @@ class SequenceDataset(Dataset):
             users=present[counts > 1].astype(np.int32),
             time_scale=self._time_scale,
         )
+        self._tied_share = self.sequences.tied_share()
         del self._times
 
+    # ------------------------------------------------------------------------------------------- either way
+
     def fingerprint(self) -> str:
-        """Returns a SHA-256 of what a model can learn from: the flat arrays, all loaded columns, the ids' names."""
-        digest = hashlib.sha256(self.sequences.fingerprint().encode())
-        for name in self.feat_name_list:
-            for column, values in getattr(self, name).interaction.items():
-                digest.update(f"{name} {column} {values.dtype} {tuple(values.shape)}".encode())
-                digest.update(values.contiguous().numpy().data)
-        for field in (self.uid_field, self.iid_field):
-            digest.update("\0".join(self.field2id_token[field]).encode())
-        return digest.hexdigest()
+        """Returns a SHA-256 of what a model can learn from: the flat arrays, all other columns, the ids' names."""
+        if self._prepared is not None:
+            return self._prepared.fingerprint
+        flat = self.sequences
+        arrays = {"items": flat.items, "times": flat.times, "offsets": flat.offsets, "users": flat.users}
+        arrays |= name_arrays(*(pa.array(self.field2id_token[name][1:]) for name in (self.uid_field, self.iid_field)))
+        # The flat arrays hold these columns already; but not times that RecBole changed.
+        left_out = {self.uid_field, self.iid_field}
+        if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):
+            left_out.add(self.time_field)
+        columns = {
+            column if name == "inter_feat" else f"{name} {column}": values.numpy()
+            for name in self.feat_name_list
+            for column, values in getattr(self, name).interaction.items()
+            if name != "inter_feat" or column not in left_out
+        }
+        return fingerprint(
+            {name: ArrayInfo.of(array) for name, array in arrays.items()},
+            {name: ArrayInfo.of(array) for name, array in columns.items()},
+            flat.time_scale,
+        )
 
     def split(self) -> Split:
         """Returns the targets of the three sides by the split that the settings name.
@@ -182,13 +340,19 @@ class SequenceDataset(Dataset):
 
     def training_part(self, split: Split) -> "SequenceDataset":
         """Returns the data set as a model may see it: only the interactions of training are in `inter_feat`."""
-        rows = torch.from_numpy(np.flatnonzero(split.train_rows(len(self.sequences.items))))
-        return self.copy(self.inter_feat[rows])
+        part = copy.copy(self)
+        part.__dict__.pop("inter_feat", None)
+        part._part_of = (self, split.train_rows(len(self.sequences.items)))
+        return part
 
     def train_counts(self, split: Split) -> np.ndarray:
         """Returns how often each item occurs in training, int64 [n_items]."""
         rows = split.train_rows(len(self.sequences.items))
-        return np.bincount(self.sequences.items[rows], minlength=self.item_num)
+        counts = np.zeros(self.item_num, dtype=np.int64)
+        for start in range(0, len(rows), _COUNT_ROWS):
+            chunk = slice(start, start + _COUNT_ROWS)
+            counts += np.bincount(self.sequences.items[chunk][rows[chunk]], minlength=self.item_num)
+        return counts
 
     def summary(self, split: Split) -> DataSummary:
         return DataSummary(
@@ -196,7 +360,7 @@ class SequenceDataset(Dataset):
             items=self.item_num - 1,
             interactions=len(self.sequences.items),
             dropped_users=self.dropped_users,
-            tied_share=self.sequences.tied_share(),
+            tied_share=self._tied_share,
             train_targets=split.train.n_targets,
             valid_targets=split.valid.n_targets,
             test_targets=split.test.n_targets,

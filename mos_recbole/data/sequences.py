@@ -1,6 +1,5 @@
 """Interaction sequences as flat arrays. A prefix is never copied out: it is a start and a length."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,23 +29,17 @@ class Sequences:
 
     def tied_share(self) -> float:
         """Returns the share of rows whose user has another row with the same time."""
-        if len(self.items) < 2:
-            return 0.0
-        same = self.times[1:] == self.times[:-1]
-        borders = self.offsets[1:-1]
-        same[borders[(borders > 0) & (borders < len(self.items))] - 1] = False
-        tied = np.zeros(len(self.items), dtype=bool)
-        tied[1:] |= same
-        tied[:-1] |= same
-        return float(tied.mean())
+        return tied_rows(self.times, self.offsets) / max(1, len(self.times))
 
-    def fingerprint(self) -> str:
-        """Returns a SHA-256 over the arrays: what a model can learn from, independent of file names."""
-        digest = hashlib.sha256()
-        for array in (self.items, self.times, self.offsets, self.users):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+
+def tied_rows(times: np.ndarray, offsets: np.ndarray) -> int:
+    """Returns how many rows share their time with another row of the same user; both as in `Sequences`."""
+    same = times[1:] == times[:-1]
+    same[offsets[1:-1] - 1] = False
+    tied = np.zeros(len(times), dtype=bool)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return int(tied.sum())
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,8 @@ class Segments:
 
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns every target's row in the flat arrays and its segment's number, both int64 [n_targets]."""
-        segment = np.repeat(np.arange(len(self.user)), self.counts)
-        first = np.cumsum(self.counts) - self.counts
-        return self.target_start[segment] + np.arange(len(segment)) - first[segment], segment
+        counts = self.counts
+        first = np.cumsum(counts) - counts
+        rows = np.arange(counts.sum())
+        rows += np.repeat(self.target_start - first, counts)
+        return rows, np.repeat(np.arange(len(self.user)), counts)

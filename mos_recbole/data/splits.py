@@ -19,10 +19,11 @@ class Split:
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
-        change = np.zeros(n_rows + 1, dtype=np.int32)
+        # One byte a row: segments do not overlap, so the running sum is 0 or 1.
+        change = np.zeros(n_rows + 1, dtype=np.int8)
         np.add.at(change, self.train.context_start, 1)
         np.add.at(change, self.train.target_stop, -1)
-        return np.cumsum(change[:-1]) > 0
+        return np.cumsum(change, dtype=np.int8, out=change)[:-1].view(bool)
 
 
 def leave_one_out(sequences: Sequences) -> Split:

@@ -70,11 +70,13 @@ def rank_targets_by_scores(
     target_B1 = target_B[:, None]
     target_score_B1 = scores_BV.gather(1, target_B1)
     # NaN compares false with everything: a model that failed would otherwise rank every target first.
-    is_nan_B = scores_BV.amax(dim=1).isnan()
+    smallest_B = scores_BV.amin(dim=1)
+    is_nan_B = smallest_B.isnan()
     if is_nan_B.any():
         raise ScoreIsNaN(f"the score of an item for query {int(is_nan_B.nonzero()[0])} of the batch is NaN")
     # A candidate's -inf must stay above those that are none.
-    scores_BV.clamp_(min=torch.finfo(scores_BV.dtype).min)
+    if smallest_B.isneginf().any():
+        scores_BV.clamp_(min=torch.finfo(scores_BV.dtype).min)
     clamped_B1 = scores_BV.gather(1, target_B1)
     n_candidates_B = torch.full_like(target_B, scores_BV.shape[1] - 1)
     scores_BV[:, 0] = -torch.inf

@@ -45,7 +45,9 @@ class MixtureScorer:
         n_rows = self.n_queries * n_components
         self.tiles = ItemTiles.suited(device, n_items, n_rows, self.dtype.itemsize)
         self._weight_tiles = self.tiles.cut(self.weight_Vd)
-        self._bias_tiles = None if bias_V is None else self.tiles.cut(bias_V.to(self.dtype))
+        # Logits come in bits where the rows' precision leaves room for the change of unit.
+        self._unit = BITS if weight_Vd.dtype == self.dtype else 1.0
+        self._bias_tiles = None if bias_V is None else self.tiles.cut(bias_V.to(self.dtype) * self._unit)
         self._largest_weight = largest_norm(weight_Vd)
         self._largest_bias = 0.0 if bias_V is None else float(bias_V.abs().max())
         self._exp = torch.empty(n_rows * self.tiles.n_padded, dtype=self.dtype, device=device)
@@ -69,15 +71,17 @@ class MixtureScorer:
         score_tiles = scores_bV.view(n_queries, -1, tiles.lanes, tiles.width).permute(1, 2, 0, 3)
         normaliser_R = torch.zeros(len(row_Rd), dtype=self.dtype, device=row_Rd.device)
         buffers = tiles.buffers(self._exp, len(row_Rd))
-        logits = logit_tiles(row_Rd, self._weight_tiles, self._bias_tiles, buffers, tiles)
+        logits = logit_tiles(row_Rd * self._unit, self._weight_tiles, self._bias_tiles, buffers, tiles)
         for logits_TRv, score_Tbv in zip(logits, score_tiles, strict=True):
             if self.n_components == 1:
                 score_Tbv.copy_(logits_TRv)
-            normaliser_R += logits_TRv.mul_(BITS).exp2_().sum(dim=2).sum(dim=0)
+            if self._unit == 1.0:
+                logits_TRv *= BITS
+            normaliser_R += logits_TRv.exp2_().sum(dim=2).sum(dim=0)
         bits_bK = normaliser_R.log2().view(n_queries, -1)
         scores_bV = scores_bV[:, : tiles.n_items]
         if self.n_components == 1:
-            return scores_bV, lambda logit_b: logit_b - bits_bK[:, 0] * NATS
+            return scores_bV, lambda logit_b: logit_b * (NATS if self._unit == BITS else 1.0) - bits_bK[:, 0] * NATS
 
         # p(v) = Σ_k (prior_k / normaliser_k) exp(logit_kv); the largest factor of a query is made 1.
         factor_bits_bK = log_prior_bK.to(self.dtype) * BITS - bits_bK

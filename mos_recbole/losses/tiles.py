@@ -11,7 +11,7 @@ _CHUNK_ROWS = 512
 _CHUNK_BYTES = 128 * 2**20
 # A CPU works on a chunk in tiles of items, one run of items a thread: this much of the logits stays in a core's cache
 # from the product that makes it to the product with the items.
-_TILE_BYTES = 2**20
+_TILE_BYTES = 2 * 2**20
 
 # exp2 takes a third of exp's time on a CPU, so that logits are in bits.
 NATS = math.log(2)
@@ -45,9 +45,11 @@ class ItemTiles:
 
     def __init__(self, n_items: int, lanes: int, widest: int) -> None:
         self.lanes = max(1, min(lanes, n_items // self._NARROWEST))
-        self.n_tiles = -(-n_items // (self.lanes * max(widest, self._NARROWEST)))
-        width = -(-n_items // (self.lanes * self.n_tiles))
+        n_tiles = -(-n_items // (self.lanes * max(widest, self._NARROWEST)))
+        width = -(-n_items // (self.lanes * n_tiles))
         self.width = -(-width // self._ALIGNED) * self._ALIGNED
+        # Wider runs may need fewer tiles.
+        self.n_tiles = -(-n_items // (self.lanes * self.width))
         self.n_items, self.n_padded = n_items, self.n_tiles * self.lanes * self.width
 
     @classmethod

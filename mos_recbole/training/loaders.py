@@ -70,30 +70,32 @@ class PrefixGatherer:
     def __init__(
         self, sequences: Sequences, segments: Segments, max_length: int, device: torch.device, *, crop: bool
     ) -> None:
-        rows, segment = segments.targets()
         self.items = torch.from_numpy(sequences.items).to(device)
-        self.users = torch.from_numpy(sequences.users[segments.user[segment]]).to(device)
-        self.rows = torch.from_numpy(rows).to(device)
-        # On the host too, so that the width of a batch is known without waiting for a GPU.
-        self.host_lengths = torch.from_numpy(np.minimum(rows - segments.context_start[segment], max_length))
-        self.lengths = self.host_lengths.to(device)
+        # Per user and not per target: a target is found when its batch is made.
+        self.stop_S = torch.from_numpy(np.cumsum(segments.counts))
+        self.user_S = torch.from_numpy(sequences.users[segments.user].astype(np.int64))
+        self.context_start_S = torch.from_numpy(segments.context_start)
+        self.target_stop_S = torch.from_numpy(segments.target_stop)
         self.max_length, self.crop, self.device = max_length, crop, device
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self.stop_S[-1]) if len(self.stop_S) else 0
 
     def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
         """Returns samples by their numbers, given on the host: user, item_seq [B, L], item_seq_len, target as item."""
-        width = int(self.host_lengths[index].max()) if self.crop else self.max_length
-        index = index.to(self.device)
-        row_B, length_B = self.rows[index], self.lengths[index]
-        position_L = torch.arange(width, device=row_B.device)
+        segment_B = torch.searchsorted(self.stop_S, index, right=True)
+        row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index
+        length_B = (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
+        # Known on the host, so that nobody waits for a GPU to say how wide the batch is.
+        width = int(length_B.max()) if self.crop else self.max_length
+        user_B, row_B, length_B = (each.to(self.device) for each in (self.user_S[segment_B], row_B, length_B))
+        position_L = torch.arange(width, device=self.device)
         within_BL = position_L < length_B[:, None]
         source_BL = (row_B - length_B)[:, None] + position_L
         item_seq_BL = torch.where(within_BL, self.items[source_BL.clamp(max=len(self.items) - 1)], 0)
         return Interaction(
             {
-                fields.user: self.users[index].long(),
+                fields.user: user_B,
                 fields.item_seq: item_seq_BL.long(),
                 fields.item_seq_len: length_B,
                 fields.item: self.items[row_B].long(),
