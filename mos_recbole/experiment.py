@@ -177,10 +177,7 @@ def run_experiment(
         messages.note(f"{settings.dataset}: {summary.describe()}")
 
         init_seed(config["seed"], config["reproducibility"])
-        try:
-            model = settings.model_class(config, data.training_part(split)).to(chosen_device)
-        except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
-            raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
+        model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
         trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress, started)
         resumed = resume and trainer.resume_checkpoint()
         if resumed:
@@ -235,6 +232,21 @@ def run_experiment(
         )
         record.write(folder)
     return record
+
+
+def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDataset) -> torch.nn.Module:
+    """Returns the model with its first weights.
+
+    Raises:
+        InputError: one of RecBole's own models refuses the settings, of which it alone knows what it takes.
+    """
+    model_class: Any = settings.model_class
+    if issubclass(model_class, EncoderHeadRecommender):
+        return model_class(config, data)
+    try:
+        return model_class(config, data)
+    except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
+        raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
 
 
 class _Evaluation:

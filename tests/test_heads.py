@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mos_recbole.heads import MoSHead, OutputHead, SoftmaxHead
+from mos_recbole.heads.scorer import MixtureScorer, mixture_log_prob
 from mos_recbole.losses import tiles
 
 N, V, D, K = 23, 17, 5, 3
@@ -130,6 +131,30 @@ def test_scorer_ranks_as_the_log_probabilities(
                 torch.testing.assert_close(found, expected[part, item], rtol=1e-12, atol=1e-12)
             assert scores.shape == (len(part), n_items)
             assert torch.equal(scores.argsort(dim=1), expected[part].argsort(dim=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+@pytest.mark.parametrize("n_components", [1, 4])
+def test_scorer_in_low_precision(
+    n_components: int, scale: float, dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    """Scores turn into the log-probabilities that the same numbers give in the same precision."""
+    components = normal(generator, 30, n_components, D).to(dtype)
+    log_prior = normal(generator, 30, n_components).mul(5).log_softmax(-1).float()
+    weight, bias = (scale * normal(generator, 700, D)).to(dtype), normal(generator, 700).to(dtype)
+    scores, log_prob = MixtureScorer(weight, bias, n_components)(components, log_prior)
+    expected = mixture_log_prob(components, log_prior, weight, bias)
+    for item in (0, 350, 699):
+        tolerance = 1e-6 if dtype == torch.float32 else 1e-2
+        torch.testing.assert_close(log_prob(scores[:, item]), expected[:, item], rtol=tolerance, atol=20 * tolerance)
+
+
+def test_scorer_refuses_what_it_has_no_room_for(generator: torch.Generator) -> None:
+    scorer = MixtureScorer(normal(generator, 50, D), None, 2)
+    for shape in ((scorer.n_queries + 1, 2), (1, 3)):
+        with pytest.raises(ValueError, match="expected at most"):
+            scorer(normal(generator, *shape, D), normal(generator, *shape))
 
 
 @HEADS

@@ -158,6 +158,37 @@ def test_tiles_and_threads(
     assert_equal_in_float64(found, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("margin", [0.0, 5.0, 12.0])
+def test_probable_targets_in_16_bits(dtype: torch.dtype, margin: float) -> None:
+    """With targets of up to almost all the probability, the error of every gradient is of the size of the naive run's
+    own, whose log-softmax is in float32; float16, widened, does better."""
+    (components, log_prior, weight, _), _ = random_inputs(64, 2, 500, 16, scale=0.5, with_bias=False)
+    target = torch.arange(64)
+    weight[:64] = components[:, 0] / components[:, 0].norm(dim=1, keepdim=True)
+    components = components / components.norm(dim=2, keepdim=True) * max(1.0, margin)
+    low = (components.to(dtype), log_prior.float(), weight.to(dtype), None)
+    truth = evaluate(tuple(x if x is None else x.double() for x in low), target, impl="reference", asked=(True,) * 4)
+    naive, found = (evaluate(low, target, impl=impl) for impl in ("reference", "chunked"))
+    for name, exact in truth.items():
+        assert found[name].isfinite().all(), name
+        error, allowed = ((run[name].double() - exact).abs().max() for run in (found, naive))
+        rounding = torch.finfo(dtype).eps * exact.abs().max()
+        assert error <= 2 * allowed + rounding, f"{name}: {error} {allowed}"
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 7])
+@pytest.mark.parametrize("impl", ["chunked", "reference"])
+def test_targets_that_are_no_items_are_refused(wrong: int, impl: str) -> None:
+    """A negative number does not count from the end."""
+    (components, log_prior, weight, _), target = random_inputs(3, 2, 7, 4, with_bias=False)
+    target[1] = wrong
+    with pytest.raises(ValueError, match=r"expected 0 to 6"):
+        mixture_cross_entropy(components, log_prior, weight, target, impl=impl)
+    with pytest.raises(ValueError, match=r"expected torch.int64"):
+        mixture_cross_entropy(components, log_prior, weight, target.int(), impl=impl)
+
+
 def test_auto_is_chunked() -> None:
     """The default implementation gives the chunked one's digits."""
     inputs, target = random_inputs(9, 2, 13, 4)

@@ -419,6 +419,25 @@ def test_a_changed_file_is_read_again_and_replaces_what_it_was(toy: Path, cache:
     assert len(entries(cache)) == 1
 
 
+def test_other_code_prepares_anew(
+    toy: Path, cache: Path, readings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was prepared by other source, or with other libraries, is not taken for this one's."""
+    load(toy)
+    monkeypatch.setattr(prepared, "_code", lambda: {"source": "other"})
+    load(toy)
+    assert len(readings) == 2
+    assert len(entries(cache)) == 2
+
+
+def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "marked"
+    folder.mkdir()
+    (folder / "marked.inter").write_text("\ufeffuser_id:token\titem_id:token\ttimestamp:float\na\tb\t1\n")
+    with pytest.raises(InputError, match="line 1: begins with a byte order mark"):
+        load(folder)
+
+
 def test_another_file_keeps_its_own(toy: Path, cache: Path) -> None:
     """A copy elsewhere has an entry of its own, with the same fingerprint."""
     other = toy.parent / "elsewhere" / "toy"

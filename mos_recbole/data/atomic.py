@@ -121,7 +121,10 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
 
 def _first_line(path: Path, encoding: str) -> str:
     with path.open("rb") as file:
-        return _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
+        line = _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
+    if line.startswith("\ufeff"):
+        raise InputError(f"{path}, line 1: begins with a byte order mark; expected {encoding} text without one")
+    return line
 
 
 def _decode(path: Path, number: int, line: bytes, encoding: str) -> str:

@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,17 +89,19 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         ValueError: the filters leave nothing.
     """
 
+    identity = _identity(file)
+
     def build() -> Callable[[EntryWriter], None]:
-        before = _identity(file)
         log = read_log(file, wanted, filters.time)
-        if _identity(file) != before:
+        if _identity(file) != identity:
             raise InputError(f"{file.path}: changed while it was read")
         time_scale = log.time_scale
         numbered = prepare(log, filters)
         return lambda writer: _write(writer, numbered, time_scale)
 
     made_of = {
-        "file": _identity(file),
+        "file": identity,
+        "code": _code(),
         "columns": file.columns,
         "separator": file.separator,
         "encoding": file.encoding,
@@ -107,11 +111,21 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
     return PreparedLog(stored(file.path.stem, made_of, build))
 
 
+@cache
+def _code() -> dict[str, str]:
+    """Returns what decides, beside file and settings, how data are prepared: this folder's source, and libraries."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return {"source": digest.hexdigest()} | {name: version(name) for name in ("numpy", "pandas", "pyarrow", "scipy")}
+
+
 def _identity(file: LogFile) -> dict[str, Any]:
     path = file.path.resolve()
     found = path.stat()
     return {
         "path": str(path),
+        "device": found.st_dev,
         "inode": found.st_ino,
         "size": found.st_size,
         "modified": found.st_mtime_ns,

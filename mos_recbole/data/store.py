@@ -9,11 +9,12 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from logging import getLogger
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +23,6 @@ import numpy as np
 import pydantic
 
 from mos_recbole.errors import InputError
-
-# To be raised whenever the same file and settings would give other arrays or facts.
-FORMAT = 1
 
 _ENTRY_FILE = "entry.json"
 _UNFINISHED = ".unfinished"
@@ -163,7 +161,7 @@ def stored(name: str, made_of: Mapping[str, Any], build: Callable[[], Callable[[
     Args:
         name: readable beginning of the entry's name.
         made_of: what decides the content, of JSON's types. `made_of["file"]`, if given, is the file's identity: entries
-            for the same `path` in it with another identity are removed when one is built.
+            for the same `path` and `device` in it with another identity are removed when one is built.
         build: reads and computes, and returns what writes the entry.
 
     Raises:
@@ -171,15 +169,19 @@ def stored(name: str, made_of: Mapping[str, Any], build: Callable[[], Callable[[
             in every process, on what is often a part of the memory.)
     """
     root = cache_folder()
-    made_of = {"format": FORMAT, **made_of}
     folder = root / f"{name}-{_hash_of(made_of)[:16]}"
     entry = _opened(folder)
     if entry is not None:
         return entry
     with _errors_named(root):
         root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(_lock_of(folder)).acquire()
-    with lock:
+        lock = _lock_of(folder)
+        try:
+            held = lock.acquire(blocking=False)
+        except filelock.Timeout:
+            getLogger(__name__).warning(f"{folder}: waiting for another process that prepares the data")
+            held = lock.acquire()
+    with held:
         entry = _opened(folder)
         if entry is not None:
             return entry
@@ -206,7 +208,11 @@ def _opened(folder: Path) -> Stored | None:
         return None
     try:
         return Stored(folder)
+    except PermissionError as error:
+        raise InputError(f"{folder}: {error.strerror}; expected prepared data that can be read") from error
     except (OSError, ValueError, _BrokenEntry) as error:
+        if not folder.is_dir():
+            return None
         warnings.warn(f"{folder}: broken prepared data, will be built anew: {error}", stacklevel=2)
         return None
 
@@ -214,8 +220,9 @@ def _opened(folder: Path) -> Stored | None:
 def _put(folder: Path, made_of: Mapping[str, Any], write: Callable[[EntryWriter], None]) -> None:
     """Puts a new entry in its place; its lock is held."""
     _remove_leftovers(folder)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=_UNFINISHED, dir=folder.parent))
+    unfinished = folder.with_name(f"{folder.name}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
+        unfinished.mkdir()
         writer = EntryWriter(unfinished)
         write(writer)
         writer.finish(made_of)
@@ -236,7 +243,7 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
             continue
         try:
-            with filelock.FileLock(_lock_of(theirs)).acquire(blocking=False):
+            with _lock_of(theirs).acquire(blocking=False):
                 shutil.rmtree(unfinished, ignore_errors=True)
         except filelock.Timeout:
             continue
@@ -248,16 +255,22 @@ def _remove_outdated(folder: Path, made_of: Mapping[str, Any]) -> None:
     if file is None:
         return
     for other in folder.parent.glob(f"*/{_ENTRY_FILE}"):
+        if other.parent.name.endswith(_UNFINISHED):
+            continue
         try:
             theirs = json.loads(other.read_bytes())["made_of"].get("file")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        if isinstance(theirs, dict) and theirs.get("path") == file["path"] and theirs != file:
+        if not isinstance(theirs, dict):
+            continue
+        # The same path on another device is another machine's file.
+        if all(theirs.get(key) == file[key] for key in ("path", "device")) and theirs != file:
             shutil.rmtree(other.parent, ignore_errors=True)
 
 
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
+def _lock_of(folder: Path) -> filelock.BaseFileLock:
+    # For all users, as far as the folder is.
+    return filelock.FileLock(folder.with_name(f"{folder.name}.lock"), mode=0o666)
 
 
 def _hash_of(value: Any) -> str:

@@ -22,7 +22,7 @@ class TargetRanks:
         tied: int64 [B], other candidates with the target's score.
         n_candidates: int64 [B], the target included.
         target_score: float [B].
-        top_items: int64 [B, k], the items in the order of their scores, or None where not asked for.
+        top_items: int32 [B, k], the items in the order of their scores, or None where not asked for.
     """
 
     better: torch.Tensor
@@ -38,7 +38,7 @@ class TargetRanks:
 
     @staticmethod
     def cat(parts: list["TargetRanks"]) -> "TargetRanks":
-        """Returns the results of several batches as one, on the CPU."""
+        """Returns the results of several batches, one at least, as one, on the CPU."""
         tops = [part.top_items for part in parts if part.top_items is not None]
         return TargetRanks(
             better=torch.cat([part.better for part in parts]).cpu(),
@@ -47,6 +47,26 @@ class TargetRanks:
             target_score=torch.cat([part.target_score for part in parts]).cpu(),
             top_items=torch.cat(tops).cpu() if tops else None,
         )
+
+    def room_for(self, n_queries: int) -> "TargetRanks":
+        """Returns results of the same kind for so many queries, on the CPU, to be put in."""
+
+        def room(tensor: torch.Tensor) -> torch.Tensor:
+            return torch.empty(n_queries, *tensor.shape[1:], dtype=tensor.dtype)
+
+        return TargetRanks(
+            room(self.better),
+            room(self.tied),
+            room(self.n_candidates),
+            room(self.target_score),
+            None if self.top_items is None else room(self.top_items),
+        )
+
+    def put(self, start: int, part: "TargetRanks") -> None:
+        """Takes over the results of the queries from `start` on."""
+        for mine, theirs in zip(vars(self).values(), vars(part).values(), strict=True):
+            if mine is not None:
+                mine[start : start + len(theirs)] = theirs
 
 
 def rank_targets_by_scores(
@@ -82,19 +102,29 @@ def rank_targets_by_scores(
     scores_BV[:, 0] = -torch.inf
     if seen is not None:
         n_candidates_B -= _remove(scores_BV, target_B, *seen)
-    # Comparisons in floating point: to add up booleans takes ten times as long.
-    holds_BV = torch.empty_like(scores_BV)
-    better_B, tied_B = (
-        compare(scores_BV, clamped_B1, out=holds_BV).sum(dim=1, dtype=_exact(scores_BV)).long()
-        for compare in (torch.gt, torch.eq)
-    )
-    top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])) if top_k else None
-    return TargetRanks(better_B, tied_B - 1, n_candidates_B, target_score_B1.squeeze(1), top_items)
+    better_B, equal_B = _count(scores_BV, clamped_B1)
+    top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])).int() if top_k else None
+    return TargetRanks(better_B, equal_B - 1, n_candidates_B, target_score_B1.squeeze(1), top_items)
 
 
-def _exact(scores_BV: torch.Tensor) -> torch.dtype:
-    """Returns a type in which as many ones as there are items add up exactly."""
-    return scores_BV.dtype if scores_BV.shape[1] * torch.finfo(scores_BV.dtype).eps <= 2 else torch.float64
+# Scores that are compared at a time on a CPU, so that the outcomes are still in a core's cache when they are added up.
+_COMPARED = 2**18
+
+
+def _count(scores_BV: torch.Tensor, target_score_B1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns how many scores are larger than the target's and how many equal it, both int64 [B]."""
+    n_queries, n_items = scores_BV.shape
+    # No more ones than float32 adds up exactly. In floating point: to add up booleans takes ten times as long.
+    step = max(1, _COMPARED // max(1, n_queries)) if scores_BV.device.type == "cpu" else 2**24
+    exact = torch.promote_types(scores_BV.dtype, torch.float32)
+    holds_Bv = torch.empty(n_queries, min(step, n_items), dtype=exact, device=scores_BV.device)
+    counts = torch.zeros(2, n_queries, dtype=torch.int64, device=scores_BV.device)
+    for scores_Bv in scores_BV.split(step, dim=1):
+        out = holds_Bv[:, : scores_Bv.shape[1]]
+        for count_B, compare in zip(counts, (torch.gt, torch.eq), strict=True):
+            count_B += compare(scores_Bv, target_score_B1, out=out).sum(dim=1).long()
+    larger_B, equal_B = counts
+    return larger_B, equal_B
 
 
 def _remove(scores_BV: torch.Tensor, target_B: torch.Tensor, query: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
@@ -156,7 +186,7 @@ def rank_targets(
         top_k: as in `rank_targets_by_scores`.
     """
     parts = []
-    for start in range(0, len(target_B), scorer.n_queries):
+    for start in range(0, max(1, len(target_B)), scorer.n_queries):
         chunk = slice(start, min(start + scorer.n_queries, len(target_B)))
         chunk_seen = None
         if seen is not None:

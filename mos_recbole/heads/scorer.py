@@ -22,7 +22,9 @@ def mixture_log_prob(
 
 
 class MixtureScorer:
-    """Scores all items for a few queries at a time, by a mixture of softmaxes over one item table.
+    """Scores all items for a few queries at a time, by a mixture of softmaxes over one item table, as it is now.
+
+    A change of the table asks for a new scorer.
 
     A query's scores are its logits for one component; for more, its probabilities up to a factor (exponentials without
     a shift, one product and one exponential an item and component), or the log-probabilities where the logits are too
@@ -53,14 +55,23 @@ class MixtureScorer:
         self._exp = torch.empty(n_rows * self.tiles.n_padded, dtype=self.dtype, device=device)
         self._scores = torch.empty(self.n_queries, self.tiles.n_padded, dtype=self.dtype, device=device)
 
+    @torch.no_grad()
     def __call__(
         self, components_bKd: torch.Tensor, log_prior_bK: torch.Tensor
     ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         """Returns scores [b, V], and what turns a score a query [b] into its log-probability in nats.
 
         The scores are good until the next call, and may be overwritten.
+
+        Raises:
+            ValueError: more queries than `n_queries`, or another number of components.
         """
         n_queries, tiles = len(components_bKd), self.tiles
+        if n_queries > self.n_queries or components_bKd.shape[1] != self.n_components:
+            raise ValueError(
+                f"components are {tuple(components_bKd.shape)}; expected at most {self.n_queries} queries with "
+                f"{self.n_components} components"
+            )
         row_Rd = components_bKd.reshape(-1, components_bKd.shape[2])
         if not need_no_shift(largest_norm(row_Rd) * self._largest_weight + self._largest_bias):
             log_prob_bV = mixture_log_prob(components_bKd, log_prior_bK, self.weight_Vd, self.bias_V)
@@ -68,7 +79,7 @@ class MixtureScorer:
 
         scores_bV = self._scores[:n_queries]
         # Views [T, b, width] of the scores, tile by tile.
-        score_tiles = scores_bV.view(n_queries, -1, tiles.lanes, tiles.width).permute(1, 2, 0, 3)
+        score_tiles = scores_bV.view(n_queries, tiles.n_tiles, tiles.lanes, tiles.width).permute(1, 2, 0, 3)
         normaliser_R = torch.zeros(len(row_Rd), dtype=self.dtype, device=row_Rd.device)
         buffers = tiles.buffers(self._exp, len(row_Rd))
         logits = logit_tiles(row_Rd * self._unit, self._weight_tiles, self._bias_tiles, buffers, tiles)
@@ -78,7 +89,7 @@ class MixtureScorer:
             if self._unit == 1.0:
                 logits_TRv *= BITS
             normaliser_R += logits_TRv.exp2_().sum(dim=2).sum(dim=0)
-        bits_bK = normaliser_R.log2().view(n_queries, -1)
+        bits_bK = normaliser_R.log2().view(n_queries, self.n_components)
         scores_bV = scores_bV[:, : tiles.n_items]
         if self.n_components == 1:
             return scores_bV, lambda logit_b: logit_b * (NATS if self._unit == BITS else 1.0) - bits_bK[:, 0] * NATS

@@ -34,24 +34,27 @@ def mixture_cross_entropy(
         components: [B, K, d], one query vector per component.
         log_prior: [B, K], log of the mixture weights; -inf switches a component off, one per row must be finite.
         weight: [V, d], the output item table.
-        target: [B], int64 item ids in [0, V).
+        target: [B], int64 item ids in [0, V), which is checked on a CPU.
         bias: [V], added to every component's logits.
         reduction: "mean" over the B queries, their "sum", or "none" for shape [B]. With "none" the gradient needs the
             logits a second time (8·B·K·V·d operations in all).
         impl: "reference" builds all B x K x V logits and leaves the gradients to autograd; "chunked" is exact too;
             "auto" is "chunked".
 
-    Matrix products run in the inputs' precision (under autocast, in autocast's), everything else in at least float32.
+    Matrix products run in the inputs' precision (under autocast, in autocast's), everything else in at least float32;
+    float16, whose exponents are too few for a normaliser's gradients, is widened to float32.
     Gradients of gradients are not available, except from the reference.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown reduction or implementation.
+        ValueError: shapes that do not fit, a target that is none, an unknown reduction or implementation.
     """
     _check(components, log_prior, weight, target, bias, reduction)
     device = components.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != torch.float16:
         low = torch.get_autocast_dtype(device)
         components, weight = components.to(low), weight.to(low)
+    if torch.float16 in (components.dtype, weight.dtype):
+        components, weight = components.float(), weight.float()
     with torch.autocast(device, enabled=False):
         if impl == "reference":
             nll_B = mixture_nll_reference(components, log_prior, weight, target, bias)
@@ -69,7 +72,8 @@ def _check(
     bias: torch.Tensor | None,
     reduction: str,
 ) -> None:
-    if components.ndim != 3 or weight.ndim != 2 or components.shape[2] != weight.shape[1]:
+    fit = components.ndim == 3 and weight.ndim == 2 and components.shape[2] == weight.shape[1]
+    if not fit or not components.shape[1] or not len(weight):
         raise ValueError(
             f"components {tuple(components.shape)} and weight {tuple(weight.shape)}; expected [B, K, d] and [V, d]"
         )
@@ -77,6 +81,11 @@ def _check(
         raise ValueError(f"log_prior is {tuple(log_prior.shape)}; expected [B, K] = {tuple(components.shape[:2])}")
     if target.shape != components.shape[:1]:
         raise ValueError(f"target is {tuple(target.shape)}; expected [B] = {tuple(components.shape[:1])}")
+    if target.dtype != torch.int64:
+        raise ValueError(f"target is {target.dtype}; expected torch.int64")
+    # Negative numbers would be taken for items from the end. A GPU is not made to wait for the answer.
+    if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < len(weight):
+        raise ValueError(f"targets are {int(target.min())} to {int(target.max())}; expected 0 to {len(weight) - 1}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias is {tuple(bias.shape)}; expected [V] = {tuple(weight.shape[:1])}")
     if reduction not in ("mean", "sum", "none"):
@@ -130,7 +139,8 @@ def _run(
     safe = _are_safe(components_BKd, weight_Vd, bias_V)
     # The change of unit is free on the narrow factors. But it rounds, which logits of 1e4 and 16-bit factors would
     # feel: theirs comes after the shift.
-    early = BITS if safe and weight_Vd.dtype == accumulate else 1.0
+    exact = weight_Vd.dtype == accumulate
+    early = BITS if safe and exact else 1.0
     late = BITS / early
     weight_tiles = tiles.cut(weight_Vd)
     bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * early)
@@ -170,10 +180,11 @@ def _run(
                 exp_TRv *= late
             exp_TRv.exp2_()
             normaliser_R += exp_TRv.sum(dim=2).sum(dim=0)
-            if components_grad_Nd is not None:
+            if components_grad_Nd is not None and exact:
                 _add_product(weighted_TRd, exp_TRv, weight_Tvd)
+        target_exp_R = buffer[place_R]
         if safe:
-            target_bits_R = buffer[place_R].log2()
+            target_bits_R = target_exp_R.log2()
 
         nll_bk = (normaliser_R.log2() - target_bits_R).mul_(NATS).view(-1, n_components)
         joint_bk = torch.sub(log_prior_BK[chunk], nll_bk, out=joint_BK[chunk])
@@ -184,10 +195,17 @@ def _run(
         # factors of the products by r / normaliser saves two passes over the chunk.
         responsibility_bk = torch.mul(joint_bk.softmax(dim=1), upstream_B[chunk, None], out=responsibility_BK[chunk])
         scale_R1 = (responsibility_bk.view(-1) / normaliser_R)[:, None]
+        others_R = normaliser_R - target_exp_R
         if components_grad_Nd is not None:
+            subtracted_R = normaliser_R
+            if not exact:
+                # In 16 bits, a probable target would drown the others in the sum before it is subtracted.
+                subtracted_R, buffer[place_R] = others_R, 0.0
+                for exp_TRv, weight_Tvd in zip(buffers, weight_tiles, strict=True):
+                    _add_product(weighted_TRd, exp_TRv, weight_Tvd)
             error_Rd = torch.sum(weighted_TRd, dim=0, out=components_grad_Nd[rows])
-            error_Rd.addcmul_(normaliser_R[:, None], weight_Vd[target_N[rows]], value=-1).mul_(scale_R1)
-        buffer[place_R] -= normaliser_R
+            error_Rd.addcmul_(subtracted_R[:, None], weight_Vd[target_N[rows]], value=-1).mul_(scale_R1)
+        buffer[place_R] = -others_R
         if weight_grad_tiles is not None:
             rows_TRd = (scale_R1 * row_Nd[rows]).to(weight_Vd.dtype).expand(tiles.lanes, -1, -1)
             for grad_Tvd, error_TRv in zip(weight_grad_tiles, buffers, strict=True):

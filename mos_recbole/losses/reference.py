@@ -15,6 +15,7 @@ def mixture_nll_reference(
     Works in log space throughout, so it neither overflows nor needs an epsilon.
     """
     logits_BKV = components_BKd @ weight_Vd.T
+    logits_BKV = logits_BKV.to(torch.promote_types(logits_BKV.dtype, torch.float32))
     if bias_V is not None:
         logits_BKV = logits_BKV + bias_V
     log_prob_BKV = torch.log_softmax(logits_BKV, dim=-1)

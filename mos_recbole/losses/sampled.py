@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Rows (queries x components) of a chunk: enough for products at full rate, few enough for their logits to stay in a
-# cache at a thousand negatives.
+# Rows (queries x components) of a chunk: enough for products at full rate on a CPU, few enough for their logits to stay
+# in a cache at a thousand negatives. Other devices want much work at once, within some memory.
 _CHUNK_ROWS = 256
+_CHUNK_BYTES = 128 * 2**20
 
 
 def sampled_mixture_cross_entropy(
@@ -141,7 +142,7 @@ class _NegativeLogOdds(torch.autograd.Function):
     def forward(ctx: Any, components_BKd, positive_BK, negative_Md, offset_M, sampled_M, target_B):
         largest_BK, normaliser_BK = torch.empty_like(positive_BK), torch.empty_like(positive_BK)
         lowest = torch.finfo(positive_BK.dtype).min
-        for chunk in _chunks(components_BKd):
+        for chunk in _chunks(components_BKd, len(negative_Md)):
             logits_bKM = _negative_logits(components_BKd[chunk], negative_Md, offset_M, sampled_M, target_B[chunk])
             # Without negatives, exp(-inf - lowest) = 0 instead of exp(-inf + inf).
             largest_BK[chunk] = logits_bKM.amax(dim=-1).clamp(min=lowest)
@@ -161,7 +162,7 @@ class _NegativeLogOdds(torch.autograd.Function):
         offset_grad_M = torch.zeros_like(offset_M)
         # The largest term is 1, so that only the normaliser of no negatives, 0, is below 1.
         scale_BK = upstream_BK / normaliser_BK.clamp(min=1)
-        for chunk in _chunks(components_BKd):
+        for chunk in _chunks(components_BKd, len(negative_Md)):
             component_bKd = components_BKd[chunk]
             logits_bKM = _negative_logits(component_bKd, negative_Md, offset_M, sampled_M, target_B[chunk])
             exp_RM = logits_bKM.sub_(largest_BK[chunk, :, None]).exp_().flatten(0, 1)
@@ -176,9 +177,10 @@ class _NegativeLogOdds(torch.autograd.Function):
         return components_grad_BKd, -upstream_BK, negative_grad_Md.to(negative_Md.dtype), offset_grad_M, None, None
 
 
-def _chunks(components_BKd: torch.Tensor) -> list[slice]:
+def _chunks(components_BKd: torch.Tensor, n_negatives: int) -> list[slice]:
     n_queries, n_components = components_BKd.shape[:2]
-    step = max(1, _CHUNK_ROWS // max(1, n_components))
+    rows = _CHUNK_ROWS if components_BKd.device.type == "cpu" else _CHUNK_BYTES // (4 * max(1, n_negatives))
+    step = max(1, rows // max(1, n_components))
     return [slice(start, start + step) for start in range(0, n_queries, step)]
 
 
@@ -237,7 +239,8 @@ class UniformSampler(NegativeSampler):
         self.n_items, self.n_negatives = n_items, n_negatives
 
     def log_prob(self, item_N: torch.Tensor) -> torch.Tensor:
-        return torch.full(item_N.shape, -math.log(self.n_items - 1), dtype=torch.float64, device=item_N.device)
+        log_prob_N = torch.full(item_N.shape, -math.log(self.n_items - 1), dtype=torch.float64, device=item_N.device)
+        return log_prob_N.masked_fill_(item_N == 0, -math.inf)
 
     def sample(
         self, target_B: torch.Tensor, generator: torch.Generator | None = None
@@ -255,7 +258,7 @@ class PopularitySampler(NegativeSampler):
     2^-53 an item is out of reach).
 
     Args:
-        counts: [V], how often each item occurs in training; that of the padding, item 0, is passed over.
+        counts: [V], how often each item is a training target; that of the padding, item 0, is passed over.
         alpha: 0 is uniform, 1 the (smoothed) popularity.
         n_negatives: M.
 
@@ -308,10 +311,10 @@ class InBatchSampler(NegativeSampler):
     more sequences a batch has, the less.
 
     Args:
-        counts: [V], how often each item is a training target; an item that is a target in a batch needs one above 0.
+        counts: [V], how often each item is a training target.
 
     Raises:
-        ValueError: counts of another shape, below 0, or all 0.
+        ValueError: counts of another shape, below 0, or all 0; when sampling on a CPU, a target whose count is 0.
     """
 
     log_prob_V: torch.Tensor
@@ -333,7 +336,10 @@ class InBatchSampler(NegativeSampler):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         # A query's own target is among them, as an accidental hit, which the loss drops. A single query has no
         # negatives; its expected counts are then never used.
-        return target_B, self.log_prob(target_B) + math.log(max(1, len(target_B) - 1))
+        log_prob_B = self.log_prob(target_B)
+        if log_prob_B.device.type == "cpu" and log_prob_B.isneginf().any():
+            raise ValueError("the batch has a target that the counts do not know")
+        return target_B, log_prob_B + math.log(max(1, len(target_B) - 1))
 
 
 def _require_items_and_negatives(n_items: int, n_negatives: int) -> None:

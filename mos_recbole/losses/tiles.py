@@ -69,7 +69,7 @@ class ItemTiles:
 
     def buffers(self, buffer: torch.Tensor, n_rows: int) -> list[torch.Tensor]:
         """Returns views [lanes, n_rows, width] of a flat buffer, one for the logits of each tile."""
-        return list(buffer[: self.n_padded * n_rows].view(-1, self.lanes, n_rows, self.width))
+        return list(buffer[: self.n_padded * n_rows].view(self.n_tiles, self.lanes, n_rows, self.width))
 
     def places(self, item_R: torch.Tensor, row_R: torch.Tensor) -> torch.Tensor:
         """Returns where a buffer of R rows has the logits of rows row_R for items item_R, int64 [R]."""

@@ -95,7 +95,7 @@ def evaluate_model(
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
     else:
         scorer = model.head.scorer(model.item_table)
-    parts = []
+    found: TargetRanks | None = None
     bar = tqdm(total=len(queries), desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
     for index in torch.arange(len(queries)).split(batch_size):
         batch = queries.gatherer.batch(index, fields)
@@ -108,13 +108,17 @@ def evaluate_model(
             seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
             state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
-            parts.append(rank_targets(scorer, *model.head.components(state_Bd), target_B, seen, top_k))
+            part = rank_targets(scorer, *model.head.components(state_Bd), target_B, seen, top_k)
         else:
             scores_BV = _scores(model, config, batch, fields, n_items)
-            parts.append(rank_targets_by_scores(scores_BV, target_B, seen, top_k))
+            part = rank_targets_by_scores(scores_BV, target_B, seen, top_k)
+        if found is None:
+            found = part.room_for(len(queries))
+        found.put(int(index[0]), part)
         bar.update(len(index))
     bar.close()
-    return TargetRanks.cat(parts)
+    assert found is not None, "a side of a split has a target"
+    return found
 
 
 def _scores(model: AbstractRecommender, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
