@@ -131,9 +131,9 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     widths = sorted(ratios.width.unique())
     ratios = ratios[ratios.width == widths[len(widths) // 2]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for n_items, group in ratios.groupby("items"):
+    for (n_items, queries), group in ratios.groupby(["items", "queries"]):
         group = group.sort_values("components")
-        (line,) = left.plot(group.components, group.over_plain, marker="o", label=f"V = {n_items:,}")
+        (line,) = left.plot(group.components, group.over_plain, marker="o", label=f"V = {n_items:,}, B = {queries:,}")
         right.plot(group.components, group.memory_bytes / 2**20, marker="o", color=line.get_color())
         right.plot(
             group.components, group.memory_bytes_naive / 2**20, marker="x", linestyle="--", color=line.get_color()

@@ -48,7 +48,7 @@ class EpochReport:
 class BenchmarkTrainer(Trainer):
     """RecBole's `Trainer` with its optimizers and early stopping, and a loop of its own.
 
-    What differs: no `.item()` per step, so a GPU is never waited for; bf16 mixed precision whose log-sum-exp stays in
+    What differs: no `.item()` per step for the loss; bf16 mixed precision whose log-sum-exp stays in
     float32; checkpoints without pickled objects; exact resume: a run that was stopped at any moment and resumed gives
     the numbers of one that was not, except for the times.
 
