@@ -100,7 +100,7 @@ def _add_product(sum_Tmn: torch.Tensor, left_Tmk: torch.Tensor, right_Tkn: torch
         sum_Tmn += torch.bmm(left_Tmk.to(right_Tkn.dtype), right_Tkn)
 
 
-def _are_safe(components_BKd: torch.Tensor, weight_Vd: torch.Tensor, bias_V: torch.Tensor | None) -> bool:
+def _need_no_shift(components_BKd: torch.Tensor, weight_Vd: torch.Tensor, bias_V: torch.Tensor | None) -> bool:
     """Returns whether exponentials of the logits need no shift, as |z·w + b| <= ‖z‖ ‖w‖ + |b|."""
     # A GPU is not made to wait for the answer.
     if weight_Vd.device.type != "cpu":
@@ -136,14 +136,14 @@ def _run(
     n_rows = step * n_components
     tiles = ItemTiles.suited(device, n_items, n_rows, accumulate.itemsize)
     weight_Vd = weight_Vd.contiguous()
-    safe = _are_safe(components_BKd, weight_Vd, bias_V)
-    # The change of unit is free on the narrow factors. But it rounds, which logits of 1e4 and 16-bit factors would
-    # feel: theirs comes after the shift.
+    unshifted = _need_no_shift(components_BKd, weight_Vd, bias_V)
+    # From nats to bits: free on the narrow factors, before the product. But that rounds, which logits of 1e4 and 16-bit
+    # factors would feel: their change of unit comes after the shift.
     exact = weight_Vd.dtype == accumulate
-    early = BITS if safe and exact else 1.0
-    late = BITS / early
+    unit_before = BITS if unshifted and exact else 1.0
+    unit_after = BITS / unit_before
     weight_tiles = tiles.cut(weight_Vd)
-    bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * early)
+    bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * unit_before)
     # A row is a query and a component: N of them, R in a chunk.
     row_Nd = components_BKd.reshape(-1, width)
     target_N = target_B.repeat_interleave(n_components)
@@ -153,7 +153,7 @@ def _run(
         return torch.empty(shape, dtype=accumulate, device=device)
 
     buffer, number_R = new(n_rows * tiles.n_padded), torch.arange(n_rows, device=device)
-    weighted_TRd = new(tiles.lanes, n_rows, width)
+    weighted_buffer_TRd = new(tiles.lanes, n_rows, width)
     normaliser_N = new(len(row_Nd)).zero_()
     joint_BK, responsibility_BK = new(n_queries, n_components), new(n_queries, n_components)
     wants_components, wants_prior, wants_weight, wants_bias = needed[:4]
@@ -167,23 +167,24 @@ def _run(
         n_rows = rows.stop - rows.start
         place_R = tiles.places(target_N[rows], number_R[:n_rows])
         buffers = tiles.buffers(buffer, n_rows)
-        logits: Iterable[torch.Tensor] = logit_tiles(row_Nd[rows] * early, weight_tiles, bias_tiles, buffers, tiles)
-        if not safe:
+        row_Rd = row_Nd[rows] * unit_before
+        logits: Iterable[torch.Tensor] = logit_tiles(row_Rd, weight_tiles, bias_tiles, buffers, tiles)
+        if not unshifted:
             logits = list(logits)
             _shift(logits)
-            target_bits_R = buffer[place_R] * late
+            target_bits_R = buffer[place_R] * unit_after
 
         # Each tile is worked on to the end while it is in the cache; unless shifted, it has not been made before.
-        normaliser_R, weighted_TRd = normaliser_N[rows], weighted_TRd[:, :n_rows].zero_()
+        normaliser_R, weighted_TRd = normaliser_N[rows], weighted_buffer_TRd[:, :n_rows].zero_()
         for exp_TRv, weight_Tvd in zip(logits, weight_tiles, strict=True):
-            if late != 1.0:
-                exp_TRv *= late
+            if unit_after != 1.0:
+                exp_TRv *= unit_after
             exp_TRv.exp2_()
             normaliser_R += exp_TRv.sum(dim=2).sum(dim=0)
             if components_grad_Nd is not None and exact:
                 _add_product(weighted_TRd, exp_TRv, weight_Tvd)
         target_exp_R = buffer[place_R]
-        if safe:
+        if unshifted:
             target_bits_R = target_exp_R.log2()
 
         nll_bk = (normaliser_R.log2() - target_bits_R).mul_(NATS).view(-1, n_components)
