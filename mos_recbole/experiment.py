@@ -245,7 +245,8 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
         return model_class(config, data)
     try:
         return model_class(config, data)
-    except (ValueError, KeyError, NotImplementedError, AssertionError) as error:
+    except (ValueError, NotImplementedError, AssertionError) as error:
+        # The three by which RecBole's constructors refuse a value.
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
 
 

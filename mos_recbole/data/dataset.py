@@ -347,7 +347,13 @@ class SequenceDataset(Dataset):
 
     def train_counts(self, split: Split) -> np.ndarray:
         """Returns how often each item occurs in training, int64 [n_items]."""
-        rows = split.train_rows(len(self.sequences.items))
+        return self._item_counts(split.train_rows(len(self.sequences.items)))
+
+    def train_target_counts(self, split: Split) -> np.ndarray:
+        """Returns how often each item is a target of training, int64 [n_items]."""
+        return self._item_counts(split.train_target_rows(len(self.sequences.items)))
+
+    def _item_counts(self, rows: np.ndarray) -> np.ndarray:
         counts = np.zeros(self.item_num, dtype=np.int64)
         for start in range(0, len(rows), _COUNT_ROWS):
             chunk = slice(start, start + _COUNT_ROWS)

@@ -19,11 +19,19 @@ class Split:
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
-        # One byte a row: segments do not overlap, so the running sum is 0 or 1.
-        change = np.zeros(n_rows + 1, dtype=np.int8)
-        np.add.at(change, self.train.context_start, 1)
-        np.add.at(change, self.train.target_stop, -1)
-        return np.cumsum(change, dtype=np.int8, out=change)[:-1].view(bool)
+        return _mask(n_rows, self.train.context_start, self.train.target_stop)
+
+    def train_target_rows(self, n_rows: int) -> np.ndarray:
+        """Returns a mask [N] of the interactions that are targets of training."""
+        return _mask(n_rows, self.train.target_start, self.train.target_stop)
+
+
+def _mask(n_rows: int, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    # One byte a row: segments do not overlap, so the running sum is 0 or 1.
+    change = np.zeros(n_rows + 1, dtype=np.int8)
+    np.add.at(change, start, 1)
+    np.add.at(change, stop, -1)
+    return np.cumsum(change, dtype=np.int8, out=change)[:-1].view(bool)
 
 
 def leave_one_out(sequences: Sequences) -> Split:

@@ -1,5 +1,7 @@
 """What every output head offers to models and to the evaluation."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
@@ -7,7 +9,7 @@ from mos_recbole.heads.scorer import MixtureScorer, mixture_log_prob
 from mos_recbole.losses import mixture_cross_entropy, sampled_mixture_cross_entropy
 
 
-class OutputHead(nn.Module):
+class OutputHead(nn.Module, ABC):
     """A mixture of K softmaxes over V items; a head says how a state becomes K component vectors and K weights.
 
     The item table [V, d] is an argument of every method, so that it can be the encoder's own (tied) or another one.
@@ -23,9 +25,9 @@ class OutputHead(nn.Module):
         super().__init__()
         self.item_bias = nn.Parameter(torch.zeros(n_items)) if item_bias else None
 
+    @abstractmethod
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the component vectors [N, K, d] and the log mixture weights [N, K]."""
-        raise NotImplementedError
 
     def loss(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
         """Returns the mean negative log-probability of the targets, a scalar in nats."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from mos_recbole.losses.arguments import check_mixture
 from mos_recbole.losses.reference import mixture_nll_reference
 from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
 
@@ -48,7 +49,7 @@ def mixture_cross_entropy(
     Raises:
         ValueError: shapes that do not fit, a target that is none, an unknown reduction or implementation.
     """
-    _check(components, log_prior, weight, target, bias, reduction)
+    check_mixture(components, log_prior, weight, target, bias, reduction)
     device = components.device.type
     if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) != torch.float16:
         low = torch.get_autocast_dtype(device)
@@ -62,34 +63,6 @@ def mixture_cross_entropy(
         if impl not in ("auto", "chunked"):
             raise ValueError(f"impl is {impl!r}; expected 'auto', 'chunked' or 'reference'")
         return _ChunkedMixtureCrossEntropy.apply(components, log_prior, weight, bias, target, reduction)
-
-
-def _check(
-    components: torch.Tensor,
-    log_prior: torch.Tensor,
-    weight: torch.Tensor,
-    target: torch.Tensor,
-    bias: torch.Tensor | None,
-    reduction: str,
-) -> None:
-    fit = components.ndim == 3 and weight.ndim == 2 and components.shape[2] == weight.shape[1]
-    if not fit or not components.shape[1] or not len(weight):
-        raise ValueError(
-            f"components {tuple(components.shape)} and weight {tuple(weight.shape)}; expected [B, K, d] and [V, d]"
-        )
-    if log_prior.shape != components.shape[:2]:
-        raise ValueError(f"log_prior is {tuple(log_prior.shape)}; expected [B, K] = {tuple(components.shape[:2])}")
-    if target.shape != components.shape[:1]:
-        raise ValueError(f"target is {tuple(target.shape)}; expected [B] = {tuple(components.shape[:1])}")
-    if target.dtype != torch.int64:
-        raise ValueError(f"target is {target.dtype}; expected torch.int64")
-    # Negative numbers would be taken for items from the end. A GPU is not made to wait for the answer.
-    if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < len(weight):
-        raise ValueError(f"targets are {int(target.min())} to {int(target.max())}; expected 0 to {len(weight) - 1}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias is {tuple(bias.shape)}; expected [V] = {tuple(weight.shape[:1])}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
 
 def _add_product(sum_Tmn: torch.Tensor, left_Tmk: torch.Tensor, right_Tkn: torch.Tensor) -> None:

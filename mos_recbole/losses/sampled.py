@@ -1,11 +1,14 @@
 """Mixture cross-entropy over sampled negatives, for catalogues whose logits do not fit; and the proposals."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from mos_recbole.losses.arguments import check_mixture
 
 # Rows (queries x components) of a chunk: enough for products at full rate on a CPU, few enough for their logits to stay
 # in a cache at a thousand negatives. Other devices want much work at once, within some memory.
@@ -75,9 +78,14 @@ def sampled_mixture_cross_entropy(
     Gradients of gradients are not available.
 
     Raises:
-        ValueError: shapes that do not fit, no negatives, or an unknown reduction.
+        ValueError: shapes that do not fit, a target that is none, no negatives, or an unknown reduction.
     """
-    _check(components, log_prior, weight, target, sampled, log_expected_count, bias, reduction)
+    check_mixture(components, log_prior, weight, target, bias, reduction)
+    if sampled.ndim != 1 or not len(sampled) or log_expected_count.shape != sampled.shape:
+        raise ValueError(
+            f"sampled {tuple(sampled.shape)} and log_expected_count {tuple(log_expected_count.shape)}; "
+            "expected [M] and [M] with M of 1 or more"
+        )
     device = components.device.type
     low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     with torch.autocast(device, enabled=False):
@@ -100,35 +108,6 @@ def sampled_mixture_cross_entropy(
         log_prob_BK = functional.logsigmoid(-log_odds_BK)
         nll_B = -torch.logsumexp(log_prior.to(accumulate) + log_prob_BK, dim=-1)
         return nll_B if reduction == "none" else nll_B.sum() if reduction == "sum" else nll_B.mean()
-
-
-def _check(
-    components: torch.Tensor,
-    log_prior: torch.Tensor,
-    weight: torch.Tensor,
-    target: torch.Tensor,
-    sampled: torch.Tensor,
-    log_expected_count: torch.Tensor,
-    bias: torch.Tensor | None,
-    reduction: str,
-) -> None:
-    if components.ndim != 3 or weight.ndim != 2 or components.shape[2] != weight.shape[1]:
-        raise ValueError(
-            f"components {tuple(components.shape)} and weight {tuple(weight.shape)}; expected [B, K, d] and [V, d]"
-        )
-    if log_prior.shape != components.shape[:2]:
-        raise ValueError(f"log_prior is {tuple(log_prior.shape)}; expected [B, K] = {tuple(components.shape[:2])}")
-    if target.shape != components.shape[:1]:
-        raise ValueError(f"target is {tuple(target.shape)}; expected [B] = {tuple(components.shape[:1])}")
-    if sampled.ndim != 1 or not len(sampled) or log_expected_count.shape != sampled.shape:
-        raise ValueError(
-            f"sampled {tuple(sampled.shape)} and log_expected_count {tuple(log_expected_count.shape)}; "
-            "expected [M] and [M] with M of 1 or more"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias is {tuple(bias.shape)}; expected [V] = {tuple(weight.shape[:1])}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
 
 
 class _NegativeLogOdds(torch.autograd.Function):
@@ -197,16 +176,17 @@ def _negative_logits(
     return logits_bKM.masked_fill_((sampled_M == target_b[:, None])[:, None], -torch.inf)
 
 
-class NegativeSampler(nn.Module):
+class NegativeSampler(nn.Module, ABC):
     """A proposal q over the items 1 to V - 1, and negatives from it. Item 0, the padding, is never one.
 
     Tables of length V are buffers, so that they move with the model; checkpoints leave them out.
     """
 
+    @abstractmethod
     def log_prob(self, item_N: torch.Tensor) -> torch.Tensor:
         """Returns log q of items [N], float64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(
         self, target_B: torch.Tensor, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,7 +199,6 @@ class NegativeSampler(nn.Module):
         Returns:
             The items [M], int64, and the logs of their expected counts [M], float64.
         """
-        raise NotImplementedError
 
 
 class UniformSampler(NegativeSampler):

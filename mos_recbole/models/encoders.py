@@ -1,11 +1,13 @@
 """Encoders: from item sequences to a state at every position that depends on the items up to there only."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from recbole.model.layers import TransformerEncoder
 from torch import nn
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """What a model needs of an encoder.
 
     Attributes:
@@ -16,9 +18,9 @@ class Encoder(nn.Module):
     item_embedding: nn.Embedding
     width: int
 
+    @abstractmethod
     def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         """Returns the states [B, L, d] of item ids [B, L], 0-padded on the right. State l knows items 0 to l."""
-        raise NotImplementedError
 
 
 class GRUEncoder(Encoder):

@@ -1,8 +1,8 @@
 """A RecBole sequential recommender made of any encoder and any head."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -14,7 +14,7 @@ from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySample
 from mos_recbole.models.encoders import Encoder
 
 
-class EncoderHeadRecommender(SequentialRecommender):
+class EncoderHeadRecommender(SequentialRecommender, ABC):
     """RecBole's interface (`calculate_loss`, `full_sort_predict`, `predict`) over an `Encoder` and an `OutputHead`.
 
     A batch whose targets are one item a sequence is a batch of prefixes, RecBole's own kind; where the targets are
@@ -43,11 +43,13 @@ class EncoderHeadRecommender(SequentialRecommender):
             nn.init.xavier_normal_(self.output_table)
         self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
 
+    @abstractmethod
     def make_encoder(self, config: Any) -> Encoder:
-        raise NotImplementedError
+        """Returns the encoder that the settings describe."""
 
+    @abstractmethod
     def make_head(self, config: Any) -> OutputHead:
-        raise NotImplementedError
+        """Returns the head that the settings describe."""
 
     @property
     def item_table(self) -> torch.Tensor:
@@ -106,6 +108,4 @@ def _negative_sampler(config: Any, dataset: Any, n_items: int) -> NegativeSample
 
 
 def _target_counts(dataset: Any) -> torch.Tensor:
-    """Returns how often each item is a target of training, int64 [n_items]."""
-    rows, _ = dataset.split().train.targets()
-    return torch.from_numpy(np.bincount(dataset.sequences.items[rows], minlength=dataset.item_num))
+    return torch.from_numpy(dataset.train_target_counts(dataset.split()))

@@ -126,10 +126,10 @@ def _scores(model: AbstractRecommender, config: Any, batch: Interaction, fields:
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         batch = Interaction({fields.user: batch[fields.user]})
     n_queries = len(batch)
-    try:
+    if type(model).full_sort_predict is not AbstractRecommender.full_sort_predict:
         scores = model.full_sort_predict(batch)
-    except NotImplementedError:
-        # As RecBole's trainer does: every query beside every item.
+    else:
+        # As RecBole's trainer does for models that score pairs only: every query beside every item.
         pairs = batch.repeat_interleave(n_items)
         all_items = torch.arange(n_items, device=config["device"]).repeat(n_queries)
         pairs.update(Interaction({fields.item: all_items}))
