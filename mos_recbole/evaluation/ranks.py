@@ -36,18 +36,6 @@ class TargetRanks:
         ties_above = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}[tie_rule]
         return 1.0 + self.better.double() + ties_above * self.tied.double()
 
-    @staticmethod
-    def cat(parts: list["TargetRanks"]) -> "TargetRanks":
-        """Returns the results of several batches, one at least, as one, on the CPU."""
-        tops = [part.top_items for part in parts if part.top_items is not None]
-        return TargetRanks(
-            better=torch.cat([part.better for part in parts]).cpu(),
-            tied=torch.cat([part.tied for part in parts]).cpu(),
-            n_candidates=torch.cat([part.n_candidates for part in parts]).cpu(),
-            target_score=torch.cat([part.target_score for part in parts]).cpu(),
-            top_items=torch.cat(tops).cpu() if tops else None,
-        )
-
     def room_for(self, n_queries: int) -> "TargetRanks":
         """Returns results of the same kind for so many queries, on the CPU, to be put in."""
 
@@ -185,7 +173,7 @@ def rank_targets(
         seen: as in `rank_targets_by_scores`, sorted by query number.
         top_k: as in `rank_targets_by_scores`.
     """
-    parts = []
+    found: TargetRanks | None = None
     for start in range(0, max(1, len(target_B)), scorer.n_queries):
         chunk = slice(start, min(start + scorer.n_queries, len(target_B)))
         chunk_seen = None
@@ -195,5 +183,8 @@ def rank_targets(
             chunk_seen = (seen[0][first:last] - start, seen[1][first:last])
         scores_bV, log_prob = scorer(components_BKd[chunk], log_prior_BK[chunk])
         part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k)
-        parts.append(replace(part, target_score=log_prob(part.target_score)))
-    return TargetRanks.cat(parts)
+        part = replace(part, target_score=log_prob(part.target_score))
+        found = found or part.room_for(len(target_B))
+        found.put(start, part)
+    assert found is not None, "a chunk, be it empty"
+    return found

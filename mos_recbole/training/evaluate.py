@@ -112,8 +112,7 @@ def evaluate_model(
         else:
             scores_BV = _scores(model, config, batch, fields, n_items)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k)
-        if found is None:
-            found = part.room_for(len(queries))
+        found = found or part.room_for(len(queries))
         found.put(int(index[0]), part)
         bar.update(len(index))
     bar.close()
