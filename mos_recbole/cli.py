@@ -11,7 +11,28 @@ from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
 
 _OWN_OPTIONS = frozenset(
-    {"model", "dataset", "config", "seeds", "output", "device", "resume", "quiet", "format", "protocol"}
+    {
+        "model",
+        "dataset",
+        "config",
+        "seeds",
+        "output",
+        "device",
+        "resume",
+        "quiet",
+        "format",
+        "protocol",
+        "results",
+        "best",
+        "name",
+        "cpus-per-trial",
+        "gpus-per-trial",
+        "max-concurrent",
+        "address",
+        "storage",
+        "wandb",
+        "mlflow",
+    }
 )
 
 _RUN_EXAMPLES = """\
@@ -30,6 +51,29 @@ examples:
     %(prog)s --model GRU4RecMoS GRU4RecSoftmax --seeds 1 2 3 --resume
 """
 
+_SWEEP_EXAMPLES = """\
+examples:
+  eight trials on ml-100k, as many at a time as there are cores
+    %(prog)s configs/sweeps/ml-100k-quick.yaml
+  what it would run, and about how long that takes
+    %(prog)s configs/sweeps/article.yaml --dry-run
+  four trials on each GPU of this machine
+    %(prog)s configs/sweeps/article.yaml --dataset dataset/ml-25m --gpus-per-trial 0.25
+  on a running Ray cluster whose machines keep their checkpoints in a bucket
+    %(prog)s configs/sweeps/article.yaml --address auto --storage s3://bucket/sweeps
+  after an interruption of any kind: the same command again
+"""
+
+_COMPARE_EXAMPLES = """\
+examples:
+  two models, each over its seeds
+    %(prog)s GRU4RecSoftmax GRU4RecMoS
+  several settings of one model, in results of your own
+    %(prog)s GRU4RecMoS:mos_heads=2 GRU4RecMoS:mos_heads=4 --results my-results --metrics NDCG@10 Recall@100
+  the configurations that validation chose, in a sweep on several data sets
+    %(prog)s GRU4RecSoftmax GRU4RecMoS SASRec --results my-sweep --dataset ml-100k --best
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
@@ -39,11 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Before argparse, which takes an argument with a space in it for a positional one.
-    settings = [argument for argument in given if _is_setting(argument)]
-    options, rest = parser.parse_known_args([argument for argument in given if not _is_setting(argument)])
+    settings = [argument for argument in given if _is_setting(argument, given[0])]
+    options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
     if rest:
         parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
-    if settings and options.command != "run":
+    if settings and options.command not in ("run", "sweep"):
         parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
     try:
         return options.call(options, settings)
@@ -54,19 +98,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: training failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; --resume goes on from the last epoch", file=sys.stderr)
+        again = "the same command" if options.command == "sweep" else "--resume"
+        print(f"{parser.prog}: interrupted; {again} goes on from the last epoch", file=sys.stderr)
         return 130
 
 
-def _is_setting(argument: str) -> bool:
+def _is_setting(argument: str, command: str) -> bool:
     """Returns whether an argument is a --key=value that is none of this program's own options."""
     key = re.match(r"--([^\s=]+)=", argument)
-    return key is not None and key[1] not in _OWN_OPTIONS
+    # To `run`, metrics is RecBole's key.
+    return key is not None and key[1] not in _OWN_OPTIONS and (key[1], command) != ("metrics", "compare")
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status of `mos-recbole run` with these arguments."""
     return main(["run", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def sweep_main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status of `mos-recbole sweep` with these arguments."""
+    return main(["sweep", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,6 +154,40 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--key=value", dest="_", action="store_const", const=None, help="any setting, by RecBole's key")
     run.set_defaults(call=_run)
 
+    sweep = commands.add_parser(
+        "sweep",
+        help="run the trials of a sweep file by Ray Tune, write tables and figures",
+        description="Runs the trials of a sweep file by Ray Tune, selects on validation, writes tables and figures. "
+        "Goes on where it was interrupted.",
+        epilog=_SWEEP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sweep.add_argument("file", type=Path, metavar="FILE", help="of the sweep (docs/sweeps.md)")
+    sweep.add_argument("--dry-run", action="store_true", help="print the trials and an estimate of the cost, and end")
+    sweep.add_argument("--name", metavar="NAME", help="of the sweep and its folder (default: the file's name)")
+    sweep.add_argument("--dataset", nargs="+", metavar="NAME", help="names or folders, instead of the file's")
+    sweep.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the file's")
+    sweep.add_argument(
+        "--output", default="results", type=Path, metavar="FOLDER", help="for results (default: results)"
+    )
+    sweep.add_argument("--cpus-per-trial", type=int, metavar="N", help="cores of a trial, and its PyTorch threads")
+    sweep.add_argument("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial; 0.25: four share one")
+    sweep.add_argument("--max-concurrent", type=int, metavar="N", help="most trials at a time (default: what fits)")
+    sweep.add_argument(
+        "--address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: start Ray here)"
+    )
+    sweep.add_argument(
+        "--storage", metavar="PLACE", help="path or URI for runs, where machines share no results folder"
+    )
+    sweep.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier sitting")
+    sweep.add_argument("--dashboard", action="store_true", help="with Ray's dashboard, on this machine only")
+    sweep.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too")
+    sweep.add_argument("--mlflow", metavar="EXPERIMENT", help="log to MLflow too, at MLFLOW_TRACKING_URI")
+    sweep.add_argument("--quiet", action="store_true", help="no progress, for logs: the tables only")
+    sweep.add_argument("--key=value", dest="_", action="store_const", const=None, help="any setting, by RecBole's key")
+    sweep.set_defaults(call=_sweep)
+
     listing = commands.add_parser("ls", help="list the finished runs of a results folder", allow_abbrev=False)
     listing.add_argument("output", nargs="?", default="results", type=Path, metavar="FOLDER", help="default: results")
     listing.set_defaults(call=_list)
@@ -117,6 +202,33 @@ def _parser() -> argparse.ArgumentParser:
         "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
     )
     table.set_defaults(call=_table)
+
+    compare = commands.add_parser(
+        "compare",
+        help="test runs or models against each other, in pairs",
+        description="Compares two or more runs or models of one protocol in pairs: the difference of their test "
+        "metrics on the same queries and across seeds, with its interval, its p value, and Holm's correction.",
+        epilog=_COMPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    compare.add_argument(
+        "sides",
+        nargs="+",
+        metavar="SIDE",
+        help="two or more: a run's folder, a run id or six or more of its first digits, a model (its runs over all "
+        "seeds), or Model:key=value,key=value where there are runs with several settings",
+    )
+    compare.add_argument(
+        "--results", nargs="+", default=[Path("results")], type=Path, metavar="FOLDER", help="(default: results)"
+    )
+    compare.add_argument("--dataset", metavar="NAME", help="only runs on this data set")
+    compare.add_argument("--best", action="store_true", help="for each model the configuration best on validation")
+    compare.add_argument("--metrics", nargs="+", metavar="NAME", help="any of target ranks (default: those of table)")
+    compare.add_argument(
+        "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
+    )
+    compare.set_defaults(call=_compare)
     return parser
 
 
@@ -162,6 +274,41 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     return 1 if failures else 0
 
 
+def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
+    from mos_recbole.sweep import Planner, preview, read_sweep_file, require_ray
+
+    resources = {
+        key: value
+        for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")
+        if (value := getattr(options, key)) is not None
+    }
+    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds}
+    sweep = read_sweep_file(
+        options.file, {key: value for key, value in changes.items() if value is not None} | {"resources": resources}
+    )
+    planner = Planner(sweep, options.file, overrides)
+    if options.dry_run:
+        print(preview(planner, local=options.address is None))
+        return 0
+    require_ray()
+    from mos_recbole.report import write_sweep_report
+    from mos_recbole.sweep.driver import Place, run_sweep
+    from mos_recbole.sweep.loggers import make_loggers
+    from mos_recbole.sweep.progress import SweepProgress
+
+    folder = options.output / sweep.name
+    place = Place(options.address, options.storage, options.dashboard, make_loggers(options.wandb, options.mlflow))
+    progress = SweepProgress(sweep.metric, planner.plan().mode, quiet=options.quiet)
+    trials = run_sweep(sweep, planner, folder, place, progress, retry_failed=options.retry_failed)
+    written = write_sweep_report(folder)
+    print((folder / "best.md").read_text(encoding="utf-8"))
+    print(f"Files in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
+    failed = [trial for trial in trials if trial.status(folder) == "failed"]
+    for trial in failed:
+        print(f"trial {trial.number} failed {trial.attempts} times: {trial.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _list(options: argparse.Namespace, _: list[str]) -> int:
     from mos_recbole.report import runs_table
     from mos_recbole.results import find_records
@@ -181,4 +328,20 @@ def _table(options: argparse.Namespace, _: list[str]) -> int:
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
     print(comparison_table(records, options.format))
+    return 0
+
+
+def _compare(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.report import compare_sides, find_sides
+    from mos_recbole.report.tables import TABLE_METRICS
+
+    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
+    comparisons = compare_sides(sides, options.metrics or TABLE_METRICS)
+    print(comparisons.table(options.format))
+    if options.format == "csv":  # which has no place for it
+        print(comparisons.caption(), file=sys.stderr)
+    elif options.format == "latex":
+        print("\n".join(f"% {line}" for line in comparisons.caption().splitlines()))
+    else:
+        print(f"\n{comparisons.caption()}")
     return 0

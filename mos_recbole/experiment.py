@@ -1,11 +1,12 @@
 """One run from settings to record: read, split, train on training, select on validation, score the test set once."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
+import re
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import pandas as pd
 import recbole.trainer
 import torch
 from recbole.utils import ModelType, init_seed
+from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import __version__
 from mos_recbole.data import SequenceDataset, Split
@@ -37,12 +39,12 @@ from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
     RUN_FILES,
+    RUNS_FOLDER,
     Metric,
     RunResult,
     atomic_write,
     read_record,
     require_writable,
-    run_folder,
     run_identity,
 )
 from mos_recbole.settings import RecBoleConfig, Settings, build_settings
@@ -57,6 +59,8 @@ from mos_recbole.training import (
 
 # RecBole's models that look up other users' prefixes in a data set that holds them all.
 _READS_PREFIXES = {"FEARec"}
+
+_DATA_SETTINGS = {*dataset_arguments, "data_path", "encoding", "split"}
 
 # The rooms whose code can change a run's numbers; the rest only reads them.
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
@@ -81,7 +85,7 @@ class Messages:
 def load_settings(
     model: str,
     dataset: str = "ml-100k",
-    config_files: Iterable[str | Path] = (),
+    config_files: Iterable[str | Path | Mapping[str, Any]] = (),
     overrides: Mapping[str, Any] | Iterable[str] = (),
     beside: Iterable[str] = (),
 ) -> Settings:
@@ -98,6 +102,15 @@ def load_settings(
     """
     others = {key for other in beside for key in RecBoleConfig.defaults(_recommender(other), dataset)}
     return build_settings(_recommender(model), dataset, config_files, overrides, others)
+
+
+def known_settings(model: str, dataset: str) -> set[str]:
+    """Returns the keys of a model's settings.
+
+    Raises:
+        InputError: an unknown model, or one of a kind that is not supported.
+    """
+    return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
 
 
 def _recommender(model: str) -> type:
@@ -126,6 +139,7 @@ def run_experiment(
     output: str | Path = "results",
     device: str = "auto",
     resume: bool = False,
+    patience: float = 0.0,
     messages: Messages | None = None,
     **overrides: Any,
 ) -> RunResult:
@@ -142,6 +156,7 @@ def run_experiment(
         device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one.
         resume: whether to go on from what an earlier run with the same settings left: a finished one is returned as it
             is, an unfinished one continues from its last epoch. Otherwise the run starts anew.
+        patience: seconds to wait for another process that is at work on the same run, before refusing.
         messages: what to tell on the way.
         overrides: settings by RecBole's keys.
 
@@ -162,14 +177,14 @@ def run_experiment(
     config = settings.recbole_config(chosen_device)
     data = SequenceDataset(config)
     split = data.split()
-    protocol = EvaluationProtocol(
-        split={"name": config["split"]}, filter_seen=config["filter_seen"], tie_rule=config["tie_rule"]
-    )
+    protocol = _protocol(settings)
     fingerprint = data.fingerprint()
-    run_id = run_identity(settings.identity(), fingerprint, _code_hash(), _platform(chosen_device))
-    folder = run_folder(output, settings.model, settings.dataset, config["seed"], run_id)
+    name = run_name(settings, fingerprint, chosen_device.type)
+    run_id = name.rpartition("-")[2]
+    folder = output / RUNS_FOLDER / name
     require_writable(folder)
-    with _only_here(folder):
+    _forget_peak_memory()
+    with _only_here(folder, patience):
         if resume and (folder / RECORD_FILE).exists():
             messages.note(f"already finished: {folder}")
             return read_record(folder)
@@ -232,6 +247,68 @@ def run_experiment(
         )
         record.write(folder)
     return record
+
+
+def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:
+    """Returns the name of a run's folder, which ends with the run id.
+
+    Args:
+        settings: of the run.
+        fingerprint: of the prepared data (`data_fingerprint`).
+        device_type: "cpu" or "cuda".
+    """
+    run_id = run_identity(settings.identity(), fingerprint, _code_hash(), _platform(device_type))
+    return f"{settings.model}-{settings.dataset}-seed{settings.values['seed']}-{run_id}"
+
+
+def data_fingerprint(settings: Settings) -> str:
+    """Returns the SHA-256 of the data that a run would learn from; prepares them where that was not done before.
+
+    Raises:
+        InputError: the data cannot be read, or the split leaves a side empty.
+    """
+    data = SequenceDataset(settings.recbole_config(torch.device("cpu")))
+    data.split()
+    return data.fingerprint()
+
+
+def data_settings(settings: Settings) -> dict[str, Any]:
+    """Returns what of the settings decides about the prepared data: equal ones have equal fingerprints."""
+    values = {key: value for key, value in settings.values.items() if key in _DATA_SETTINGS}
+    return {"dataset": settings.dataset, **values}
+
+
+def protocol_hash(settings: Settings, fingerprint: str) -> str:
+    """Returns what is equal for runs whose numbers may be compared."""
+    return _protocol(settings).hash(fingerprint)
+
+
+def _protocol(settings: Settings) -> EvaluationProtocol:
+    values = settings.values
+    return EvaluationProtocol(
+        split={"name": values["split"]}, filter_seen=values["filter_seen"], tie_rule=values["tie_rule"]
+    )
+
+
+def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0) -> float:
+    """Returns about how long training to the last epoch takes, in seconds, judged by a few steps; writes no files.
+
+    Args:
+        settings: of the run.
+        device: as of `run_experiment`.
+        seconds: how long to measure, at least one step.
+
+    Raises:
+        InputError: as `run_experiment`.
+    """
+    chosen_device = _device(device)
+    config = settings.recbole_config(chosen_device)
+    data = SequenceDataset(config)
+    split = data.split()
+    init_seed(config["seed"], config["reproducibility"])
+    model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
+    trainer = BenchmarkTrainer(config, model, Path(), "", False, time.perf_counter())
+    return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
 
 
 def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDataset) -> torch.nn.Module:
@@ -344,30 +421,42 @@ def _device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()})"
 
 
-def _only_here(folder: Path) -> filelock.AcquireReturnProxy:
-    """Returns the run's lock, held until the end of a `with`.
+def _only_here(folder: Path, patience: float) -> filelock.AcquireReturnProxy:
+    """Returns the run's lock, held until the end of a `with`; waits for it as many seconds.
 
     Raises:
         InputError: another process has it.
     """
     try:
-        return filelock.FileLock(folder / ".lock").acquire(blocking=False)
+        return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on this run") from None
 
 
+def _forget_peak_memory() -> None:
+    """Makes Linux count this process's peak memory from now on; elsewhere it counts from the process's start."""
+    if Path("/proc/self/clear_refs").exists():
+        with contextlib.suppress(OSError):  # not allowed in some containers; the peak is then the process's
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def _peak_memory(device: torch.device) -> dict[str, int]:
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    status = Path("/proc/self/status")
+    if status.exists():
+        # In KiB; Linux's getrusage would count the parent process's peak too.
+        resident = int(re.search(r"VmHWM:\s+(\d+)", status.read_text(encoding="ascii", errors="replace"))[1]) * 1024  # type: ignore[index]
+    else:
+        # macOS counts in bytes.
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = {"resident": resident}
     if device.type == "cuda":
         peak["gpu"] = torch.cuda.max_memory_allocated(device)
     return peak
 
 
-def _platform(device: torch.device) -> dict[str, str]:
+def _platform(device_type: str) -> dict[str, str]:
     """Returns what decides how numbers are rounded, the number of threads apart."""
-    return {"device": device.type} | {name: _versions()[name] for name in ("torch", "recbole", "numpy")}
+    return {"device": device_type} | {name: _versions()[name] for name in ("torch", "recbole", "numpy")}
 
 
 @cache

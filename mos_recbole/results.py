@@ -1,4 +1,4 @@
-"""Run records and their files: written atomically, read back checked. All tables and figures are made from these."""
+"""Records of runs and sweeps: written atomically, read back checked. All tables and figures are made from these."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import pydantic
@@ -47,8 +47,8 @@ class RunResult(_Record):
         valid, test: metrics at the best epoch.
         train_seconds: spent in training; eval_seconds: in validations; wall_seconds: all, loading included, over all
             sittings of a resumed run. On a GPU an epoch's time ends when the GPU is done, so it is device time too.
-        peak_memory_bytes: the process's largest resident size so far ("resident", earlier runs of the process included)
-            and the run's largest GPU allocation ("gpu").
+        peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
+            began) and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
     """
 
@@ -113,8 +113,7 @@ class RunResult(_Record):
 
     def write(self, folder: Path) -> None:
         """Writes the record, last of a run's files: a folder with a record is a finished run."""
-        with atomic_write(folder / RECORD_FILE) as temporary:
-            temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write_json(folder / RECORD_FILE, self)
         self._folder = folder
 
 
@@ -125,28 +124,35 @@ def run_identity(settings: dict[str, Any], data_fingerprint: str, code: str, pla
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_folder(output: Path, model: str, dataset: str, seed: int, run_id: str) -> Path:
-    """Returns the folder of a run: readable, and unique by the id at its end."""
-    return output / RUNS_FOLDER / f"{model}-{dataset}-seed{seed}-{run_id}"
-
-
 def read_record(folder: Path) -> RunResult:
     """Returns the record of a finished run.
 
     Raises:
         InputError: there is none, or it is broken.
     """
-    path = folder / RECORD_FILE
+    record = _read_json(folder / RECORD_FILE, RunResult, "the record of a finished run")
+    record._folder = folder
+    return record
+
+
+_Content = TypeVar("_Content", bound=_Record)
+
+
+def _read_json(path: Path, kind: type[_Content], expected: str) -> _Content:
+    """Returns what a file holds. Raises InputError where it is missing or broken."""
     try:
-        record = RunResult.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the record of a finished run") from error
+        raise InputError(f"{path}: {error.strerror}; expected {expected}") from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: not a run record: {where}: {first['msg']}") from error
-    record._folder = folder
-    return record
+        raise InputError(f"{path}: not {expected}: {where}: {first['msg']}") from error
+
+
+def _write_json(path: Path, content: _Record) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def find_records(output: Path) -> list[RunResult]:
@@ -188,3 +194,112 @@ def require_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; expected a folder that can be written to") from error
+
+
+# ------------------------------------------------------------------------------------------------- sweeps
+
+SWEEP_FILE = "sweep.json"
+TRIALS_FOLDER = "trials"
+
+TrialStatus = Literal["finished", "stopped", "failed", "unfinished"]
+
+
+class SweepPlan(_Record):
+    """What a sweep is: all that decides which trials it has. `<sweep>/sweep.json` holds it.
+
+    Attributes:
+        metric: validation metric by which configurations are selected.
+        search: method and its settings; stopping: the scheduler's, empty where every trial trains to its end.
+        space: the swept parameters as the sweep file has them.
+        settings: settings that all trials share, by key.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    models: list[str]
+    datasets: list[str]
+    seeds: list[int]
+    metric: str
+    mode: Literal["max", "min"]
+    search: dict[str, Any]
+    stopping: dict[str, Any]
+    space: dict[str, Any]
+    settings: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Writes the plan into a sweep's folder."""
+        _write_json(folder / SWEEP_FILE, self)
+
+
+class Trial(_Record):
+    """One trial of a sweep: a run that was planned, and how it ended where it left no record.
+
+    Attributes:
+        number: from 1, in the order of the plan.
+        parameters: the swept parameters that this trial has, by key; others of its model are the plan's or defaults.
+        run: name of its run's folder below `runs/`; ends with the run id.
+        ended: "stopped" by the scheduler, "failed" after all its attempts, or None: finished if there is a record, else
+            still to be done.
+        error: what the last failure said.
+        attempts: how often it failed.
+    """
+
+    schema_version: Literal[1] = 1
+    number: int
+    model: str
+    dataset: str
+    seed: int
+    parameters: dict[str, Any]
+    run: str
+    ended: Literal["stopped", "failed"] | None = None
+    error: str | None = None
+    attempts: int = 0
+
+    @property
+    def run_id(self) -> str:
+        return self.run.rpartition("-")[2]
+
+    def folder(self, sweep: Path) -> Path:
+        """Returns the folder of its run."""
+        return sweep / RUNS_FOLDER / self.run
+
+    def status(self, sweep: Path) -> TrialStatus:
+        """Returns how the trial stands by the files of its sweep."""
+        if (self.folder(sweep) / RECORD_FILE).exists():
+            return "finished"
+        return self.ended or "unfinished"
+
+    def training_log(self, sweep: Path) -> pd.DataFrame | None:
+        """Returns one row per epoch of its run so far, or None before the first one ended; see `RunResult`."""
+        path = self.folder(sweep) / LOG_FILE
+        return pd.read_csv(path, float_precision="round_trip") if path.exists() else None
+
+    def best_validation(self, sweep: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
+        """Returns the best validation of its run so far, or None before the first one."""
+        log = self.training_log(sweep)
+        values = pd.Series(dtype=float) if log is None or metric not in log else log[metric].dropna()
+        return None if values.empty else float(values.max() if mode == "max" else values.min())
+
+    def write(self, sweep: Path) -> None:
+        """Writes the trial's file into its sweep's folder."""
+        (sweep / TRIALS_FOLDER).mkdir(exist_ok=True)
+        _write_json(sweep / TRIALS_FOLDER / f"{self.run_id}.json", self)
+
+
+def read_plan(folder: Path) -> SweepPlan:
+    """Returns the plan of the sweep in a folder.
+
+    Raises:
+        InputError: there is none, or it is broken.
+    """
+    return _read_json(folder / SWEEP_FILE, SweepPlan, "the folder of a sweep")
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Returns the trials of the sweep in a folder, in the order of the plan.
+
+    Raises:
+        InputError: a file is broken.
+    """
+    paths = (folder / TRIALS_FOLDER).glob("*.json")
+    return sorted((_read_json(path, Trial, "a trial") for path in paths), key=lambda trial: trial.number)

@@ -1,10 +1,12 @@
 """The one typed door for settings: RecBole's YAML files and `key=value`, checked as a whole before anything runs."""
 
 import codecs
+import copy
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, get_args, get_origin
 
@@ -148,7 +150,7 @@ WITHOUT_EFFECT = frozenset(
 NOT_IDENTITY = WITHOUT_EFFECT | {"data_path", "eval_batch_size"}
 
 
-class _Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """YAML without tags that run code, with 1e-3 as a number (YAML 1.1 would make it text), and with keys only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -161,7 +163,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
+YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
@@ -182,7 +184,7 @@ class RecBoleConfig(Config):
     def __init__(self, model_class: type, dataset: str, values: Mapping[str, Any], device: torch.device) -> None:
         compat.apply()
         self._init_parameters_category()
-        self.yaml_loader = _Loader
+        self.yaml_loader = YamlLoader
         self.model, self.model_class, self.dataset = model_class.__name__, model_class, dataset
         self.external_config_dict = dict(values)
         self._load_internal_config_dict(self.model, model_class, dataset)
@@ -218,9 +220,14 @@ class RecBoleConfig(Config):
     @classmethod
     def defaults(cls, model_class: type, dataset: str) -> dict[str, Any]:
         """Returns the settings that hold where nothing is set."""
+        return copy.deepcopy(cls._read_defaults(model_class, dataset))
+
+    @classmethod
+    @cache  # a sweep asks for the same ones hundreds of times
+    def _read_defaults(cls, model_class: type, dataset: str) -> dict[str, Any]:
         bare = cls.__new__(cls)
         bare._init_parameters_category()
-        bare.yaml_loader = _Loader
+        bare.yaml_loader = YamlLoader
         bare._load_internal_config_dict(model_class.__name__, model_class, dataset)
         values = bare.internal_config_dict
         kind = values.pop("MODEL_TYPE")
@@ -282,7 +289,7 @@ class _Given:
 def build_settings(
     model_class: type,
     dataset: str,
-    config_files: Iterable[str | Path] = (),
+    config_files: Iterable[str | Path | Mapping[str, Any]] = (),
     overrides: Mapping[str, Any] | Iterable[str] = (),
     for_others: Collection[str] = (),
 ) -> Settings:
@@ -291,7 +298,7 @@ def build_settings(
     Args:
         model_class: of the model; its defaults are `properties/model/<name>.yaml`.
         dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
-        config_files: RecBole YAML files, later ones over earlier ones.
+        config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
         overrides: a mapping, or texts "key=value" whose values are YAML.
         for_others: keys that may be given for other models of the same comparison; they are passed over where this
             model has no such setting.
@@ -301,15 +308,7 @@ def build_settings(
     """
     compat.apply()
     faults: list[str] = []
-    given: dict[str, _Given] = {}
-    for file in config_files:
-        given |= _read_yaml(Path(file), faults)
-    if isinstance(overrides, Mapping):
-        given |= {key: _Given(value, key) for key, value in overrides.items()}
-    else:
-        for argument in overrides:
-            given |= _read_argument(argument, faults)
-
+    given = _read_given(config_files, overrides, faults)
     data_path: str | None = None
     if "/" in dataset:
         data_path, dataset = str(Path(dataset).parent), Path(dataset).name
@@ -335,11 +334,50 @@ def build_settings(
         values[key] = _checked(key, given[key], values[key], faults)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
+    if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
+        # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
+        values["epochs"] = 1
     faults += _check_together(model_class, values, given)
     warnings += _without_effect_on_sampling(values, given)
     if faults:
         raise InputError("\n".join(faults))
     return Settings(model_class, dataset, values, tuple(warnings))
+
+
+def given_settings(
+    config_files: Iterable[str | Path | Mapping[str, Any]] = (),
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> dict[str, Any]:
+    """Returns what files and overrides set, by key, unchecked; see `build_settings`.
+
+    Raises:
+        InputError: a file or an argument that cannot be read.
+    """
+    faults: list[str] = []
+    given = _read_given(config_files, overrides, faults)
+    if faults:
+        raise InputError("\n".join(faults))
+    return {key: item.value for key, item in given.items()}
+
+
+def _read_given(
+    config_files: Iterable[str | Path | Mapping[str, Any]],
+    overrides: Mapping[str, Any] | Iterable[str],
+    faults: list[str],
+) -> dict[str, _Given]:
+    """Returns what is set and where; appends what cannot be read to `faults`."""
+    given: dict[str, _Given] = {}
+    for file in config_files:
+        given |= _of_mapping(file) if isinstance(file, Mapping) else _read_yaml(Path(file), faults)
+    if isinstance(overrides, Mapping):
+        return given | _of_mapping(overrides)
+    for argument in overrides:
+        given |= _read_argument(argument, faults)
+    return given
+
+
+def _of_mapping(values: Mapping[str, Any]) -> dict[str, _Given]:
+    return {key: _Given(value, key) for key, value in values.items()}
 
 
 def _without_effect_on_sampling(values: Mapping[str, Any], given: Mapping[str, _Given]) -> list[str]:
@@ -473,7 +511,7 @@ def _read_yaml(path: Path, faults: list[str]) -> dict[str, _Given]:
     """Returns the keys of a YAML file with their lines; appends what cannot be read to `faults`."""
     try:
         with path.open(encoding="utf-8") as file:
-            loader = _Loader(file)
+            loader = YamlLoader(file)
             try:
                 node = loader.get_single_node()
                 if node is None:
@@ -514,7 +552,7 @@ def _read_argument(argument: str, faults: list[str]) -> dict[str, _Given]:
         faults.append(f"argument {argument!r}: expected --key=value")
         return {}
     try:
-        value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        value = yaml.load(text, Loader=YamlLoader)  # a SafeLoader
     except (yaml.YAMLError, ValueError):
         value = text
     return {key: _Given(value, f"--{key}", text)}

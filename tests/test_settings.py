@@ -18,7 +18,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.models.registry import OWN_MODELS
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PROPERTIES = Path(mos_recbole.__file__).parent / "properties"
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 

@@ -1,18 +1,22 @@
 """Target ranks, the metrics computed from them, and their intervals. Tensors and arrays in, tensors and arrays out."""
 
 from mos_recbole.evaluation.distance import item_distance
-from mos_recbole.evaluation.intervals import Interval, bootstrap_mean
+from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
 from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.evaluation.significance import Difference, compare_means
 
 __all__ = [
     "CatalogueCounts",
+    "Difference",
     "EvaluationProtocol",
     "Interval",
     "ScoreIsNaN",
     "TargetRanks",
     "bootstrap_mean",
+    "bootstrap_means",
+    "compare_means",
     "compute_metrics",
     "item_distance",
     "rank_targets",

@@ -1,5 +1,6 @@
 """Confidence intervals of mean metrics, over users and seeds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +37,39 @@ def bootstrap_mean(
         resamples: how many bootstrap samples.
         seed: of the resampling.
     """
-    n_seeds = len(values_SQ)
+    return bootstrap_means([values_SQ], user_Q, level=level, resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_means(
+    values_ASQ: Iterable[np.ndarray],
+    user_Q: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Returns `bootstrap_mean` of each of many arrays of equal shape, by the same draws of users and seeds.
+
+    What takes long is to draw; of the arrays only sums over users' queries are kept, so that they may come one by one.
+    """
     users, user_Q = np.unique(user_Q, return_inverse=True)
-    size_U = np.bincount(user_Q, minlength=len(users)).astype(np.float64)
-    sum_SU = np.stack([np.bincount(user_Q, weights=row, minlength=len(users)) for row in values_SQ])
+    n_users = len(users)
+    size_U = np.bincount(user_Q, minlength=n_users).astype(np.float64)
+    means, sums = [], []
+    for values_SQ in values_ASQ:
+        means.append(float(values_SQ.mean()))
+        sums.append(np.stack([np.bincount(user_Q, weights=row, minlength=n_users) for row in values_SQ]))
+    sum_ASU = np.stack(sums)
+    n_arrays, n_seeds, _ = sum_ASU.shape
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
+    mean_nA = np.empty((resamples, n_arrays))
     # In blocks: resamples x users weights can be large.
-    block = max(1, 2**24 // len(users))
+    block = max(1, 2**24 // n_users)
     for start in range(0, resamples, block):
         n = min(block, resamples - start)
-        weight_nU = generator.multinomial(len(users), np.full(len(users), 1 / len(users)), size=n)
+        weight_nU = generator.multinomial(n_users, np.full(n_users, 1 / n_users), size=n).astype(np.float64)
         weight_nS = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n) / n_seeds
-        means[start : start + n] = ((weight_nS @ sum_SU) * weight_nU).sum(axis=1) / (weight_nU @ size_U)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values_SQ.mean()), float(low), float(high))
+        sum_nAS = (weight_nU @ sum_ASU.reshape(-1, n_users).T).reshape(n, n_arrays, n_seeds)
+        mean_nA[start : start + n] = np.einsum("nas,ns->na", sum_nAS, weight_nS) / (weight_nU @ size_U)[:, None]
+    low_A, high_A = np.quantile(mean_nA, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [Interval(*bounds) for bounds in zip(means, low_A.tolist(), high_A.tolist(), strict=True)]

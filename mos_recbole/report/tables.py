@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval, bootstrap_mean, compute_metrics
+from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
 from mos_recbole.results import RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
@@ -34,14 +35,10 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
     if len(protocols) > 1:
         differ = sorted({f"{record.protocol_hash}: {record.dataset} {record.protocol}" for record in records})
         raise InputError("runs of different protocols cannot stand in one table; choose one of\n" + "\n".join(differ))
-    groups: dict[tuple, list[RunResult]] = {}
-    # By seed, so that the bootstrap of the same runs is the same; a run given twice is no second observation.
-    for record in sorted({record.run_id: record for record in records}.values(), key=lambda record: record.seed):
-        settings = tuple((key, str(value)) for key, value in record.settings.items() if key != "seed")
-        groups.setdefault((record.model, record.code, settings), []).append(record)
+    groups = group_by_configuration(records)
     first_seen = list(dict.fromkeys(record.model for record in records))
     rows = []
-    labelled = zip(_labels(list(groups.values())), groups.values(), strict=True)
+    labelled = zip(_labels(groups), groups, strict=True)
     for label, runs in sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0]))):
         intervals = metric_intervals(runs, TABLE_METRICS)
         rows.append(
@@ -65,7 +62,24 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
     Raises:
         InputError: the runs' outcomes are not of the same queries.
     """
-    tables = [run.outcomes().sort_values(["user", "position"]) for run in runs]
+    tables = aligned_outcomes(runs)
+    users = user_numbers(tables[0])
+    return {metric: bootstrap_mean(metric_values(tables, metric), users) for metric in metrics}
+
+
+def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
+    """Returns the outcomes of runs of one protocol, a row a query, the same query in the same row.
+
+    The column `mean_rank` is added: the rank with ties at their mean, whatever the protocol's rule for them.
+
+    Raises:
+        InputError: outcomes that are missing, or not of the same queries.
+    """
+    tables = []
+    for run in runs:
+        table = run.outcomes().sort_values(["user", "position"])
+        to_mean = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}[run.protocol["tie_rule"]]
+        tables.append(table.assign(mean_rank=table["rank"] + to_mean * table["tied"]))
     first = tables[0]
     for run, table in zip(runs, tables, strict=True):
         same = len(table) == len(first) and all(
@@ -73,14 +87,21 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
         )
         if not same:
             raise InputError(f"{run.folder}: its outcomes are of other queries than {runs[0].folder}'s")
-    users = np.unique(first["user"].to_numpy(), return_inverse=True)[1]
-    values: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
+    return tables
+
+
+def user_numbers(table: pd.DataFrame) -> np.ndarray:
+    """Returns the number of every query's user, from 0."""
+    return np.unique(table["user"].to_numpy(), return_inverse=True)[1]
+
+
+def metric_values(tables: Sequence[pd.DataFrame], metric: str) -> np.ndarray:
+    """Returns a metric that is computed from ranks, float64: a row a table of `aligned_outcomes`, a column a query."""
+    rows = []
     for table in tables:
-        rank, candidates = table["rank"].to_numpy(), table["candidates"].to_numpy()
-        _, per_query = compute_metrics(list(metrics), rank, rank, candidates)
-        for metric, array in per_query.items():
-            values[metric].append(array)
-    return {metric: bootstrap_mean(np.stack(arrays), users) for metric, arrays in values.items()}
+        rank, mean_rank, candidates = (table[column].to_numpy() for column in ("rank", "mean_rank", "candidates"))
+        rows.append(compute_metrics([metric], rank, mean_rank, candidates)[1][metric])
+    return np.stack(rows)
 
 
 def runs_table(records: Sequence[RunResult], tablefmt: str = "simple") -> str:
@@ -111,15 +132,7 @@ def _labels(groups: list[list[RunResult]]) -> list[str]:
     labels = []
     for runs in groups:
         rivals = [other[0] for other in groups if other[0].model == runs[0].model]
-        differing = [
-            key
-            for key in runs[0].settings
-            if key != "seed" and len({str(rival.settings.get(key)) for rival in rivals}) > 1
-        ]
-        if len({rival.code for rival in rivals}) > 1:
-            differing.append("code")
-        values = [f"{key}={runs[0].code if key == 'code' else runs[0].settings[key]}" for key in differing]
-        labels.append(" ".join([runs[0].model, *values]))
+        labels.append(describe(runs[0], differing_settings(rivals)))
     return labels
 
 

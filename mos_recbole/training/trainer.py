@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.trainer.trainer import AbstractTrainer, Trainer
-from recbole.utils import ModelType, early_stopping
+from recbole.utils import early_stopping
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
@@ -35,6 +35,7 @@ class EpochReport:
         train_seconds, eval_seconds: time in training and in validation.
         valid: the validation metrics, or None where the epoch was not validated.
         best: whether validation has been no better before.
+        best_score: the best value so far of the metric that selection goes by, or None before the first validation.
     """
 
     epoch: int
@@ -43,6 +44,7 @@ class EpochReport:
     eval_seconds: float
     valid: dict[str, float] | None
     best: bool
+    best_score: float | None
 
 
 class BenchmarkTrainer(Trainer):
@@ -72,8 +74,7 @@ class BenchmarkTrainer(Trainer):
         self.device = config["device"]
         self.learner, self.learning_rate = config["learner"], config["learning_rate"]
         self.weight_decay, self.clip_grad_norm = config["weight_decay"], config["clip_grad_norm"]
-        # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
-        self.epochs = 1 if config["MODEL_TYPE"] == ModelType.TRADITIONAL else config["epochs"]
+        self.epochs = config["epochs"]
         self.eval_step = min(config["eval_step"], self.epochs)
         self.stopping_step = config["stopping_step"]
         self.enable_amp = config["enable_amp"]
@@ -122,7 +123,16 @@ class BenchmarkTrainer(Trainer):
                 except ScoreIsNaN as error:
                     raise self._diverged(str(error), epoch) from error
                 best = self._note_score(metrics[valid_metric], higher_is_better, epoch)
-            report = EpochReport(epoch, loss, trained - started, time.perf_counter() - trained, metrics, best)
+            score = self.best_valid_score if higher_is_better else -self.best_valid_score
+            report = EpochReport(
+                epoch=epoch,
+                loss=loss,
+                train_seconds=trained - started,
+                eval_seconds=time.perf_counter() - trained,
+                valid=metrics,
+                best=best,
+                best_score=float(score) if np.isfinite(score) else None,
+            )
             self.reports.append(report)
             if best:
                 self._save_checkpoint(BEST_CHECKPOINT, {"model": self._model_state(), "epoch": epoch})
@@ -168,6 +178,22 @@ class BenchmarkTrainer(Trainer):
                     bar.set_postfix(loss=f"{self._finite(total / done, epoch):.4f}")
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
         return self._finite(total / max(done, 1), epoch)
+
+    def time_epoch(self, train_loader: TrainLoader, seconds: float) -> float:
+        """Returns about how long an epoch takes, in seconds, after training for so many; leaves out the first step."""
+        self.model.train()
+        started, counted = 0.0, 0
+        for batch, n_targets in train_loader.epoch(1):
+            self._step(batch).item()
+            if not started:
+                started = time.perf_counter()
+                continue
+            counted += n_targets
+            if time.perf_counter() - started > seconds:
+                break
+        # An epoch of one step leaves nothing to count; it is short then.
+        rate = counted / (time.perf_counter() - started) if counted else float("inf")
+        return train_loader.n_targets / rate
 
     def _step(self, batch: Any) -> torch.Tensor:
         """Returns the loss of one batch after one step of the optimizer."""

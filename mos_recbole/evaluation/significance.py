@@ -1,0 +1,114 @@
+"""The difference between two models' mean metrics on the same queries, tested over users and seeds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much larger the second of two means is.
+
+    Attributes:
+        effect: second mean less first.
+        low, high: confidence interval of the effect.
+        p_value: two-sided, of the null hypothesis that the means over all users and seeds are equal.
+        standard_error, degrees_of_freedom: of the effect; interval and p value are those of Student's t.
+        over_seeds: whether both sides have several seeds. If not, nothing is said of other seeds of the side with one.
+    """
+
+    effect: float
+    low: float
+    high: float
+    p_value: float
+    standard_error: float
+    degrees_of_freedom: float
+    over_seeds: bool
+
+
+def compare_means(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95
+) -> Difference:
+    """Returns the difference of two means over seeds and queries, with its interval and its test.
+
+    Users and seeds are random, queries are what their users bring. Both sides share the users; each has seeds of its
+    own, and a seed of one has nothing in common with the same number on the other side. The variance of the effect is
+    put together from
+
+        users        of the difference per user, averaged over seeds: for unequal numbers of queries, the ratio
+                     estimator's linearisation (Cochran, "Sampling Techniques", 1977, section 6.3)
+        seeds        of the mean per seed, of either side with several seeds, over its number of seeds
+        interaction  of what is neither a user's nor a seed's, which is contained in users and in seeds alike
+
+    as users + seeds - interaction, but no less than users or seeds: both are unbiased or too small each, so that the
+    larger of them is a floor below which only chance can lead. The degrees of freedom are those of Satterthwaite
+    (Biometrics Bulletin 1946) for this sum. It is the test of Clark's min F' (Journal of Verbal Learning and Verbal
+    Behavior 1973) for two random factors, with the deviation that min F' leaves the interaction counted twice: where
+    seeds rank users' targets differently without differing in the mean, that makes its intervals wider by a factor of
+    up to the square root of 2. What is left of this is on the safe side (figures in docs/results.md).
+
+    A side with one seed contributes no seeds' part: right for a model without chance, and for others the result says
+    nothing of other seeds (`over_seeds`). Where nothing varies, the interval is a point, and the p value 1 for equal
+    means and 0 for others.
+
+    Args:
+        first_SQ: one row a seed, one column a query.
+        second_RQ: the same queries in the same order.
+        user_Q: the queries' users, any integers.
+        level: of confidence.
+
+    Raises:
+        ValueError: shapes that do not fit, no seed, values that are not finite, or fewer than two users.
+    """
+    for values in (first_SQ, second_RQ):
+        if values.ndim != 2 or not len(values) or values.shape[1:] != user_Q.shape:
+            raise ValueError(f"values {values.shape} of {user_Q.shape} users; expected a row a seed, a column a query")
+        if not np.isfinite(values).all():
+            raise ValueError("values that are not finite cannot be compared")
+    users, user_Q = np.unique(user_Q, return_inverse=True)
+    n_users, n_queries = len(users), len(user_Q)
+    if n_users < 2:
+        raise ValueError("a test over users needs two users or more")
+    size_U = np.bincount(user_Q)
+    sums = [np.stack([np.bincount(user_Q, row, n_users) for row in values]) for values in (first_SQ, second_RQ)]
+    difference_U = sums[1].mean(axis=0) - sums[0].mean(axis=0)
+    effect = difference_U.sum() / n_queries
+    # Of sums per user that have the mean 0, to the variance of their total over n_queries.
+    scale = n_users / (n_users - 1) / n_queries**2
+
+    user_part = scale * ((difference_U - effect * size_U) ** 2).sum()
+    seed_part = interaction = 0.0
+    spread = user_part**2 / (n_users - 1)  # of the variance itself, as Satterthwaite estimates it
+    for sum_SU in sums:
+        n_seeds = len(sum_SU)
+        if n_seeds == 1:
+            continue
+        mean_S = sum_SU.sum(axis=1) / n_queries
+        residual_SU = sum_SU - mean_S[:, None] * size_U
+        residual_SU -= residual_SU.mean(axis=0)
+        of_seeds = mean_S.var(ddof=1) / n_seeds
+        of_both = scale * (residual_SU**2).sum() / (n_seeds - 1) / n_seeds
+        spread += of_seeds**2 / (n_seeds - 1) + of_both**2 / ((n_seeds - 1) * (n_users - 1))
+        seed_part += of_seeds
+        interaction += of_both
+    variance = max(user_part, seed_part, user_part + seed_part - interaction)
+    standard_error = float(np.sqrt(variance))
+    over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
+
+    # Equal values leave rounding errors, which must not be tested against each other.
+    rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
+    if standard_error <= rounding:
+        effect = 0.0 if abs(effect) <= rounding else float(effect)
+        return Difference(effect, effect, effect, float(effect == 0), 0.0, float(n_users - 1), over_seeds)
+    degrees_of_freedom = float(variance**2 / spread)
+    half_width = float(special.stdtrit(degrees_of_freedom, (1 + level) / 2)) * standard_error
+    return Difference(
+        effect=float(effect),
+        low=float(effect - half_width),
+        high=float(effect + half_width),
+        p_value=float(2 * special.stdtr(degrees_of_freedom, -abs(effect) / standard_error)),
+        standard_error=standard_error,
+        degrees_of_freedom=degrees_of_freedom,
+        over_seeds=over_seeds,
+    )

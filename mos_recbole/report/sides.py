@@ -1,0 +1,246 @@
+"""The sides of a comparison, found by the names that a user gives them."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from mos_recbole.errors import InputError
+from mos_recbole.report.configurations import attributes, describe, differing_settings, group_by_configuration
+from mos_recbole.results import RECORD_FILE, RunResult, find_records, read_record
+from mos_recbole.selection import rank_by_validation
+
+_LISTED = 20  # lines of what to choose from
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: the runs of one configuration, one a seed.
+
+    Attributes:
+        label: what tables call it.
+        runs: in any order.
+        by_validation: whether the configuration was chosen among others by its validation metric.
+
+    Raises:
+        InputError: no runs, runs of several configurations, or a seed that appears twice.
+    """
+
+    label: str
+    runs: tuple[RunResult, ...]
+    by_validation: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError(f"{self.label}: no runs")
+        configurations = group_by_configuration(self.runs)
+        if len(configurations) > 1:
+            count = len(configurations)
+            raise InputError(f"{self.label}: runs of {count} configurations; choose one of\n{_choices(configurations)}")
+        seed, count = Counter(run.seed for run in self.runs).most_common(1)[0]
+        if count > 1:
+            raise InputError(
+                f"{self.label}: seed {seed} appears {count} times, and one seed is one observation; choose one of\n"
+                + _lines(f"{run.run_id}  {run.folder}" for run in self.runs if run.seed == seed)
+            )
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """What a name stands for, and the attributes by which it was picked among others."""
+
+    runs: list[RunResult]
+    keys: tuple[str, ...]
+    by_validation: bool = False
+
+
+def find_sides(
+    names: Sequence[str], folders: Sequence[Path], *, dataset: str | None = None, best: bool = False
+) -> list[Side]:
+    """Returns a side for every name, with labels that tell them apart.
+
+    Args:
+        names: each the folder of a run; a run id, or six or more of its first digits; a model, for all its runs; or
+            "model:key=value,key=value" for its runs with these settings.
+        folders: results folders in which ids and models are looked up.
+        dataset: only runs on this data set.
+        best: of a name with several configurations take the one that is best on validation.
+
+    Raises:
+        InputError: a name that is unknown or that fits several runs or configurations.
+    """
+    results = _Results(folders, dataset)
+    picks = [results.pick(name, best) for name in names]
+    labels = []
+    for pick in picks:
+        rivals = [other.runs[0] for other in picks if other.runs[0].model == pick.runs[0].model]
+        labels.append(describe(pick.runs[0], dict.fromkeys([*pick.keys, *differing_settings(rivals)])))
+    # The same settings and seed a second time: on another device, say.
+    repeated = {label for label in labels if labels.count(label) > 1}
+    return [
+        Side(f"{label} run={pick.runs[0].run_id}" if label in repeated else label, tuple(pick.runs), pick.by_validation)
+        for label, pick in zip(labels, picks, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """The finished runs of results folders, read when a name needs them."""
+
+    folders: Sequence[Path]
+    dataset: str | None
+
+    @cached_property
+    def records(self) -> list[RunResult]:
+        """The runs, on the data set if one was named.
+
+        Raises:
+            InputError: there are none, or a folder is missing or broken.
+        """
+        records = [record for folder in self.folders for record in find_records(folder)]
+        if not records:
+            raise InputError(f"no finished runs in {self._where}")
+        of_dataset = [record for record in records if self.dataset in (None, record.dataset)]
+        if not of_dataset:
+            raise InputError(
+                f"no finished runs on {self.dataset!r} in {self._where}; there are runs on "
+                + ", ".join(sorted({record.dataset for record in records}))
+            )
+        return of_dataset
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(str(folder) for folder in self.folders)
+
+    def pick(self, name: str, best: bool) -> _Pick:
+        """Returns what a name stands for. Raises InputError where that is nothing or several things."""
+        if (Path(name) / RECORD_FILE).is_file():
+            record = read_record(Path(name))
+            if self.dataset not in (None, record.dataset):
+                raise InputError(f"{name}: a run on {record.dataset}, not on {self.dataset}")
+            return _Pick([record], ("seed",))
+        if Path(name).is_dir():
+            raise InputError(
+                f"{name}: a folder without a {RECORD_FILE}; a folder with several runs is given by --results"
+            )
+        model, _, settings = name.partition(":")
+        of_model = [record for record in self.records if record.model == model]
+        if of_model:
+            return self._pick_configuration(name, of_model, settings, best)
+        if re.fullmatch("[0-9a-f]{6,}", name):
+            runs = {record.run_id: record for record in self.records if record.run_id.startswith(name)}
+            if len(runs) > 1:
+                listed = _lines(f"{record.run_id}  {record.folder}" for record in runs.values())
+                raise InputError(f"{name}: {len(runs)} runs begin so; choose one of\n{listed}")
+            if runs:
+                return _Pick(list(runs.values()), ("seed",))
+        raise InputError(
+            f"{name!r}: no folder of a run, nor a model or run id in {self._where}{self._nearest(model)}; there are "
+            f"{', '.join(sorted({record.model for record in self.records}))} (run ids with six digits or more)"
+        )
+
+    def _nearest(self, name: str) -> str:
+        known = {text.lower(): text for record in self.records for text in (record.model, record.run_id)}
+        nearest = difflib.get_close_matches(name.lower(), known)
+        return f"; nearest: {', '.join(known[text] for text in nearest)}" if nearest else ""
+
+    def _pick_configuration(self, name: str, of_model: list[RunResult], settings: str, best: bool) -> _Pick:
+        """Returns the runs of the one configuration of a model that has these settings, or of the best of several."""
+        wanted = _parse_settings(name, settings, of_model)
+        matching = [record for record in of_model if _has(record, wanted)]
+        if not matching:
+            listed = _choices(group_by_configuration(of_model))
+            raise InputError(f"{name}: no such runs in {self._where}; choose one of\n{listed}")
+        configurations = group_by_configuration(matching)
+        differing = differing_settings([runs[0] for runs in configurations])
+        keys = (*wanted, *differing)
+        if len(configurations) == 1:
+            return _Pick(configurations[0], keys)
+        comparable = len({record.protocol_hash for record in matching}) == 1
+        if best and comparable:
+            return _Pick(_best(name, configurations), keys, by_validation=True)
+        ways = ["by its settings as below"]
+        if "dataset" in differing:
+            ways.append("a data set by --dataset")
+        if comparable:
+            ways.append("for each model the best on validation by --best")
+        raise InputError(
+            f"{name}: runs of {len(configurations)} configurations"
+            + (" of different protocols" if not comparable else "")
+            + f"; choose one {', or '.join(ways)}\n{_choices(configurations)}"
+        )
+
+
+def _parse_settings(name: str, text: str, records: Sequence[RunResult]) -> dict[str, str]:
+    """Returns the settings of "key=value,key=value". Raises InputError for other text and keys that no run has."""
+    wanted = {}
+    known = {key for record in records for key in attributes(record)}
+    for part in re.split(r",(?=\w+=)", text) if text else []:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"{name}: {part!r} not understood; expected Model:key=value,key=value")
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known)
+            raise InputError(f"{name}: unknown setting {key!r}; nearest: {', '.join(nearest) or 'none'}")
+        wanted[key] = value
+    return wanted
+
+
+def _has(record: RunResult, wanted: dict[str, str]) -> bool:
+    """Returns whether a run has these settings: 1e-3 is 0.001, true is True, and spaces do not matter."""
+    values = attributes(record)
+    return all(key in values and _canonical(values[key]) == _canonical(text) for key, text in wanted.items())
+
+
+def _canonical(value: object) -> str:
+    text = "".join(str(value).split()).lower()
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
+
+
+def _best(name: str, configurations: list[list[RunResult]]) -> list[RunResult]:
+    """Returns the runs of the configuration with the best mean of the validation metric, the first of equal ones.
+
+    They are compared on the seed that most of them have (`selection.rank_by_validation`).
+
+    Raises:
+        InputError: no two configurations share a seed, or the validation metrics differ.
+    """
+    metrics = sorted({runs[0].valid_metric for runs in configurations})
+    if len(metrics) > 1:
+        raise InputError(f"{name}: configurations validated by {' and '.join(metrics)}; choose by valid_metric=")
+    scores = [{run.seed: run.valid[metrics[0]].value for run in runs} for runs in configurations]
+    having = Counter(seed for by_seed in scores for seed in by_seed)
+    seeds = sorted(having, key=lambda seed: (-having[seed], seed))
+    if having[seeds[0]] == 1:
+        raise InputError(
+            f"{name}: --best compares configurations on the same seeds, and no two of these share one\n"
+            + _choices(configurations)
+        )
+    higher = configurations[0][0].valid[metrics[0]].direction == "higher"
+    mode: Literal["max", "min"] = "max" if higher else "min"
+    return configurations[rank_by_validation(scores, seeds, mode)[1][0][0]]
+
+
+def _choices(configurations: list[list[RunResult]]) -> str:
+    """Returns a line a configuration: the name that stands for it, and the seeds it has."""
+    keys = differing_settings([runs[0] for runs in configurations])
+    lines = []
+    for runs in configurations:
+        values = attributes(runs[0])
+        settings = ",".join(f"{key}={values.get(key)}" for key in keys)
+        seeds = ", ".join(str(run.seed) for run in runs)
+        lines.append(f"{runs[0].model}{':' if settings else ''}{settings}  (seeds {seeds})")
+    return _lines(lines)
+
+
+def _lines(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    return "\n".join(f"  {text}" for text in [*texts[:_LISTED], *more])

@@ -1,0 +1,181 @@
+"""Which configuration of a sweep is best: decided on validation alone.
+
+The comparison is given validation scores and nothing else, so the test set can have no part in it.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from mos_recbole.errors import InputError
+from mos_recbole.results import RunResult, SweepPlan, Trial, read_plan, read_record, read_trials
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A model with its swept parameters on a data set.
+
+    Attributes:
+        trials: in the order of the plan; they differ in the seed only.
+    """
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def number(self) -> int:
+        """The number of its first trial, by which configurations can be told apart."""
+        return self.trials[0].number
+
+    @property
+    def model(self) -> str:
+        return self.trials[0].model
+
+    @property
+    def dataset(self) -> str:
+        return self.trials[0].dataset
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.trials[0].parameters
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The configurations of one model on one data set, compared by their validation scores.
+
+    Attributes:
+        configurations: all that the sweep has so far, in the order of the plan.
+        seeds: that the scores are of, the same for all that are ranked; empty where no trial finished.
+        ranked: the comparable configurations, each with its mean validation score over `seeds`, best first.
+    """
+
+    dataset: str
+    model: str
+    configurations: tuple[Configuration, ...]
+    seeds: tuple[int, ...]
+    ranked: tuple[tuple[Configuration, float], ...]
+
+
+def best_trial_configurations(folder: Path) -> list[Trial]:
+    """Returns the selected trial of every data set and model of which a trial finished.
+
+    It is the best configuration's trial with the first of the seeds that were compared: the plan's first seed, unless
+    no trial finished with that. Running the configuration with further seeds does not change the selection, as long as
+    another configuration has finished with the first seed only.
+
+    Args:
+        folder: of the sweep.
+
+    Raises:
+        InputError: the sweep's files are broken, or its scores cannot be compared; see `validation_scores`.
+    """
+    plan, trials = read_plan(folder), read_trials(folder)
+    scores = validation_scores(finished_runs(folder, trials), plan.metric)
+    return [
+        next(trial for trial in comparison.ranked[0][0].trials if trial.seed == comparison.seeds[0])
+        for comparison in compare_configurations(plan, trials, scores)
+        if comparison.ranked
+    ]
+
+
+def finished_runs(folder: Path, trials: Sequence[Trial]) -> dict[int, RunResult]:
+    """Returns the records of the finished trials of a sweep, by the trial's number.
+
+    Raises:
+        InputError: a record is broken.
+    """
+    return {trial.number: read_record(trial.folder(folder)) for trial in trials if trial.status(folder) == "finished"}
+
+
+def validation_scores(runs: Mapping[int, RunResult], metric: str) -> dict[int, float]:
+    """Returns the runs' validation scores, under the same keys.
+
+    Raises:
+        InputError: a run was not validated by the metric, or runs on one data set are of different protocols.
+    """
+    protocols: dict[str, dict[str, RunResult]] = {}
+    for run in runs.values():
+        if metric not in run.valid:
+            raise InputError(f"{run.folder}: no validation {metric}; it has {', '.join(run.valid)}")
+        protocols.setdefault(run.dataset, {}).setdefault(run.protocol_hash, run)
+    for dataset, examples in protocols.items():
+        if len(examples) > 1:
+            differ = "\n".join(f"{key}: {run.protocol}, {run.folder}" for key, run in sorted(examples.items()))
+            raise InputError(f"runs of different protocols on {dataset} cannot be compared:\n{differ}")
+    return {number: run.valid[metric].value for number, run in runs.items()}
+
+
+def compare_configurations(plan: SweepPlan, trials: Sequence[Trial], scores: Mapping[int, float]) -> list[Comparison]:
+    """Returns a comparison for every data set and model, in the order in which the trials name them.
+
+    By `rank_by_validation`, on the plan's first seed with which any configuration finished: where only the winners of a
+    search were run with all seeds, a mean over all of them would be a bias against the winners.
+
+    Args:
+        plan: says which seed is first and whether a higher or a lower score is better.
+        trials: of the sweep, in the order of the plan.
+        scores: validation scores of finished trials, by the trial's number.
+    """
+    groups: dict[tuple[str, str], list[Configuration]] = {}
+    for configuration in group_configurations(trials):
+        groups.setdefault((configuration.dataset, configuration.model), []).append(configuration)
+    datasets = list(dict.fromkeys(trial.dataset for trial in trials))
+    models = list(dict.fromkeys(trial.model for trial in trials))
+    return [
+        _compare(plan, groups[dataset, model], scores)
+        for dataset in datasets
+        for model in models
+        if (dataset, model) in groups
+    ]
+
+
+def group_configurations(trials: Sequence[Trial]) -> list[Configuration]:
+    """Returns the trials grouped by model, data set and swept parameters, in the order of their first trials."""
+    groups: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in trials:
+        key = (trial.model, trial.dataset, json.dumps(trial.parameters, sort_keys=True))
+        groups.setdefault(key, []).append(trial)
+    return [Configuration(tuple(group)) for group in groups.values()]
+
+
+def rank_by_validation(
+    scores: Sequence[Mapping[int, float]], seeds: Iterable[int], mode: Literal["max", "min"]
+) -> tuple[tuple[int, ...], list[tuple[int, float]]]:
+    """Returns the seeds that were compared, and which configurations by their mean over them, best first.
+
+    A mean over three seeds and the score of one cannot be compared: the fewer the seeds, the higher the best of many
+    equal configurations. So the comparison is among those that have the first seed which any has, on that and on all
+    further seeds that all of those have. Of equal scores the first wins; NaN is the worst.
+
+    Args:
+        scores: of each configuration, the validation score by seed.
+        seeds: in the order in which to look for one.
+        mode: whether the highest or the lowest is best.
+    """
+    in_order = [seed for seed in dict.fromkeys(seeds) if any(seed in by_seed for by_seed in scores)]
+    comparable = [index for index, by_seed in enumerate(scores) if in_order and in_order[0] in by_seed]
+    shared = tuple(seed for seed in in_order if all(seed in scores[index] for index in comparable))
+    means = {index: fmean(scores[index][seed] for seed in shared) for index in comparable}
+    sign = -1 if mode == "max" else 1
+    ranking = sorted(comparable, key=lambda index: (math.isnan(means[index]), sign * means[index]))
+    return shared, [(index, means[index]) for index in ranking]
+
+
+def _compare(plan: SweepPlan, configurations: list[Configuration], scores: Mapping[int, float]) -> Comparison:
+    finished = [
+        {trial.seed: scores[trial.number] for trial in configuration.trials if trial.number in scores}
+        for configuration in configurations
+    ]
+    known = sorted({seed for by_seed in finished for seed in by_seed})
+    seeds, ranking = rank_by_validation(finished, [*plan.seeds, *known], plan.mode)
+    return Comparison(
+        dataset=configurations[0].dataset,
+        model=configurations[0].model,
+        configurations=tuple(configurations),
+        seeds=seeds,
+        ranked=tuple((configurations[index], mean) for index, mean in ranking),
+    )

@@ -1,0 +1,98 @@
+"""Ray, started for one sweep or joined: on loopback, without a dashboard, without reports to anybody."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+
+from mos_recbole.errors import InputError
+from mos_recbole.sweep.sweep_file import Resources
+
+# The least that Ray takes; trials pass nothing through its object store.
+_OBJECT_STORE = 100 * 2**20
+
+_ENVIRONMENT = {
+    # Nothing is sent to Ray's makers.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Paths in settings are relative to where the user is, not to Ray's folder of the trial.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # TensorBoard's files are asked for by name; Ray's copies of our results in CSV and JSON are not.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ray's own progress table; ours is in progress.py.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray would end the sweep as if it were done.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial that another sitting finished reports nothing but its end.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Ray's state is not what a sweep is resumed from.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # An address that nobody answers is told within seconds.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
+
+
+def require_ray() -> None:
+    """Raises InputError where the packages for sweeps are missing."""
+    missing = [name for name in ("ray", "optuna", "rich", "tensorboardX") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"sweeps need {', '.join(missing)}; expected the extra mos_recbole[sweep] to be installed")
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, resources: Resources, *, dashboard: bool = False) -> Iterator[int]:
+    """Gives the number of trials that fit at a time; ends Ray afterwards if it was started here.
+
+    A Ray that is started here listens on loopback only, and shows its dashboard there only if that is asked for.
+
+    Args:
+        address: of a running cluster, "auto" for the one on this machine, or None to start one.
+        resources: of a trial.
+        dashboard: whether a Ray that is started here has one.
+
+    Raises:
+        InputError: nobody answers at the address, or no machine has what a trial needs.
+    """
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    if address is None:
+        # By this, Ray takes loopback for the machine's address, and so for all that it listens on.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    if ray.is_initialized():
+        raise InputError("this process uses Ray already; expected a process of its own for a sweep")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if address is None:
+            ray.init(
+                include_dashboard=dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
+    try:
+        yield _trials_at_a_time(ray.nodes(), resources)
+    finally:
+        ray.shutdown()
+
+
+def _trials_at_a_time(nodes: list[dict], resources: Resources) -> int:
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    for name, kind, needed in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
+        most = max((machine.get(kind, 0.0) for machine in machines), default=0.0)
+        if needed > most:
+            raise InputError(f"{name}_per_trial is {needed:g}, but the largest machine has {most:g} {kind}s")
+    fits = sum(
+        int(min(machine.get("CPU", 0.0) // cpus, machine.get("GPU", 0.0) // gpus if gpus else float("inf")))
+        for machine in machines
+    )
+    if not fits:
+        raise InputError(f"no machine has {cpus} CPUs and {gpus:g} GPUs for a trial")
+    return min(fits, resources.max_concurrent or fits)

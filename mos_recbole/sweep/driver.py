@@ -1,0 +1,367 @@
+"""Runs a sweep: plans it, hands its trials to Ray Tune, keeps account of them in the sweep's folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from ray import tune
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.logger import TBXLoggerCallback
+
+from mos_recbole.errors import InputError
+from mos_recbole.results import (
+    RECORD_FILE,
+    SWEEP_FILE,
+    SweepPlan,
+    Trial,
+    read_plan,
+    read_trials,
+    require_writable,
+)
+from mos_recbole.selection import best_trial_configurations
+from mos_recbole.sweep.cluster import cluster
+from mos_recbole.sweep.plan import PlannedTrial, Planner
+from mos_recbole.sweep.progress import SweepProgress
+from mos_recbole.sweep.scheduler import AshaPerModel
+from mos_recbole.sweep.search import OptunaPerModel
+from mos_recbole.sweep.storage import Storage
+from mos_recbole.sweep.sweep_file import SweepFile
+from mos_recbole.sweep.trial import BEST, EPOCH, FINISHED, describe, run_trial
+
+# Ray's own files, such as TensorBoard's, below the sweep's folder.
+_RAY_FOLDER = "ray"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep runs.
+
+    Attributes:
+        address: of a Ray cluster, "auto", or None to start Ray on this machine.
+        storage: absolute path or URI where runs are kept; None for the sweep's folder, which all machines then share.
+        dashboard: whether to show Ray's dashboard, on loopback.
+        loggers: further callbacks of Ray Tune, for W&B or MLflow.
+    """
+
+    address: str | None = None
+    storage: str | None = None
+    dashboard: bool = False
+    loggers: Sequence[tune.Callback] = field(default_factory=tuple)
+
+
+def run_sweep(
+    sweep: SweepFile,
+    planner: Planner,
+    folder: Path,
+    place: Place,
+    progress: SweepProgress,
+    *,
+    retry_failed: bool = False,
+) -> list[Trial]:
+    """Returns the trials of a sweep, all of them ended; goes on from whatever its folder holds.
+
+    Args:
+        sweep: the sweep.
+        planner: of the sweep.
+        folder: for its results.
+        place: where it runs.
+        progress: what to show.
+        retry_failed: whether trials that failed in an earlier sitting are tried again.
+
+    Raises:
+        InputError: anything the user gave that cannot be used, before any trial starts.
+    """
+    plan, planned = planner.plan(), planner.trials()
+    storage = Storage(place.storage, sweep.name) if place.storage is not None else None
+    require_writable(folder)
+    try:
+        lock = filelock.FileLock(folder / ".lock").acquire(blocking=False)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is at work on this sweep") from None
+    with lock:
+        _check_plan(folder, plan)
+        books = _Books(sweep, plan, planner, folder, storage, progress, retry_failed)
+        books.open(planned)
+        if books.work_left():
+            with cluster(place.address, sweep.resources, dashboard=place.dashboard) as at_a_time:
+                if not (folder / SWEEP_FILE).exists():
+                    plan.write(folder)
+                books.write()
+                _run_all(books, place, at_a_time)
+    return read_trials(folder)
+
+
+def _run_all(books: "_Books", place: Place, at_a_time: int) -> None:
+    with books.progress:
+        books.progress.note(f"{at_a_time} trials at a time")
+        if books.unfinished() or books.to_suggest():
+            _tune(books, place, adaptive=books.sweep.adaptive)
+        if books.sweep.adaptive:
+            for one in books.seeds_of_winners():
+                books.register(one)
+            if books.unfinished():
+                _tune(books, place, adaptive=False)
+
+
+def _check_plan(folder: Path, plan: SweepPlan) -> None:
+    """Raises InputError where the folder holds something else than this sweep."""
+    if not (folder / SWEEP_FILE).exists():
+        if any(path.name != ".lock" for path in folder.iterdir()):
+            raise InputError(f"{folder}: holds other results than a sweep's; expected an empty folder, or none")
+        return
+    there = read_plan(folder)
+    ours = SweepPlan.model_validate_json(plan.model_dump_json())
+    differing = [key for key in SweepPlan.model_fields if getattr(there, key) != getattr(ours, key)]
+    if differing:
+        raise InputError(
+            f"{folder}: holds another sweep, which differs in {', '.join(differing)}; "
+            "expected the same sweep, or another name or output"
+        )
+
+
+class _Books:
+    """The account of a sweep's trials: in memory, and in their files."""
+
+    def __init__(
+        self,
+        sweep: SweepFile,
+        plan: SweepPlan,
+        planner: Planner,
+        folder: Path,
+        storage: Storage | None,
+        progress: SweepProgress,
+        retry_failed: bool,
+    ) -> None:
+        self.sweep, self.plan, self.planner, self.folder = sweep, plan, planner, folder
+        self.storage, self.progress, self.retry_failed = storage, progress, retry_failed
+        self.planned: dict[str, PlannedTrial] = {}
+
+    def open(self, planned: list[PlannedTrial]) -> None:
+        """Takes in the trials that are planned and those of earlier sittings.
+
+        Raises:
+            InputError: a trial of an earlier sitting was made by other code, packages, data or kind of device.
+        """
+        self.planned = {one.trial.run: one for one in planned}
+        datasets = {Path(dataset).name: dataset for dataset in self.planner.datasets}
+        for trial in read_trials(self.folder) if (self.folder / SWEEP_FILE).exists() else []:
+            if trial.run not in self.planned:
+                again = self.planner.trial(
+                    trial.number, trial.model, datasets[trial.dataset], trial.seed, trial.parameters
+                )
+                if again.trial.run != trial.run:
+                    raise InputError(
+                        f"{self.folder}: holds trials of other code, package versions, data or device than these "
+                        f"(run {trial.run}, now {again.trial.run}); expected the same ones, or another name or output"
+                    )
+                self.planned[trial.run] = again
+            if trial.ended == "failed" and self.retry_failed:
+                trial = trial.model_copy(update={"ended": None, "error": None, "attempts": 0})
+            self._set(trial)
+        for one in self.planned.values():
+            if self.storage is not None and not (one.trial.folder(self.folder) / RECORD_FILE).exists():
+                self.storage.fetch(one.trial.folder(self.folder), checkpoints=False)
+            self._show(one)
+
+    def _show(self, one: PlannedTrial) -> None:
+        status = one.trial.status(self.folder)
+        if status == "unfinished":
+            self.progress.add(one.trial, one.epochs)
+        else:
+            self.progress.add_ended(
+                one.trial, status, one.trial.best_validation(self.folder, self.plan.metric, self.plan.mode)
+            )
+
+    def best_validation(self, trial: Trial) -> float | None:
+        """Returns a trial's best validation so far."""
+        return trial.best_validation(self.folder, self.plan.metric, self.plan.mode)
+
+    def _set(self, trial: Trial) -> None:
+        self.planned[trial.run] = PlannedTrial(trial, self.planned[trial.run].settings)
+
+    def write(self) -> None:
+        """Writes the files of all trials."""
+        for one in self.planned.values():
+            one.trial.write(self.folder)
+
+    def register(self, one: PlannedTrial) -> None:
+        """Takes in a new trial."""
+        self.planned[one.trial.run] = one
+        one.trial.write(self.folder)
+        self.progress.add(one.trial, one.epochs)
+
+    @property
+    def _optuna(self) -> bool:
+        return self.sweep.search.method == "optuna"
+
+    def unfinished(self) -> list[PlannedTrial]:
+        """Returns what is still to be run, in the order in which to start it."""
+        trials = list(self.planned.values())
+        if self.sweep.stopping.scheduler == "none":
+            # The longest first, so that no long trial is left for the end.
+            trials.sort(key=lambda one: -one.work)
+        else:
+            # Successive halving compares a trial with those before it; a grid's order would make these all alike.
+            order = np.random.default_rng(self.sweep.search.seed).permutation(len(trials))
+            trials = [trials[place] for place in order]
+        return [one for one in trials if one.trial.status(self.folder) == "unfinished"]
+
+    def searched(self) -> list[PlannedTrial]:
+        """Returns the trials of the search itself; further seeds of an adaptive search's winners are left out."""
+        return [one for one in self.planned.values() if one.trial.seed == self.plan.seeds[0] or not self.sweep.adaptive]
+
+    def to_suggest(self) -> int:
+        """Returns how many trials Optuna has still to suggest."""
+        return (self.sweep.search.samples or 0) * len(self.planner.keys) - len(self.searched()) if self._optuna else 0
+
+    def seeds_of_winners(self) -> list[PlannedTrial]:
+        """Returns the missing trials of the best configuration of each model and data set with the other seeds."""
+        best = best_trial_configurations(self.folder) if len(self.plan.seeds) > 1 else []
+        wanted = [(trial, seed) for trial in best for seed in self.plan.seeds[1:]]
+        number = max((one.trial.number for one in self.planned.values()), default=0)
+        datasets = {Path(dataset).name: dataset for dataset in self.planner.datasets}
+        trials = [
+            self.planner.trial(number + 1 + count, trial.model, datasets[trial.dataset], seed, trial.parameters)
+            for count, (trial, seed) in enumerate(wanted)
+        ]
+        return [one for one in trials if one.trial.run not in self.planned]
+
+    def work_left(self) -> bool:
+        """Returns whether anything is to be run, by what is known before it has run."""
+        if self.unfinished() or self.to_suggest() > 0 or not (self.folder / SWEEP_FILE).exists():
+            return True
+        return self.sweep.adaptive and bool(self.seeds_of_winners())
+
+    def change(self, run: str, **changes: Any) -> None:
+        """Changes a trial, in its file too."""
+        self._set(self.planned[run].trial.model_copy(update=changes))
+        self.planned[run].trial.write(self.folder)
+
+
+def _tune(books: _Books, place: Place, *, adaptive: bool) -> None:
+    """Runs what is unfinished by Ray Tune, and with Optuna what that suggests."""
+    sweep, unfinished = books.sweep, books.unfinished()
+    resources = sweep.resources
+    optuna = adaptive and sweep.search.method == "optuna"
+    if optuna:
+        number = max((one.trial.number for one in books.planned.values()), default=0) + 1
+        ended = [
+            (one, books.best_validation(one.trial))
+            for one in books.searched()
+            if one.trial.status(books.folder) != "unfinished"
+        ]
+        search: Any = OptunaPerModel(books.planner, unfinished, ended, number, books.register)
+        books.progress.expect(len(books.planner.keys) * (sweep.search.samples or 0))
+    trainable = tune.with_parameters(
+        run_trial,
+        folder=str(books.folder.resolve()),
+        storage=place.storage
+        if place.storage is None or "://" in place.storage
+        else str(Path(place.storage).resolve()),
+        sweep=sweep.name,
+        device=books.planner.device_type,
+        threads=resources.cpus_per_trial,
+        working_directory=str(Path.cwd()),
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        param_space={} if optuna else {"trial": tune.grid_search([describe(one) for one in unfinished])},
+        tune_config=tune.TuneConfig(
+            search_alg=search if optuna else None,
+            num_samples=-1 if optuna else 1,
+            scheduler=_asha(books) if adaptive and sweep.stopping.scheduler == "asha" else None,
+            max_concurrent_trials=resources.max_concurrent,
+            # The next trial of a worker process need not import PyTorch and RecBole again.
+            reuse_actors=True,
+            trial_name_creator=_run_of,
+            trial_dirname_creator=_run_of,
+        ),
+        run_config=tune.RunConfig(
+            name=_RAY_FOLDER,
+            storage_path=str(books.folder.resolve()),
+            failure_config=tune.FailureConfig(max_failures=sweep.retries),
+            callbacks=[_Bookkeeper(books), TBXLoggerCallback(), *place.loggers],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _run_of(trial: RayTrial) -> str:
+    return trial.config["trial"]["run"]
+
+
+def _asha(books: _Books) -> AshaPerModel:
+    """Returns the scheduler, with what earlier sittings have seen."""
+    plan, keys = books.plan, books.planner.keys
+    last_epoch = {(model, Path(dataset).name): books.planner.epochs(model, dataset) for model, dataset in keys}
+    scheduler = AshaPerModel(books.sweep.stopping, last_epoch, plan.mode)
+    for one in books.planned.values():
+        log = one.trial.training_log(books.folder)
+        if log is not None:
+            scheduler.remember((one.trial.model, one.trial.dataset), one.trial.run, log, plan.metric, plan.mode)
+    return scheduler
+
+
+class _Bookkeeper(tune.Callback):
+    """Writes down how trials end as Ray Tune tells of it."""
+
+    def __init__(self, books: _Books) -> None:
+        self._books = books
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray pickles callbacks for its own way of going on, which is not ours.
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        self._books.progress.refresh()
+
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._books.progress.started(_run_of(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._books.progress.epoch(_run_of(trial), result[EPOCH], result[BEST])
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        books, run = self._books, _run_of(trial)
+        finished = bool((trial.last_result or {}).get(FINISHED))
+        folder = books.planned[run].trial.folder(books.folder)
+        if books.storage is not None:
+            books.storage.fetch(folder, checkpoints=False)
+        if not finished:
+            books.change(run, ended="stopped")
+            books.progress.ended(run, "stopped")
+        elif (folder / RECORD_FILE).exists():
+            books.progress.ended(run, "finished")
+        else:
+            error = f"finished on another machine, but {folder} has no record; expected --storage, or a shared folder"
+            books.change(run, ended="failed", error=error)
+            books.progress.ended(run, "failed", error)
+
+    def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        run, error = _run_of(trial), _error_of(trial)
+        self._books.change(run, attempts=self._books.planned[run].trial.attempts + 1, error=error)
+        self._books.progress.retried(run, error)
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        run, error = _run_of(trial), _error_of(trial)
+        attempts = self._books.planned[run].trial.attempts + 1
+        self._books.change(run, ended="failed", error=error, attempts=attempts)
+        self._books.progress.ended(run, "failed", error)
+
+
+def _error_of(trial: RayTrial) -> str:
+    """Returns what a trial's last failure said, on one line."""
+    error = trial.get_pickled_error()
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        return f"{type(cause).__name__}: {str(cause).strip()}".replace("\n", " ") if cause else str(error)
+    if isinstance(error, RayActorError):
+        return "its process was killed, or its machine was lost"
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
