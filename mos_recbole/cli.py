@@ -275,7 +275,7 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
-    from mos_recbole.sweep import Planner, preview, read_sweep_file, require_ray
+    from mos_recbole.sweep import Planner, prepare_ray, preview, read_sweep_file
 
     resources = {
         key: value
@@ -290,7 +290,7 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.dry_run:
         print(preview(planner, local=options.address is None))
         return 0
-    require_ray()
+    prepare_ray(options.address)
     from mos_recbole.report import write_sweep_report
     from mos_recbole.sweep.driver import Place, run_sweep
     from mos_recbole.sweep.loggers import make_loggers

@@ -1,5 +1,6 @@
 """Runs a sweep: plans it, hands its trials to Ray Tune, keeps account of them in the sweep's folder."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +87,15 @@ def run_sweep(
         _check_plan(folder, plan)
         books = _Books(sweep, plan, planner, folder, storage, progress, retry_failed)
         books.open(planned)
-        if books.work_left():
+        # Nothing is fetched into a folder before it is the sweep's: a refusal below would leave it to nobody.
+        known = (folder / SWEEP_FILE).exists()
+        if known:
+            books.look()
+        if not known or books.work_left():
             with cluster(place.address, sweep.resources, dashboard=place.dashboard) as at_a_time:
-                if not (folder / SWEEP_FILE).exists():
+                if not known:
                     plan.write(folder)
+                    books.look()
                 books.write()
                 _run_all(books, place, at_a_time)
     return read_trials(folder)
@@ -98,13 +104,13 @@ def run_sweep(
 def _run_all(books: "_Books", place: Place, at_a_time: int) -> None:
     with books.progress:
         books.progress.note(f"{at_a_time} trials at a time")
-        if books.unfinished() or books.to_suggest():
-            _tune(books, place, adaptive=books.sweep.adaptive)
+        if books.unfinished(of_search=True) or books.to_suggest() > 0:
+            _tune(books, place, of_search=True)
         if books.sweep.adaptive:
             for one in books.seeds_of_winners():
                 books.register(one)
-            if books.unfinished():
-                _tune(books, place, adaptive=False)
+            if books.unfinished(of_search=False):
+                _tune(books, place, of_search=False)
 
 
 def _check_plan(folder: Path, plan: SweepPlan) -> None:
@@ -162,6 +168,9 @@ class _Books:
             if trial.ended == "failed" and self.retry_failed:
                 trial = trial.model_copy(update={"ended": None, "error": None, "attempts": 0})
             self._set(trial)
+
+    def look(self) -> None:
+        """Looks up how all trials stand, in the storage too."""
         for one in self.planned.values():
             if self.storage is not None and not (one.trial.folder(self.folder) / RECORD_FILE).exists():
                 self.storage.fetch(one.trial.folder(self.folder), checkpoints=False)
@@ -198,8 +207,12 @@ class _Books:
     def _optuna(self) -> bool:
         return self.sweep.search.method == "optuna"
 
-    def unfinished(self) -> list[PlannedTrial]:
-        """Returns what is still to be run, in the order in which to start it."""
+    def unfinished(self, *, of_search: bool) -> list[PlannedTrial]:
+        """Returns what is still to be run, in the order in which to start it.
+
+        Args:
+            of_search: whether of the search itself, or of the further seeds of an adaptive search's winners.
+        """
         trials = list(self.planned.values())
         if self.sweep.stopping.scheduler == "none":
             # The longest first, so that no long trial is left for the end.
@@ -208,15 +221,26 @@ class _Books:
             # Successive halving compares a trial with those before it; a grid's order would make these all alike.
             order = np.random.default_rng(self.sweep.search.seed).permutation(len(trials))
             trials = [trials[place] for place in order]
-        return [one for one in trials if one.trial.status(self.folder) == "unfinished"]
+        return [
+            one for one in trials if one.trial.status(self.folder) == "unfinished" and self._of_search(one) == of_search
+        ]
+
+    def _of_search(self, one: PlannedTrial) -> bool:
+        return one.trial.seed == self.plan.seeds[0] or not self.sweep.adaptive
 
     def searched(self) -> list[PlannedTrial]:
-        """Returns the trials of the search itself; further seeds of an adaptive search's winners are left out."""
-        return [one for one in self.planned.values() if one.trial.seed == self.plan.seeds[0] or not self.sweep.adaptive]
+        """Returns the trials of the search itself."""
+        return [one for one in self.planned.values() if self._of_search(one)]
 
     def to_suggest(self) -> int:
-        """Returns how many trials Optuna has still to suggest."""
-        return (self.sweep.search.samples or 0) * len(self.planner.keys) - len(self.searched()) if self._optuna else 0
+        """Returns how many trials Optuna has still to suggest; a small space has fewer than asked for."""
+        if not self._optuna:
+            return 0
+        known = Counter((one.trial.model, one.trial.dataset) for one in self.searched())
+        return sum(
+            max(0, len(self.planner.configurations(model, dataset)) - known[model, Path(dataset).name])
+            for model, dataset in self.planner.keys
+        )
 
     def seeds_of_winners(self) -> list[PlannedTrial]:
         """Returns the missing trials of the best configuration of each model and data set with the other seeds."""
@@ -232,7 +256,7 @@ class _Books:
 
     def work_left(self) -> bool:
         """Returns whether anything is to be run, by what is known before it has run."""
-        if self.unfinished() or self.to_suggest() > 0 or not (self.folder / SWEEP_FILE).exists():
+        if any(self.unfinished(of_search=of_search) for of_search in (True, False)) or self.to_suggest() > 0:
             return True
         return self.sweep.adaptive and bool(self.seeds_of_winners())
 
@@ -242,11 +266,11 @@ class _Books:
         self.planned[run].trial.write(self.folder)
 
 
-def _tune(books: _Books, place: Place, *, adaptive: bool) -> None:
-    """Runs what is unfinished by Ray Tune, and with Optuna what that suggests."""
-    sweep, unfinished = books.sweep, books.unfinished()
+def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
+    """Runs what is unfinished by Ray Tune: of the search, with what Optuna suggests, or of its winners."""
+    sweep, unfinished = books.sweep, books.unfinished(of_search=of_search)
     resources = sweep.resources
-    optuna = adaptive and sweep.search.method == "optuna"
+    optuna = of_search and sweep.search.method == "optuna"
     if optuna:
         number = max((one.trial.number for one in books.planned.values()), default=0) + 1
         ended = [
@@ -255,7 +279,7 @@ def _tune(books: _Books, place: Place, *, adaptive: bool) -> None:
             if one.trial.status(books.folder) != "unfinished"
         ]
         search: Any = OptunaPerModel(books.planner, unfinished, ended, number, books.register)
-        books.progress.expect(len(books.planner.keys) * (sweep.search.samples or 0))
+        books.progress.expect(len(books.planned) + books.to_suggest())
     trainable = tune.with_parameters(
         run_trial,
         folder=str(books.folder.resolve()),
@@ -273,7 +297,7 @@ def _tune(books: _Books, place: Place, *, adaptive: bool) -> None:
         tune_config=tune.TuneConfig(
             search_alg=search if optuna else None,
             num_samples=-1 if optuna else 1,
-            scheduler=_asha(books) if adaptive and sweep.stopping.scheduler == "asha" else None,
+            scheduler=_asha(books) if of_search and sweep.stopping.scheduler == "asha" else None,
             max_concurrent_trials=resources.max_concurrent,
             # The next trial of a worker process need not import PyTorch and RecBole again.
             reuse_actors=True,
@@ -300,7 +324,7 @@ def _asha(books: _Books) -> AshaPerModel:
     plan, keys = books.plan, books.planner.keys
     last_epoch = {(model, Path(dataset).name): books.planner.epochs(model, dataset) for model, dataset in keys}
     scheduler = AshaPerModel(books.sweep.stopping, last_epoch, plan.mode)
-    for one in books.planned.values():
+    for one in books.searched():
         log = one.trial.training_log(books.folder)
         if log is not None:
             scheduler.remember((one.trial.model, one.trial.dataset), one.trial.run, log, plan.metric, plan.mode)

@@ -19,7 +19,7 @@ from mos_recbole.experiment import (
 from mos_recbole.metric_names import metric_direction
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings
-from mos_recbole.sweep.space import draw, expand_grid
+from mos_recbole.sweep.space import draw, expand_grid, walk
 from mos_recbole.sweep.sweep_file import SweepFile
 
 # Settings that a sweep has another place for.
@@ -118,14 +118,15 @@ class Planner:
 
     def epochs(self, model: str, dataset: str) -> int:
         """Returns the last epoch of a model's trials, where epochs are not swept."""
-        settings = load_settings(
+        # Without swept parameters the settings of a model need not fit together.
+        first = walk(
+            self.sweep.space,
             model,
-            dataset,
-            [*self._config_files, {**self.sweep.settings, "valid_metric": self.sweep.metric}],
-            self.overrides,
-            beside=self.sweep.models,
+            Path(dataset).name,
+            self.keys[model, dataset],
+            lambda _, parameter: parameter.values[0],
         )
-        return settings.values["epochs"]
+        return self.trial(0, model, dataset, self.sweep.seeds[0], first).epochs
 
     def plan(self) -> SweepPlan:
         """Returns what decides about the sweep's trials."""
@@ -144,18 +145,27 @@ class Planner:
         )
 
     def configurations(self, model: str, dataset: str) -> list[dict[str, Any]]:
-        """Returns the parameters of the configurations that are known before anything has run."""
+        """Returns the parameters of a model's configurations; for Optuna random ones in place of what it suggests."""
         space, search, keys = self.sweep.space, self.sweep.search, self.keys[model, dataset]
         name = Path(dataset).name
         if search.method == "grid":
             return expand_grid(space, model, name, keys)
-        if search.method == "random":
-            assert search.samples is not None
-            return draw(space, model, name, keys, search.samples, search.seed)
-        return []
+        assert search.samples is not None
+        return draw(space, model, name, keys, search.samples, search.seed)
 
     def trials(self) -> list[PlannedTrial]:
         """Returns the trials that are known before anything has run, in the order of models, data sets and the space.
+
+        With Optuna there are none, but its space is checked.
+
+        Raises:
+            InputError: as `preview`.
+        """
+        trials = self.preview()
+        return trials if self.sweep.search.method != "optuna" else []
+
+    def preview(self) -> list[PlannedTrial]:
+        """Returns the trials of `trials`, and random ones in place of those that Optuna would suggest.
 
         Raises:
             InputError: all faults of all trials, each once; two trials that are the same run; trials whose results
@@ -176,26 +186,6 @@ class Planner:
             raise InputError("\n".join(faults))
         self._check_together(trials)
         return trials
-
-    def preview(self) -> list[PlannedTrial]:
-        """Returns the trials of `trials`, and random ones in place of those that Optuna would suggest.
-
-        Raises:
-            InputError: as `trials`.
-        """
-        search = self.sweep.search
-        if search.method != "optuna":
-            return self.trials()
-        assert search.samples is not None
-        parameters = [
-            (model, dataset, drawn)
-            for (model, dataset), keys in self.keys.items()
-            for drawn in draw(self.sweep.space, model, Path(dataset).name, keys, search.samples, search.seed)
-        ]
-        return [
-            self.trial(number, model, dataset, self.sweep.seeds[0], drawn)
-            for number, (model, dataset, drawn) in enumerate(parameters, start=1)
-        ]
 
     def trial(self, number: int, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> PlannedTrial:
         """Returns one trial.

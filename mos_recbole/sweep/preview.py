@@ -10,7 +10,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.sweep.cost import estimate_cost
 from mos_recbole.sweep.plan import PlannedTrial, Planner
-from mos_recbole.sweep.progress import in_words, show
+from mos_recbole.sweep.words import in_words, show
 
 
 def preview(planner: Planner, *, local: bool) -> str:

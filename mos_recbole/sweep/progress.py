@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mos_recbole.results import Trial
+from mos_recbole.sweep.words import in_words, name_trial
 
 _BEST_SHOWN = 5
 _DRAW_EVERY = 0.5  # seconds
@@ -148,23 +149,3 @@ class SweepProgress:
             score_text = f"{one.best:.4f}" if one.best is not None else ""
             running.add_row(name_trial(self._trials[run]), f"{one.epoch}/{self._epochs.get(run, 0)}", score_text)
         return Group(head, "", best, "", running)
-
-
-def name_trial(trial: Trial) -> str:
-    """Returns "GRU4RecMoS embedding_size=64 mos_heads=4 seed 1"."""
-    return " ".join(
-        [trial.model, *(f"{key}={show(value)}" for key, value in trial.parameters.items()), f"seed {trial.seed}"]
-    )
-
-
-def show(value: object) -> str:
-    """Returns a parameter's value as tables show it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def in_words(seconds: float) -> str:
-    """Returns a length of time: "40 s", "3 min", "2 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -36,7 +36,8 @@ class AshaPerModel(FIFOScheduler):
                 metric=BEST,
                 mode=mode,
                 max_t=last,
-                grace_period=stopping.grace_epochs,
+                # Ray refuses a grace that is longer than the trials, such as those of models with one epoch.
+                grace_period=min(stopping.grace_epochs, last),
                 reduction_factor=stopping.reduction_factor,
                 # Ray would end a trial in its last epoch, before it is evaluated.
                 stop_last_trials=False,
@@ -46,6 +47,8 @@ class AshaPerModel(FIFOScheduler):
 
     def remember(self, group: Group, run: str, log: pd.DataFrame, metric: str, mode: str) -> None:
         """Takes in what a run of an earlier sitting reported, from its training log."""
+        if metric not in log:  # no epoch was validated yet
+            return
         best = log[metric].cummax() if mode == "max" else log[metric].cummin()
         halving, trial, nobody = self._halving[group], _named(run), cast(Any, None)
         halving.on_trial_add(nobody, trial)

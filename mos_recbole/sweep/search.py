@@ -1,5 +1,6 @@
 """Optuna as the search algorithm, for each model and data set by itself."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 import optuna
 from ray.tune.search import Searcher
 
+from mos_recbole.errors import InputError
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.space import Parameter, walk
 from mos_recbole.sweep.trial import BEST, describe
 
-# So many suggestions in a row that have run already mean that the space has no others.
+# After so many suggestions in a row that have run already, what has not is looked for otherwise.
 _MISSES = 100
+
+# Of every study it would say that it was created.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class OptunaPerModel(Searcher):
@@ -83,7 +88,7 @@ class OptunaPerModel(Searcher):
         return Searcher.FINISHED
 
     def _new_trial(self, model: str, dataset: str) -> tuple[PlannedTrial | None, optuna.Trial | None]:
-        """Returns a trial that Optuna suggests and that has not been handed out; None where it finds no such."""
+        """Returns a trial that Optuna suggests and that has not been handed out; None where the space has no other."""
         study, space = self._studies[model, dataset], self._planner.sweep.space
         for _ in range(_MISSES):
             suggestion = study.ask()
@@ -94,12 +99,25 @@ class OptunaPerModel(Searcher):
                 self._planner.keys[model, dataset],
                 partial(_ask, suggestion),
             )
-            planned = self._planner.trial(self._number, model, dataset, self._planner.sweep.seeds[0], parameters)
+            try:
+                planned = self._plan(model, dataset, parameters)
+            except InputError:  # values that are good each for itself, such as a width that the heads do not divide
+                study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
+                continue
             if planned.trial.run not in self._values:
                 return planned, suggestion
             value = self._values[planned.trial.run]
             study.tell(suggestion, value, optuna.trial.TrialState.PRUNED if value is None else None)
+        # What is left of a small space may be what Optuna thinks little of.
+        for parameters in self._planner.configurations(model, dataset):
+            with contextlib.suppress(InputError):
+                planned = self._plan(model, dataset, parameters)
+                if planned.trial.run not in self._values:
+                    return planned, None
         return None, None
+
+    def _plan(self, model: str, dataset: str, parameters: dict[str, Any]) -> PlannedTrial:
+        return self._planner.trial(self._number, model, dataset, self._planner.sweep.seeds[0], parameters)
 
     def _hand_out(self, trial_id: str, planned: PlannedTrial, suggestion: optuna.Trial | None) -> dict[str, Any]:
         self._running[trial_id] = planned, suggestion

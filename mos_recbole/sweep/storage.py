@@ -53,12 +53,12 @@ class Storage:
 
     def fetch(self, folder: Path, *, checkpoints: bool) -> None:
         """Copies what there is of a run into its folder, with its checkpoints or without."""
-        folder.mkdir(parents=True, exist_ok=True)
         for name in _IN_ORDER:
             source = f"{self._root}/{folder.name}/{name}"
             if not checkpoints and name in (BEST_CHECKPOINT, LAST_CHECKPOINT):
                 continue
             if self._files.get_file_info(source).type == fs.FileType.File:
+                folder.mkdir(parents=True, exist_ok=True)
                 part = folder / f".{name}.part"
                 fs.copy_files(source, str(part), self._files, fs.LocalFileSystem())
                 part.replace(folder / name)

@@ -164,8 +164,10 @@ def read_sweep_file(path: Path, changes: Mapping[str, Any] | None = None) -> Swe
     """
     content: dict[str, Any] = {"name": path.stem, **_read(path)}
     for key, value in (changes or {}).items():
-        nested = isinstance(value, Mapping) and isinstance(content.get(key, {}), dict)
-        content[key] = {**content.get(key, {}), **value} if nested else value
+        if not isinstance(value, Mapping):
+            content[key] = value
+        elif isinstance(content.setdefault(key, {}), dict):  # or the file's value is a fault, told below
+            content[key] = {**content[key], **value}
     if isinstance(content.get("config"), str):
         content["config"] = [content["config"]]
     try:
