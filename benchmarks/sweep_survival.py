@@ -9,9 +9,9 @@ driver, and so on. After a worker nothing is done, Ray Tune is to go on by itsel
 given again at once, while processes of the killed one are still there. The moments are random: shares of all epochs of
 the undisturbed sweep are drawn by --seed, and a kill comes within a second of when that many have been trained.
 
-Compared are best.md, table.md, and trials.csv without its costs and without the failed attempts, in which killed
-workers are counted; and whether the files of runs that had finished before a kill were touched, and how often each
-trial finished. Searches in which earlier trials decide about later ones (optuna, asha) have no table to compare with.
+Compared are best.md, table.md, and trials.csv without its costs; and whether the files of runs that had finished before
+a kill were touched, and how often each trial finished. Searches in which earlier trials decide about later ones (optuna
+and asha) have no table to compare with.
 
 Writes kills.csv, trials.csv and summary.md into --output; the sweeps are in its folders undisturbed/ and killed/.
 Exit status 1 if anything differs.
@@ -42,7 +42,6 @@ _QUICK = Path(__file__).parents[1] / "configs" / "sweeps" / "ml-100k-quick.yaml"
 _LOOK_EVERY = 0.05
 # Files of a report that are the same, byte for byte, however often a sweep is repeated.
 _SAME = ("best.md", "table.md")
-_ATTEMPTS = ("attempts", "error")
 
 
 @dataclass
@@ -171,10 +170,10 @@ def run_killed(
 
 
 def table_of(folder: Path) -> list[dict[str, str]]:
-    """Returns trials.csv without what depends on the clock or on kills."""
+    """Returns trials.csv without the costs, in which failed attempts are counted too."""
     with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [{key: text for key, text in row.items() if key not in (*COST_COLUMNS, *_ATTEMPTS)} for row in rows]
+    return [{key: text for key, text in row.items() if key not in COST_COLUMNS} for row in rows]
 
 
 def differences(undisturbed: Path, killed: Path, watch: Watch) -> list[str]:

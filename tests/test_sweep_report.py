@@ -292,7 +292,7 @@ def test_trials_are_one_row_each(small: Path) -> None:
     frame = trials_frame(small)
     assert list(frame.columns) == [
         *("number", "model", "dataset", "seed", "learning_rate", "mos_heads", "status", "run_id", "epochs"),
-        *("best_epoch", "model_parameters", "valid NDCG@10", "test NDCG@10", "error", "attempts", *COST_COLUMNS),
+        *("best_epoch", "model_parameters", "valid NDCG@10", "test NDCG@10", "error", *COST_COLUMNS),
     ]
     assert frame["number"].tolist() == [1, 2, 3, 4, 5, 6]
     assert frame["status"].tolist() == ["finished", "finished", "stopped", "failed", "unfinished", "finished"]

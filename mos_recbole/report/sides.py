@@ -11,7 +11,7 @@ from typing import Literal
 
 from mos_recbole.errors import InputError
 from mos_recbole.report.configurations import attributes, describe, differing_settings, group_by_configuration
-from mos_recbole.results import RECORD_FILE, RunResult, find_records, read_record
+from mos_recbole.results import RECORD_FILE, SWEEP_FILE, RunResult, find_records, read_plan, read_record
 from mos_recbole.selection import rank_by_validation
 
 _LISTED = 20  # lines of what to choose from
@@ -113,6 +113,12 @@ class _Results:
         return of_dataset
 
     @property
+    def _planned_seeds(self) -> list[int]:
+        """The seeds of sweeps, in their order: by the first one their configurations are compared."""
+        plans = [read_plan(folder) for folder in self.folders if (folder / SWEEP_FILE).exists()]
+        return [seed for plan in plans for seed in plan.seeds]
+
+    @property
     def _where(self) -> str:
         return ", ".join(str(folder) for folder in self.folders)
 
@@ -162,7 +168,7 @@ class _Results:
             return _Pick(configurations[0], keys)
         comparable = len({record.protocol_hash for record in matching}) == 1
         if best and comparable:
-            return _Pick(_best(name, configurations), keys, by_validation=True)
+            return _Pick(_best(name, configurations, self._planned_seeds), keys, by_validation=True)
         ways = ["by its settings as below"]
         if "dataset" in differing:
             ways.append("a data set by --dataset")
@@ -204,10 +210,10 @@ def _canonical(value: object) -> str:
         return text
 
 
-def _best(name: str, configurations: list[list[RunResult]]) -> list[RunResult]:
+def _best(name: str, configurations: list[list[RunResult]], planned_seeds: Sequence[int]) -> list[RunResult]:
     """Returns the runs of the configuration with the best mean of the validation metric, the first of equal ones.
 
-    They are compared on the seed that most of them have (`selection.rank_by_validation`).
+    They are compared on a sweep's first seed, else on the seed that most have (`selection.rank_by_validation`).
 
     Raises:
         InputError: no two configurations share a seed, or the validation metrics differ.
@@ -225,7 +231,7 @@ def _best(name: str, configurations: list[list[RunResult]]) -> list[RunResult]:
         )
     higher = configurations[0][0].valid[metrics[0]].direction == "higher"
     mode: Literal["max", "min"] = "max" if higher else "min"
-    return configurations[rank_by_validation(scores, seeds, mode)[1][0][0]]
+    return configurations[rank_by_validation(scores, [*planned_seeds, *seeds], mode)[1][0][0]]
 
 
 def _choices(configurations: list[list[RunResult]]) -> str:

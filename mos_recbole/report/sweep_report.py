@@ -35,7 +35,15 @@ from mos_recbole.selection import (
     validation_scores,
 )
 
-COST_COLUMNS = ("train_seconds", "eval_seconds", "wall_seconds", "peak_resident_MB", "peak_gpu_MB", "device")
+COST_COLUMNS = (
+    "attempts",
+    "train_seconds",
+    "eval_seconds",
+    "wall_seconds",
+    "peak_resident_MB",
+    "peak_gpu_MB",
+    "device",
+)
 """The columns of `trials_frame` that differ between repetitions of a sweep; the others do not."""
 
 _FIGURES_FOLDER = "figures"
@@ -43,7 +51,7 @@ _STATUSES = ("finished", "stopped", "failed", "unfinished")
 _LOG_COLUMNS = ("epoch", "loss", "train_seconds", "eval_seconds", "best")
 _OWN_COLUMNS = {
     *("number", "model", "dataset", "seed", "status", "run_id", "epochs", "best_epoch", "model_parameters"),
-    *("seeds", "seeds_finished", "error", "attempts"),
+    *("seeds", "seeds_finished", "error"),
     *COST_COLUMNS,
 }
 
@@ -87,7 +95,7 @@ def trials_frame(folder: Path) -> pd.DataFrame:
     A swept parameter's column has the parameter's name, with " (swept)" behind it where another column has that name;
     where a trial lacks the parameter it is empty. Metrics are "valid NDCG@10" and "test NDCG@10", the latter of
     finished trials only. Of others, `epochs` is how many there are so far and validation that of the best of them. The
-    costs, `COST_COLUMNS`, come last; times are in seconds, memory in MB of 10^6 bytes.
+    costs, `COST_COLUMNS`, failed attempts among them, come last; times are in seconds, memory in MB of 10^6 bytes.
 
     Raises:
         InputError: the folder holds no sweep, or a file of it is broken.
@@ -152,8 +160,8 @@ class _Sweep:
         add(["epochs", "best_epoch", "model_parameters"], "Int64")
         add(metrics, "float64")
         add(["error"], "object")
-        add(["attempts"], "int64")
-        add(COST_COLUMNS[:-1], "float64")
+        add(COST_COLUMNS[:1], "int64")
+        add(COST_COLUMNS[1:-1], "float64")
         add(COST_COLUMNS[-1:], "object")
         return pd.DataFrame(columns)
 

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mos_recbole.errors import InputError
@@ -18,8 +19,8 @@ _PATIENCE = 10.0
 
 # Also on other machines, where workers do not inherit the driver's environment.
 _FOR_WORKERS = {
-    # A worker runs each trial in a new thread, and glibc gives threads arenas of their own, up to 8 for each core, none of
-    # which shrinks: a worker grew by 45 MB a trial.
+    # A worker runs each trial in a new thread, and glibc gives threads arenas of their own, up to 8 for each core, none
+    # of which shrinks: a worker grew by 45 MB a trial.
     "MALLOC_ARENA_MAX": "2",
     # As in cli.py.
     "GOMP_SPINCOUNT": "10000",
@@ -41,11 +42,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A trial that another sitting finished reports nothing but its end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    # Ray's state is not what a sweep is resumed from.
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    # How often TensorBoard's files appear in the sweep's folder, in seconds.
+    "TUNE_GLOBAL_CHECKPOINT_S": "30",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # An address that nobody answers is told within seconds.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 
 
@@ -56,8 +55,10 @@ def prepare_ray(address: str | None) -> None:
         address: as of `cluster`.
 
     Raises:
-        InputError: the packages for sweeps are missing.
+        InputError: the packages for sweeps are missing, or an address of another kind.
     """
+    if address is not None and (address == "local" or "://" in address):
+        raise InputError(f"address {address!r}; expected host:port, or auto, or none to start Ray on this machine")
     missing = [name for name in ("ray", "optuna", "rich", "tensorboardX") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"sweeps need {', '.join(missing)}; expected the extra mos_recbole[sweep] to be installed")
@@ -68,9 +69,22 @@ def prepare_ray(address: str | None) -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has room for.
+
+    Attributes:
+        trials_at_a_time: how many trials fit.
+        gpus: how many GPUs there are, used or not.
+    """
+
+    trials_at_a_time: int
+    gpus: float
+
+
 @contextlib.contextmanager
-def cluster(address: str | None, resources: Resources, *, dashboard: bool = False) -> Iterator[int]:
-    """Gives the number of trials that fit at a time; ends Ray afterwards if it was started here.
+def cluster(address: str | None, resources: Resources, *, dashboard: bool = False) -> Iterator[Capacity]:
+    """Gives what there is room for; ends Ray afterwards if it was started here.
 
     A Ray that is started here listens on loopback only, and shows its dashboard there only if that is asked for.
 
@@ -87,6 +101,8 @@ def cluster(address: str | None, resources: Resources, *, dashboard: bool = Fals
     if ray.is_initialized():
         raise InputError("this process uses Ray already; expected a process of its own for a sweep")
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # How a trial failed is told by progress.py, in one line and without its traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         if address is None:
             ray.init(
@@ -105,13 +121,13 @@ def cluster(address: str | None, resources: Resources, *, dashboard: bool = Fals
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
     try:
         nodes = ray.nodes()
         if address is None and any(node["NodeManagerAddress"] != _LOOPBACK for node in nodes):
             raise InputError("Ray was imported too early to keep it on loopback; expected a process of its own")
-        yield _trials_at_a_time(nodes, resources)
+        yield _capacity(nodes, resources)
     finally:
         ray.shutdown()
 
@@ -120,27 +136,24 @@ def _require_answer(address: str) -> None:
     """Raises ConnectionError or ValueError where nobody answers: Ray would end this process."""
     from ray._private.services import canonicalize_bootstrap_address
 
-    # None where "auto" finds no cluster, which Ray tells itself.
-    found = address if "://" in address else canonicalize_bootstrap_address(address)
-    if found is not None:
-        place = urlsplit(found if "://" in found else f"//{found}")
-        try:
-            socket.create_connection((place.hostname, place.port), timeout=_PATIENCE).close()
-        except OSError as error:
-            raise ConnectionError(f"nobody answers at {found}") from error
+    found = canonicalize_bootstrap_address(address)
+    if found is None:  # "auto", and no cluster, which Ray tells itself
+        return
+    place = urlsplit(f"//{found}")
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise ConnectionError(f"nobody answers at {found}") from error
 
 
-def _trials_at_a_time(nodes: list[dict], resources: Resources) -> int:
+def _capacity(nodes: list[dict], resources: Resources) -> Capacity:
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     machines = [node["Resources"] for node in nodes if node["Alive"]]
     for name, kind, needed in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
         most = max((machine.get(kind, 0.0) for machine in machines), default=0.0)
         if needed > most:
             raise InputError(f"{name}_per_trial is {needed:g}, but the largest machine has {most:g} {kind}s")
-    fits = sum(
-        int(min(machine.get("CPU", 0.0) // cpus, machine.get("GPU", 0.0) // gpus if gpus else float("inf")))
-        for machine in machines
-    )
+    fits = sum(resources.fits(machine.get("CPU", 0.0), machine.get("GPU", 0.0)) for machine in machines)
     if not fits:
         raise InputError(f"no machine has {cpus} CPUs and {gpus:g} GPUs for a trial")
-    return min(fits, resources.max_concurrent or fits)
+    return Capacity(min(fits, resources.max_concurrent or fits), sum(machine.get("GPU", 0.0) for machine in machines))

@@ -1,5 +1,6 @@
 """Runs a sweep: plans it, hands its trials to Ray Tune, keeps account of them in the sweep's folder."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import filelock
 import numpy as np
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.logger import TBXLoggerCallback
@@ -24,7 +25,7 @@ from mos_recbole.results import (
     require_writable,
 )
 from mos_recbole.selection import best_trial_configurations
-from mos_recbole.sweep.cluster import cluster
+from mos_recbole.sweep.cluster import Capacity, cluster
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.scheduler import AshaPerModel
@@ -43,7 +44,7 @@ class Place:
 
     Attributes:
         address: of a Ray cluster, "auto", or None to start Ray on this machine.
-        storage: absolute path or URI where runs are kept; None for the sweep's folder, which all machines then share.
+        storage: path or URI where runs are kept; None for the sweep's folder, which all machines then share.
         dashboard: whether to show Ray's dashboard, on loopback.
         loggers: further callbacks of Ray Tune, for W&B or MLflow.
     """
@@ -77,7 +78,11 @@ def run_sweep(
         InputError: anything the user gave that cannot be used, before any trial starts.
     """
     plan, planned = planner.plan(), planner.trials()
+    for warning in dict.fromkeys(warning for one in planned for warning in one.settings.warnings):
+        progress.note(f"warning: {warning}")
     storage = Storage(place.storage, sweep.name) if place.storage is not None else None
+    if storage is not None:
+        storage.require_writable()
     require_writable(folder)
     try:
         lock = filelock.FileLock(folder / ".lock").acquire(blocking=False)
@@ -91,19 +96,22 @@ def run_sweep(
         known = (folder / SWEEP_FILE).exists()
         if known:
             books.look()
+            books.write()
         if not known or books.work_left():
-            with cluster(place.address, sweep.resources, dashboard=place.dashboard) as at_a_time:
+            with cluster(place.address, sweep.resources, dashboard=place.dashboard) as capacity:
                 if not known:
                     plan.write(folder)
                     books.look()
-                books.write()
-                _run_all(books, place, at_a_time)
+                    books.write()
+                _run_all(books, place, capacity)
     return read_trials(folder)
 
 
-def _run_all(books: "_Books", place: Place, at_a_time: int) -> None:
+def _run_all(books: "_Books", place: Place, capacity: Capacity) -> None:
     with books.progress:
-        books.progress.note(f"{at_a_time} trials at a time")
+        books.progress.note(f"{capacity.trials_at_a_time} trials at a time")
+        if capacity.gpus and not books.sweep.resources.gpus_per_trial:
+            books.progress.note(f"{capacity.gpus:g} GPUs are there, and none is used; --gpus-per-trial uses them")
         if books.unfinished(of_search=True) or books.to_suggest() > 0:
             _tune(books, place, of_search=True)
         if books.sweep.adaptive:
@@ -116,7 +124,8 @@ def _run_all(books: "_Books", place: Place, at_a_time: int) -> None:
 def _check_plan(folder: Path, plan: SweepPlan) -> None:
     """Raises InputError where the folder holds something else than this sweep."""
     if not (folder / SWEEP_FILE).exists():
-        if any(path.name != ".lock" for path in folder.iterdir()):
+        # A first call that was killed may have left a lock or temporary files.
+        if any(not path.name.startswith(".") for path in folder.iterdir()):
             raise InputError(f"{folder}: holds other results than a sweep's; expected an empty folder, or none")
         return
     there = read_plan(folder)
@@ -193,9 +202,11 @@ class _Books:
         self.planned[trial.run] = PlannedTrial(trial, self.planned[trial.run].settings)
 
     def write(self) -> None:
-        """Writes the files of all trials."""
+        """Writes the files of trials that are new or have changed."""
+        written = {trial.run: trial for trial in read_trials(self.folder)}
         for one in self.planned.values():
-            one.trial.write(self.folder)
+            if one.trial != written.get(one.trial.run):
+                one.trial.write(self.folder)
 
     def register(self, one: PlannedTrial) -> None:
         """Takes in a new trial."""
@@ -245,14 +256,16 @@ class _Books:
     def seeds_of_winners(self) -> list[PlannedTrial]:
         """Returns the missing trials of the best configuration of each model and data set with the other seeds."""
         best = best_trial_configurations(self.folder) if len(self.plan.seeds) > 1 else []
-        wanted = [(trial, seed) for trial in best for seed in self.plan.seeds[1:]]
-        number = max((one.trial.number for one in self.planned.values()), default=0)
         datasets = {Path(dataset).name: dataset for dataset in self.planner.datasets}
-        trials = [
-            self.planner.trial(number + 1 + count, trial.model, datasets[trial.dataset], seed, trial.parameters)
-            for count, (trial, seed) in enumerate(wanted)
-        ]
-        return [one for one in trials if one.trial.run not in self.planned]
+        number = max((one.trial.number for one in self.planned.values()), default=0)
+        missing: list[PlannedTrial] = []
+        for trial in best:
+            for seed in self.plan.seeds[1:]:
+                following = number + len(missing) + 1
+                one = self.planner.trial(following, trial.model, datasets[trial.dataset], seed, trial.parameters)
+                if one.trial.run not in self.planned:
+                    missing.append(one)
+        return missing
 
     def work_left(self) -> bool:
         """Returns whether anything is to be run, by what is known before it has run."""
@@ -283,9 +296,7 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
     trainable = tune.with_parameters(
         run_trial,
         folder=str(books.folder.resolve()),
-        storage=place.storage
-        if place.storage is None or "://" in place.storage
-        else str(Path(place.storage).resolve()),
+        storage=None if books.storage is None else books.storage.place,
         sweep=sweep.name,
         device=books.planner.device_type,
         threads=resources.cpus_per_trial,
@@ -313,6 +324,9 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
         ),
     )
     tuner.fit()
+    # Ray Tune also returns where a signal told it to.
+    if books.unfinished(of_search=of_search) or (optuna and not search.exhausted):
+        raise KeyboardInterrupt
 
 
 def _run_of(trial: RayTrial) -> str:
@@ -353,20 +367,19 @@ class _Bookkeeper(tune.Callback):
         self._books.progress.epoch(_run_of(trial), result[EPOCH], result[BEST])
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        books, run = self._books, _run_of(trial)
-        finished = bool((trial.last_result or {}).get(FINISHED))
-        folder = books.planned[run].trial.folder(books.folder)
-        if books.storage is not None:
-            books.storage.fetch(folder, checkpoints=False)
-        if not finished:
-            books.change(run, ended="stopped")
-            books.progress.ended(run, "stopped")
-        elif (folder / RECORD_FILE).exists():
-            books.progress.ended(run, "finished")
+        run = _run_of(trial)
+        if not (trial.last_result or {}).get(FINISHED):
+            # Before anything that may go wrong: the decision is the scheduler's, who forgets it.
+            self._books.change(run, ended="stopped", error=None)
+            self._fetch(run)
+            self._books.progress.ended(run, "stopped")
+        elif self._has_record(run):
+            self._books.change(run, error=None)
+            self._books.progress.ended(run, "finished")
         else:
-            error = f"finished on another machine, but {folder} has no record; expected --storage, or a shared folder"
-            books.change(run, ended="failed", error=error)
-            books.progress.ended(run, "failed", error)
+            error = "finished on another machine, and left no record here; expected --storage, or a shared folder"
+            self._books.change(run, ended="failed", error=error)
+            self._books.progress.ended(run, "failed", error)
 
     def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         run, error = _run_of(trial), _error_of(trial)
@@ -376,16 +389,41 @@ class _Bookkeeper(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         run, error = _run_of(trial), _error_of(trial)
         attempts = self._books.planned[run].trial.attempts + 1
+        if self._has_record(run):  # its process ended between the record and the report of it
+            self._books.change(run, error=None, attempts=attempts)
+            self._books.progress.ended(run, "finished")
+            return
         self._books.change(run, ended="failed", error=error, attempts=attempts)
         self._books.progress.ended(run, "failed", error)
 
+    def _has_record(self, run: str) -> bool:
+        self._fetch(run)
+        return (self._books.planned[run].trial.folder(self._books.folder) / RECORD_FILE).exists()
+
+    def _fetch(self, run: str) -> None:
+        """Copies a run from the storage, if there is one."""
+        if self._books.storage is None:
+            return
+        try:
+            self._books.storage.fetch(self._books.planned[run].trial.folder(self._books.folder), checkpoints=False)
+        except OSError as error:
+            self._books.progress.note(f"{run}: not copied from the storage ({error}); the same command copies it")
+
 
 def _error_of(trial: RayTrial) -> str:
-    """Returns what a trial's last failure said, on one line."""
-    error = trial.get_pickled_error()
-    if isinstance(error, RayTaskError):
-        cause = error.cause
-        return f"{type(cause).__name__}: {str(cause).strip()}".replace("\n", " ") if cause else str(error)
+    """Returns what a trial's last failure said, on one line, without paths of its run's folder."""
+    # Ray's own accessor looks where it copies the file to later.
+    pickled = Path(trial.pickled_error_file or "")
+    if pickled.is_file():
+        error = cloudpickle.loads(pickled.read_bytes())
+        pickled.unlink()  # not every failure leaves one
+    else:
+        error = None
     if isinstance(error, RayActorError):
         return "its process was killed, or its machine was lost"
-    return f"{type(error).__name__}: {error}".replace("\n", " ")
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        said = f"{type(error.cause).__name__}: {error.cause}"
+    else:
+        texts = Path(trial.error_file or "").read_text(encoding="utf-8").split("Failure # ")
+        said = texts[-1].partition("\n")[2] or "no message"
+    return " ".join(re.sub(rf"\S*{re.escape(_run_of(trial))}/", "", said).split())

@@ -39,8 +39,8 @@ class PlannedTrial:
     @property
     def work(self) -> float:
         """How long it may take at most beside other trials of its model: a rule of thumb, in no unit."""
-        parameters = self.trial.parameters
-        return math.prod(float(parameters[key]) for key in _SIZES & parameters.keys()) * self.epochs
+        sizes = [value for key, value in self.trial.parameters.items() if key in _SIZES]
+        return math.prod(float(size) for size in sizes if isinstance(size, int | float)) * self.epochs
 
     @property
     def epochs(self) -> int:
@@ -63,7 +63,8 @@ class Planner:
     def __init__(self, sweep: SweepFile, path: Path, overrides: Sequence[str]) -> None:
         self.sweep, self.overrides = sweep, list(overrides)
         self.device_type = "cuda" if sweep.resources.gpus_per_trial else "cpu"
-        self.datasets = [str(Path(name).resolve()) if "/" in name else name for name in sweep.datasets]
+        # Absolute, for workers elsewhere; links are not followed, since a folder's name is its data set's.
+        self.datasets = [str(Path(name).expanduser().absolute()) if "/" in name else name for name in sweep.datasets]
         self._config_files = [path.parent / name for name in sweep.config]
         self._fingerprints: dict[str, str] = {}
         self.keys = {

@@ -10,6 +10,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.sweep.cost import estimate_cost
 from mos_recbole.sweep.plan import PlannedTrial, Planner
+from mos_recbole.sweep.sweep_file import Resources
 from mos_recbole.sweep.words import in_words, show
 
 
@@ -25,12 +26,13 @@ def preview(planner: Planner, *, local: bool) -> str:
     """
     sweep, plan, trials = planner.sweep, planner.plan(), planner.preview()
     resources = sweep.resources
-    at_a_time = _trials_at_a_time(resources.cpus_per_trial, resources.gpus_per_trial) if local else 1
+    at_a_time = _trials_at_a_time(resources) if local else 1
     at_a_time = min(at_a_time, resources.max_concurrent or at_a_time)
     torch.set_num_threads(resources.cpus_per_trial)
     on_gpu = resources.gpus_per_trial > 0 and torch.cuda.is_available()
     cost = estimate_cost(trials, at_a_time, "cuda" if on_gpu else "cpu")
-    lines = [_table(plan, [planned.trial for planned in trials])]
+    warnings = dict.fromkeys(warning for planned in trials for warning in planned.settings.warnings)
+    lines = [*(f"warning: {warning}" for warning in warnings), _table(plan, [planned.trial for planned in trials])]
     if sweep.search.method == "optuna":
         lines.append("These are random examples: Optuna suggests configurations by what earlier ones have shown.")
     lines += ["", _count(planner, plan, trials)]
@@ -46,15 +48,14 @@ def preview(planner: Planner, *, local: bool) -> str:
     return "\n".join(lines)
 
 
-def _trials_at_a_time(cpus: int, gpus: float) -> int:
+def _trials_at_a_time(resources: Resources) -> int:
     """Returns how many trials fit on this machine. Raises InputError where none does."""
-    cores = os.cpu_count() or 1
-    if cpus > cores:
-        raise InputError(f"cpus_per_trial is {cpus}, but this machine has {cores} CPUs")
-    if gpus > torch.cuda.device_count():
-        raise InputError(f"gpus_per_trial is {gpus:g}, but this machine shows PyTorch {torch.cuda.device_count()} GPUs")
-    by_gpu = torch.cuda.device_count() * int(1 / gpus) if 0 < gpus < 1 else cores
-    return min(cores // cpus, int(torch.cuda.device_count() // gpus) if gpus >= 1 else by_gpu)
+    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    if resources.cpus_per_trial > cores:
+        raise InputError(f"cpus_per_trial is {resources.cpus_per_trial}, but this machine has {cores} CPUs")
+    if resources.gpus_per_trial > gpus:
+        raise InputError(f"gpus_per_trial is {resources.gpus_per_trial:g}, but this machine shows PyTorch {gpus} GPUs")
+    return resources.fits(cores, gpus)
 
 
 def _table(plan: SweepPlan, trials: Sequence[Trial]) -> str:

@@ -70,6 +70,8 @@ class SweepProgress:
     def epoch(self, run: str, epoch: int, best: float) -> None:
         """Takes in what a trial reported."""
         running = self._running.setdefault(run, _Running())
+        if not running.epoch and run in self._epochs:  # what an earlier sitting has trained says nothing of this one
+            self._share_before += (epoch - 1) / self._epochs[run]
         running.epoch, running.best = epoch, best
 
     def refresh(self) -> None:

@@ -48,6 +48,8 @@ class OptunaPerModel(Searcher):
         assert search.samples is not None
         self._planner, self._register, self._number = planner, register, number
         self._unfinished = list(unfinished)
+        # Whether there is nothing left to suggest.
+        self.exhausted = False
         # By Ray's id of the trial: the trial, and Optuna's where that suggested it in this sitting.
         self._running: dict[str, tuple[PlannedTrial, optuna.Trial | None]] = {}
         # Best validation by run; None as long as there is none.
@@ -85,6 +87,7 @@ class OptunaPerModel(Searcher):
                 self._register(planned)
                 return self._hand_out(trial_id, planned, suggestion)
             self._left[key] = 0
+        self.exhausted = True
         return Searcher.FINISHED
 
     def _new_trial(self, model: str, dataset: str) -> tuple[PlannedTrial | None, optuna.Trial | None]:
@@ -126,6 +129,8 @@ class OptunaPerModel(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells Optuna how a trial ended."""
+        if trial_id not in self._running:  # Ray may tell twice
+            return
         planned, suggestion = self._running.pop(trial_id)
         value = None if error else (result or {}).get(BEST)
         self._values[planned.trial.run] = value

@@ -1,5 +1,6 @@
 """Where runs are kept that are trained on other machines: a folder that all of them reach, or a URI."""
 
+import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,24 +20,37 @@ class Storage:
         place: a path, or a URI that PyArrow knows (file, s3, gs, hdfs).
         sweep: name of the sweep, a folder below the place.
 
+    Attributes:
+        place: the absolute path, or the URI.
+
     Raises:
-        InputError: a place that PyArrow does not know, or that cannot be written to.
+        InputError: a place that PyArrow does not know.
     """
 
     def __init__(self, place: str, sweep: str) -> None:
+        self.place = place if "://" in place else str(Path(place).expanduser().absolute())
         try:
             if "://" in place:
                 self._files, root = fs.FileSystem.from_uri(place)
             else:
-                self._files, root = fs.LocalFileSystem(), str(Path(place).resolve())
-            self._root = f"{root.rstrip('/')}/{sweep}"
-            self._files.create_dir(self._root, recursive=True)
-            with self._files.open_output_stream(f"{self._root}/.write-test") as stream:
-                stream.write(b"")
-            self._files.delete_file(f"{self._root}/.write-test")
+                self._files, root = fs.LocalFileSystem(), self.place
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"storage {place}: {error}; expected a folder or URI that can be written to") from error
+            raise InputError(f"storage {place}: {error}; expected a folder or URI") from error
+        self._root = f"{root.rstrip('/')}/{sweep}"
         self._sent: dict[Path, int] = {}
+
+    def require_writable(self) -> None:
+        """Raises InputError where the place cannot be written to."""
+        probe = f"{self._root}/.write-test.{uuid.uuid4().hex}"
+        try:
+            self._files.create_dir(self._root, recursive=True)
+            with self._files.open_output_stream(probe) as stream:
+                stream.write(b"")
+            self._files.delete_file(probe)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"storage {self.place}: {error}; expected a folder or URI that can be written to"
+            ) from error
 
     def push(self, folder: Path) -> None:
         """Copies what is new of a run's folder. A copy appears under its name once it is complete."""
@@ -47,17 +61,20 @@ class Storage:
                 continue
             written = path.stat().st_mtime_ns
             target = f"{self._root}/{folder.name}/{name}"
-            fs.copy_files(str(path), f"{target}.part", fs.LocalFileSystem(), self._files)
-            self._files.move(f"{target}.part", target)
+            # The worker of a driver that was killed may still be writing the same file.
+            part = f"{target}.{uuid.uuid4().hex}.part"
+            fs.copy_files(str(path), part, fs.LocalFileSystem(), self._files)
+            self._files.move(part, target)
             self._sent[path] = written
 
     def fetch(self, folder: Path, *, checkpoints: bool) -> None:
         """Copies what there is of a run into its folder, with its checkpoints or without."""
-        for name in _IN_ORDER:
-            source = f"{self._root}/{folder.name}/{name}"
-            if not checkpoints and name in (BEST_CHECKPOINT, LAST_CHECKPOINT):
-                continue
-            if self._files.get_file_info(source).type == fs.FileType.File:
+        wanted = [name for name in _IN_ORDER if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
+        sources = [f"{self._root}/{folder.name}/{name}" for name in wanted]
+        # All looked up before the first is copied: a record that appears meanwhile may come without its outcomes.
+        found = [info.type == fs.FileType.File for info in reversed(self._files.get_file_info(sources[::-1]))]
+        for name, source, there in zip(wanted, sources, found, strict=True):
+            if there:
                 folder.mkdir(parents=True, exist_ok=True)
                 part = folder / f".{name}.part"
                 fs.copy_files(source, str(part), self._files, fs.LocalFileSystem())

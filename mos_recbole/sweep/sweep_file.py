@@ -60,12 +60,12 @@ class Resources(_Part):
 
     Attributes:
         cpus_per_trial: cores; PyTorch's threads are as many.
-        gpus_per_trial: GPUs; below 1 several trials share one. With a share a trial runs on the GPU, else on the CPU.
+        gpus_per_trial: share of a GPU: at 0.25 four trials share one, at 0 they run on CPUs. A trial uses one at most.
         max_concurrent: most trials at a time; None for as many as fit.
     """
 
     cpus_per_trial: Positive = 1
-    gpus_per_trial: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_concurrent: Positive | None = None
 
     @pydantic.field_validator("gpus_per_trial", mode="before")
@@ -73,12 +73,11 @@ class Resources(_Part):
     def _as_number(cls, value: Any) -> Any:
         return float(value) if type(value) is int else value
 
-    @pydantic.field_validator("gpus_per_trial")
-    @classmethod
-    def _shares_or_whole(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError("expected a share of one GPU, or a whole number of GPUs")
-        return value
+    def fits(self, cpus: float, gpus: float) -> int:
+        """Returns how many trials fit on a machine at a time."""
+        by_cpu = int(cpus // self.cpus_per_trial)
+        # Not gpus // share: 1 // 0.2 is 4 in floating point.
+        return min(by_cpu, int(gpus) * int(1 / self.gpus_per_trial + 1e-9)) if self.gpus_per_trial else by_cpu
 
 
 class SweepFile(_Part):

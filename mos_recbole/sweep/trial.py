@@ -1,6 +1,7 @@
 """One trial in a worker process: a run that reports validation after every epoch, and the test set to nobody."""
 
 import gc
+import getpass
 import os
 import shutil
 import tempfile
@@ -79,7 +80,7 @@ def run_trial(
         if storage is None:
             _run(settings, Path(folder), device, lambda: None)
         else:
-            _run_in_storage(settings, Storage(storage, sweep), name, device)
+            _run_in_storage(settings, Storage(storage, sweep), sweep, name, device)
     finally:
         # The process may run another trial.
         gc.collect()
@@ -87,14 +88,13 @@ def run_trial(
             torch.cuda.empty_cache()
 
 
-def _run_in_storage(settings: Settings, storage: Storage, name: str, device: str) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix="mos_recbole-"))
+def _run_in_storage(settings: Settings, storage: Storage, sweep: str, name: str, device: str) -> None:
+    # The same folder for every attempt on this machine, so that one that was killed leaves nothing behind for long.
+    scratch = Path(tempfile.gettempdir()) / f"mos_recbole-{getpass.getuser()}" / sweep / name
     folder = scratch / RUNS_FOLDER / name
-    try:
-        storage.fetch(folder, checkpoints=True)
-        _run(settings, scratch, device, lambda: storage.push(folder))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    storage.fetch(folder, checkpoints=True)
+    _run(settings, scratch, device, lambda: storage.push(folder))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(settings: Settings, output: Path, device: str, save: Callable[[], None]) -> None:
