@@ -10,7 +10,10 @@ from mos_recbole.errors import InputError
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE
 
 # In the order in which a run writes them, so that a copy that was cut short is a run that was cut short.
-_IN_ORDER = (BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+_PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+# The worker of a driver that was killed may push between two copies: a run can go on where the best epoch is newer than
+# the last one, since it comes to that again, but not where it is older than the last one says.
+_FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
 
 
 class Storage:
@@ -55,7 +58,7 @@ class Storage:
     def push(self, folder: Path) -> None:
         """Copies what is new of a run's folder. A copy appears under its name once it is complete."""
         self._files.create_dir(f"{self._root}/{folder.name}", recursive=True)
-        for name in _IN_ORDER:
+        for name in _PUSHED:
             path = folder / name
             if not path.exists() or self._sent.get(path) == path.stat().st_mtime_ns:
                 continue
@@ -69,9 +72,10 @@ class Storage:
 
     def fetch(self, folder: Path, *, checkpoints: bool) -> None:
         """Copies what there is of a run into its folder, with its checkpoints or without."""
-        wanted = [name for name in _IN_ORDER if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
+        wanted = [name for name in _FETCHED if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
         sources = [f"{self._root}/{folder.name}/{name}" for name in wanted]
-        # All looked up before the first is copied: a record that appears meanwhile may come without its outcomes.
+        # Looked up before the first is copied, the record first: one that appears meanwhile is left for later, or it might
+        # come without its outcomes.
         found = [info.type == fs.FileType.File for info in reversed(self._files.get_file_info(sources[::-1]))]
         for name, source, there in zip(wanted, sources, found, strict=True):
             if there:
