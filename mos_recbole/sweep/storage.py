@@ -74,8 +74,8 @@ class Storage:
         """Copies what there is of a run into its folder, with its checkpoints or without."""
         wanted = [name for name in _FETCHED if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
         sources = [f"{self._root}/{folder.name}/{name}" for name in wanted]
-        # Looked up before the first is copied, the record first: one that appears meanwhile is left for later, or it might
-        # come without its outcomes.
+        # Looked up before the first is copied, the record first: one that appears meanwhile is left for later, since it
+        # might come without its outcomes.
         found = [info.type == fs.FileType.File for info in reversed(self._files.get_file_info(sources[::-1]))]
         for name, source, there in zip(wanted, sources, found, strict=True):
             if there:
