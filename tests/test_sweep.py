@@ -1199,9 +1199,9 @@ def a_trial(number: int, **parameters: Any) -> Trial:
 
 def play(progress: SweepProgress, mode: str = "max") -> None:
     """Shows a sweep of four trials: one ended before, one finishes, one stops after a second attempt, one fails."""
-    progress.add_ended(a_trial(1, size=1), "finished", 0.2)
     for number in (2, 3, 4):
         progress.add(a_trial(number, size=number), 10)
+    progress.add_ended(a_trial(1, size=1), "finished", 0.2)
     with progress:
         progress.note("2 trials at a time")
         progress.started("run-2")

@@ -57,6 +57,7 @@ class SweepProgress:
     def add_ended(self, trial: Trial, status: str, best: float | None) -> None:
         """Adds a trial that ended in an earlier sitting."""
         self._trials[trial.run] = trial
+        self._expected = max(self._expected, len(self._trials))
         self._counts[status] += 1
         if best is not None:
             self._best[trial.run] = best
