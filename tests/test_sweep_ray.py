@@ -212,6 +212,13 @@ def count(folder: Path, name: str) -> int:
     return len(list(folder.glob(f"runs/*/{name}")))
 
 
+def half_trained(folder: Path) -> bool:
+    """Returns whether a run has trained at least one of its epochs, and at most half of them."""
+    logs = (path for path in folder.glob("runs/*/training_log.csv") if not (path.parent / "record.json").exists())
+    epochs = (len(path.read_text().splitlines()) - 1 for path in logs)
+    return any(1 <= trained <= SETTINGS["epochs"] // 2 for trained in epochs)
+
+
 def one_error(error: str) -> str:
     """Returns the message, after checking that it is the only one and no traceback."""
     assert error.startswith("mos-recbole: error: "), error
@@ -355,10 +362,10 @@ def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, t
     output, folder = tmp_path / "results", tmp_path / "results" / "small"
     arguments = [file, "--output", output, "--quiet"]
     with Sweep(*arguments) as interrupted:
-        interrupted.wait_for(lambda: count(folder, "record.json") >= 1)
+        interrupted.wait_for(lambda: count(folder, "record.json") >= 1 and half_trained(folder))
         interrupted.descendants()
         os.killpg(interrupted.process.pid, signal.SIGINT)
-        assert interrupted.wait(30) == 130
+        assert interrupted.wait(90) == 130
         assert interrupted.out == ""
         assert interrupted.error == ("mos-recbole: interrupted; the same command goes on from the last epoch\n")
         assert wait_until_gone(interrupted.descendants(), 20) == []
@@ -368,7 +375,7 @@ def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, t
     assert not (folder / "trials.csv").exists()
 
     with Sweep(*arguments) as killed:
-        killed.wait_for(lambda: count(folder, "record.json") > done)
+        killed.wait_for(lambda: count(folder, "record.json") > done and half_trained(folder))
         assert killed.kill() == []
     kept = finished_state(folder) | kept
     assert done < count(folder, "record.json") < 6

@@ -1,10 +1,14 @@
 """Runs a sweep: plans it, hands its trials to Ray Tune, keeps account of them in the sweep's folder."""
 
+import contextlib
 import re
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import filelock
@@ -302,6 +306,7 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
         threads=resources.cpus_per_trial,
         working_directory=str(Path.cwd()),
     )
+    bookkeeper = _Bookkeeper(books)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space={} if optuna else {"trial": tune.grid_search([describe(one) for one in unfinished])},
@@ -319,11 +324,12 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
             name=_RAY_FOLDER,
             storage_path=str(books.folder.resolve()),
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
-            callbacks=[_Bookkeeper(books), TBXLoggerCallback(), *place.loggers],
+            callbacks=[bookkeeper, TBXLoggerCallback(), *place.loggers],
             verbose=0,
         ),
     )
-    tuner.fit()
+    with bookkeeper.interruptible():
+        tuner.fit()
     # Ray Tune also returns where a signal told it to.
     if books.unfinished(of_search=of_search) or (optuna and not search.exhausted):
         raise KeyboardInterrupt
@@ -350,6 +356,24 @@ class _Bookkeeper(tune.Callback):
 
     def __init__(self, books: _Books) -> None:
         self._books = books
+        self._interrupted = False
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Makes Ctrl-C count inside: Python drops a KeyboardInterrupt in a destructor, of which Ray has many."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            raise KeyboardInterrupt
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles callbacks for its own way of going on, which is not ours.
@@ -357,6 +381,8 @@ class _Bookkeeper(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         self._books.progress.refresh()
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         self._books.progress.started(_run_of(trial))
