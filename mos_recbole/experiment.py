@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -318,13 +319,23 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
         InputError: one of RecBole's own models refuses the settings, of which it alone knows what it takes.
     """
     model_class: Any = settings.model_class
-    if issubclass(model_class, EncoderHeadRecommender):
-        return model_class(config, data)
     try:
         return model_class(config, data)
     except (ValueError, NotImplementedError, AssertionError) as error:
-        # The three by which RecBole's constructors refuse a value.
+        if issubclass(model_class, EncoderHeadRecommender) or not _refuses_settings(error):
+            raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
+
+
+def _refuses_settings(error: Exception) -> bool:
+    """Returns whether an error of a constructor of RecBole's is about a setting.
+
+    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError; raised
+    from anywhere else, such as NumPy or the data, these are defects.
+    """
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    module = innermost.f_globals.get("__name__", "")
+    return module.startswith(("recbole.model.", "torch.nn."))
 
 
 class _Evaluation:

@@ -60,3 +60,15 @@ def toy(tmp_path: Path) -> Path:
     ]
     generator.shuffle(rows)
     return write_inter(tmp_path, "toy", rows)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small data set for command lines: 30 users with 4 to 25 of 20 items; not to be changed."""
+    generator = np.random.default_rng(7)
+    rows = [
+        (f"u{user}", f"i{generator.integers(20)}", generator.integers(10**6))
+        for user in range(30)
+        for _ in range(generator.integers(4, 26))
+    ]
+    return write_inter(tmp_path_factory.mktemp("data"), "toy", rows)

@@ -53,21 +53,6 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small data set: 30 users with 4 to 25 of 20 items."""
-    generator = np.random.default_rng(7)
-    rows = [
-        f"u{user}\ti{generator.integers(20)}\t{generator.integers(10**6)}"
-        for user in range(30)
-        for _ in range(generator.integers(4, 26))
-    ]
-    folder = tmp_path_factory.mktemp("data") / "toy"
-    folder.mkdir()
-    (folder / "toy.inter").write_text("\n".join([HEADER, *rows]) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with one finished run; not to be changed."""
     output = tmp_path_factory.mktemp("finished") / "results"

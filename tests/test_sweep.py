@@ -47,23 +47,7 @@ from mos_recbole.sweep.sweep_file import Resources, Stopping, SweepFile
 from mos_recbole.sweep.trial import BEST, EPOCH, FINISHED
 from mos_recbole.sweep.words import in_words, show
 
-HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 SMALL = {"hidden_size": 12, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 64, "epochs": 1}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small data set: 30 users with 4 to 25 of 20 items."""
-    generator = np.random.default_rng(7)
-    rows = [
-        f"u{user}\ti{generator.integers(20)}\t{generator.integers(10**6)}"
-        for user in range(30)
-        for _ in range(generator.integers(4, 26))
-    ]
-    folder = tmp_path_factory.mktemp("data") / "toy"
-    folder.mkdir()
-    (folder / "toy.inter").write_text("\n".join([HEADER, *rows]) + "\n")
-    return folder
 
 
 MakePlanner = Callable[..., Planner]

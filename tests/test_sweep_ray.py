@@ -29,7 +29,6 @@ from mos_recbole.report import COST_COLUMNS
 from mos_recbole.results import RunResult, Trial, find_records, read_record, read_trials
 
 ROOT = Path(__file__).parents[1]
-HEADER = "user_id:token\titem_id:token\ttimestamp:float"
 # Trials that take a second or two, by many short epochs.
 SETTINGS: dict[str, int] = {
     "embedding_size": 8,
@@ -41,21 +40,6 @@ SETTINGS: dict[str, int] = {
     "stopping_step": 1000,
 }
 REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small data set: 30 users with 4 to 25 of 20 items."""
-    generator = np.random.default_rng(7)
-    rows = [
-        f"u{user}\ti{generator.integers(20)}\t{generator.integers(10**6)}"
-        for user in range(30)
-        for _ in range(generator.integers(4, 26))
-    ]
-    folder = tmp_path_factory.mktemp("data") / "toy"
-    folder.mkdir()
-    (folder / "toy.inter").write_text("\n".join([HEADER, *rows]) + "\n")
-    return folder
 
 
 def write_sweep(folder: Path, data: Path, **changes: Any) -> Path:

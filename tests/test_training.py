@@ -19,7 +19,7 @@ import torch
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment import Messages, load_settings
-from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
 from mos_recbole.training import BenchmarkTrainer, EpochReport
 from mos_recbole.training.checkpoint import load_checkpoint, save_checkpoint
@@ -747,6 +747,18 @@ def test_a_model_that_cannot_be_built_is_an_input_error(run) -> None:
     """RecBole's own SASRec complains about its width by an exception of its own."""
     with pytest.raises(InputError, match="SASRec"):
         run("SASRec", hidden_size=9, n_heads=2)
+
+
+def test_a_defect_while_a_model_is_built_is_not_the_users_fault(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same exception from anywhere else than RecBole's models and PyTorch's layers comes through as it is."""
+
+    def broken(self: Any, module: torch.nn.Module) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(resolve_model("SASRec"), "_init_weights", broken)
+    with pytest.raises(ValueError, match=r"^a defect$") as caught:
+        run("SASRec", hidden_size=8, n_heads=2)
+    assert not isinstance(caught.value, InputError)
 
 
 # ---------------------------------------------------------------------------------------------------- no leak
