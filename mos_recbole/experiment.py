@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from mos_recbole.results import (
     require_writable,
     run_identity,
 )
-from mos_recbole.settings import RecBoleConfig, Settings, build_settings
+from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings
 from mos_recbole.training import (
     BenchmarkTrainer,
     EpochReport,
@@ -61,10 +61,14 @@ from mos_recbole.training import (
 # RecBole's models that look up other users' prefixes in a data set that holds them all.
 _READS_PREFIXES = {"FEARec"}
 
-_DATA_SETTINGS = {*dataset_arguments, "data_path", "encoding", "split"}
+_DATA_SETTINGS = {
+    *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
+    *(key for keys in SPLIT_SETTINGS.values() for key in keys),
+}
 
-# The rooms whose code can change a run's numbers; the rest only reads them.
+# The rooms whose code can change a run's numbers; the rest only reads them, as do these files among them.
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
+_READING = {"intervals.py", "significance.py", "slices.py", "movielens.py", "download.py"}
 _COMPUTING_FILES = ("compat.py", "settings.py", "metric_names.py", "experiment.py")
 
 
@@ -203,7 +207,7 @@ def run_experiment(
                 (folder / name).unlink(missing_ok=True)
 
         evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names, messages.show_progress)
-        valid_queries = make_query_set(config, data, split.valid, protocol, chosen_device)
+        valid_queries = make_query_set(config, data, split, "valid", protocol, chosen_device)
 
         if chosen_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(chosen_device)
@@ -215,7 +219,7 @@ def run_experiment(
             messages.epoch,
         )
         valid, _ = evaluate.metrics(valid_queries)
-        test_queries = make_query_set(config, data, split.test, protocol, chosen_device)
+        test_queries = make_query_set(config, data, split, "test", protocol, chosen_device)
         test, ranks = evaluate.metrics(test_queries)
         with atomic_write(folder / OUTCOMES_FILE) as temporary:
             _outcomes(data, split, test_queries, ranks, protocol, model).to_parquet(temporary, index=False)
@@ -286,8 +290,15 @@ def protocol_hash(settings: Settings, fingerprint: str) -> str:
 
 def _protocol(settings: Settings) -> EvaluationProtocol:
     values = settings.values
+    split = {"name": values["split"], **{key: values[key] for key in SPLIT_SETTINGS[values["split"]]}}
+    if split.get("split_time") is not None:
+        del split["test_share"]  # which is not read then
     return EvaluationProtocol(
-        split={"name": values["split"]}, filter_seen=values["filter_seen"], tie_rule=values["tie_rule"]
+        split=split,
+        filter_seen=values["filter_seen"],
+        tie_rule=values["tie_rule"],
+        # Items of the future have weights that nothing was learned for; in the split by user there is no future.
+        candidates="trained" if values["split"] == "temporal" else "all",
     )
 
 
@@ -383,7 +394,8 @@ def _outcomes(
     rows, segment = split.test.targets()
     user_number = split.test.user[segment]
     in_training = split.train_rows(len(sequences.items))
-    row_user = np.repeat(np.arange(sequences.n_users), np.diff(sequences.offsets))
+    row_user = np.repeat(np.arange(sequences.n_users, dtype=np.int32), np.diff(sequences.offsets))
+    distance = partial(item_distance, row_user[in_training], sequences.items[in_training], n_items=data.item_num)
     # Only a model of ours gives probabilities; another's scores may be anything.
     probabilistic = isinstance(model, EncoderHeadRecommender)
     return pd.DataFrame(
@@ -396,14 +408,10 @@ def _outcomes(
             "candidates": ranks.n_candidates.numpy(),
             "log_probability": ranks.target_score.double().numpy() if probabilistic else np.nan,
             "context_length": queries.context_length,
+            "time_gap": queries.time_gap if sequences.time_scale == 1 else queries.time_gap / sequences.time_scale,
             "train_count": data.train_counts(split)[queries.target],
-            "previous_distance": item_distance(
-                row_user[in_training],
-                sequences.items[in_training],
-                queries.previous,
-                queries.target,
-                data.item_num,
-            ),
+            "previous_distance": distance(queries.previous, queries.target),
+            "oldest_distance": distance(queries.oldest, queries.target),
         }
     )
 
@@ -484,6 +492,7 @@ def _code_hash() -> str:
     root = Path(__file__).parent
     files = [root / name for name in _COMPUTING_FILES]
     files += [path for room in _COMPUTING for path in (root / room).rglob("*") if path.suffix in (".py", ".yaml")]
+    files = [path for path in files if path.name not in _READING]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())

@@ -29,6 +29,7 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
 _NUMBER = r"\s*[-+]?(?:inf|\d+\.?\d*(?:[eE][-+]?\d+)?)\s*"
@@ -77,7 +78,13 @@ FIELD_TYPES: dict[str, Any] = {
     "user_inter_num_interval": Intervals | None,
     "item_inter_num_interval": Intervals | None,
     "filter_inter_by_user_or_item": bool,
-    "split": Literal["leave_one_out"],
+    "tie_order": Literal["file", "random", "reverse"],
+    "split": Literal["leave_one_out", "temporal"],
+    "split_time": Annotated[int | float, Field(allow_inf_nan=False)] | None,
+    "test_share": Share,
+    "valid_share": Share,
+    "context_reach": Literal["side", "past"],
+    "min_side_interactions": Positive,
     # training
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "reproducibility": bool,
@@ -125,6 +132,12 @@ FIELD_TYPES: dict[str, Any] = {
     "negative_sampling": Literal["none", "uniform", "popularity", "in_batch"],
     "n_negatives": Positive,
     "sampling_alpha": NonNegative,
+}
+
+# What each split reads, by its name: the settings that are part of the protocol with it.
+SPLIT_SETTINGS: dict[str, tuple[str, ...]] = {
+    "leave_one_out": (),
+    "temporal": ("split_time", "test_share", "valid_share", "context_reach", "min_side_interactions"),
 }
 
 # RecBole's keys whose other values would change what a result means: one value is accepted, and why.
@@ -338,7 +351,7 @@ def build_settings(
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1
     faults += _check_together(model_class, values, given)
-    warnings += _without_effect_on_sampling(values, given)
+    warnings += _without_effect_on_sampling(values, given) + _without_effect_on_the_split(values, given)
     if faults:
         raise InputError("\n".join(faults))
     return Settings(model_class, dataset, values, tuple(warnings))
@@ -388,6 +401,23 @@ def _without_effect_on_sampling(values: Mapping[str, Any], given: Mapping[str, _
         f"{given[key].origin}: {key} has no effect where negative_sampling is {proposal!r}"
         for key, proposals in used_by.items()
         if key in given and key in values and proposal not in proposals
+    ]
+
+
+def _without_effect_on_the_split(values: Mapping[str, Any], given: Mapping[str, _Given]) -> list[str]:
+    """Returns a sentence for each given setting that the split in force does not read."""
+    read = set(SPLIT_SETTINGS[values["split"]])
+    if values["split_time"] is not None:
+        read.discard("test_share")
+    unread = {key for keys in SPLIT_SETTINGS.values() for key in keys} - read
+    return [
+        f"{given[key].origin}: {key} has no effect where "
+        + (
+            f"split is {values['split']!r}"
+            if values["split_time"] is None or key != "test_share"
+            else "split_time is set"
+        )
+        for key in sorted(unread & given.keys())
     ]
 
 

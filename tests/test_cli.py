@@ -394,7 +394,7 @@ BAD_DATA = {
     "no time": (changed(3, "u1\ti9\t"), ["toy.inter, line 3, column timestamp"]),
     "too many fields": (changed(7, "u1\ti9\t5\t6"), ["toy.inter", "line 7"]),
     "no text": (b"\xff\xfe\x00", ["toy.inter"]),
-    "single interactions": ("\n".join([HEADER, "a\tx\t1", "b\ty\t2"]), ["'toy'", "two interactions"]),
+    "single interactions": ("\n".join([HEADER, "a\tx\t1", "b\ty\t2"]), ["'toy'", "leaves no train targets"]),
     "too few interactions": ("\n".join([HEADER, "a\tx\t1", "a\ty\t2"]), ["'toy'", "valid targets"]),
 }
 

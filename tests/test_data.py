@@ -42,15 +42,11 @@ def histories(data: SequenceDataset) -> dict[str, list[str]]:
 
 
 def sorted_histories(rows: Sequence[Sequence[Any]]) -> dict[str, list[str]]:
-    """Returns what `histories` should: per user by time, equal times in the order of the file, single ones dropped."""
+    """Returns what `histories` should: per user by time, equal times in the order of the file."""
     by_user = defaultdict(list)
     for user, item, time in rows:
         by_user[user].append((time, item))
-    return {
-        user: [item for _, item in sorted(pairs, key=lambda pair: pair[0])]
-        for user, pairs in by_user.items()
-        if len(pairs) > 1
-    }
+    return {user: [item for _, item in sorted(pairs, key=lambda pair: pair[0])] for user, pairs in by_user.items()}
 
 
 def file_rows(folder: Path) -> list[tuple[str, str, int]]:
@@ -202,7 +198,6 @@ def test_ties_keep_the_order_of_the_file(tmp_path_factory: pytest.TempPathFactor
     (folder / "toy.inter").write_text("\n".join(lines) + "\n")
     data = load(folder)
     assert histories(data) == sorted_histories(rows)
-    assert data.dropped_users == sum(count == 1 for count in Counter(user for user, *_ in rows).values())
 
 
 @pytest.mark.parametrize("kind", ["float", "token"])
@@ -286,7 +281,7 @@ def rated(tmp_path: Path) -> Path:
     ids=str,
 )
 def test_filters_are_recboles(overrides: dict[str, Any], rated: Path) -> None:
-    """The rows that RecBole's own `Dataset` keeps of the same file, less users with one interaction, in our order."""
+    """The rows that RecBole's own `Dataset` keeps of the same file, in our order."""
     overrides = {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}, **overrides}
     data = load(rated, **overrides)
     theirs = Dataset(load_settings("GRU4RecSoftmax", str(rated), overrides=overrides).recbole_config(CPU))
@@ -294,8 +289,7 @@ def test_filters_are_recboles(overrides: dict[str, Any], rated: Path) -> None:
     expected: dict[str, list[str]] = defaultdict(list)
     for user, item in zip(frame["user_id"], frame["item_id"], strict=True):
         expected[str(theirs.id2token("user_id", user))].append(str(theirs.id2token("item_id", item)))
-    assert histories(data) == {user: items for user, items in expected.items() if len(items) > 1}
-    assert data.dropped_users == sum(len(items) == 1 for items in expected.values())
+    assert histories(data) == expected
 
 
 def test_duplicates_by_time_not_by_file(inter: Callable[..., Path]) -> None:
@@ -306,16 +300,17 @@ def test_duplicates_by_time_not_by_file(inter: Callable[..., Path]) -> None:
     assert histories(load(folder))["u"] == ["a", "b", "c", "a"]
 
 
-def test_users_with_one_interaction_are_dropped_and_counted(inter: Callable[..., Path]) -> None:
-    """Before and after filtering; the summary says so in words and numbers."""
+def test_users_with_one_interaction_have_no_targets_and_are_counted(inter: Callable[..., Path]) -> None:
+    """The summary says so in words and numbers."""
     rows = [(user, f"i{number}", number) for user in ("u1", "u2") for number in range(5)]
     folder = inter([("single1", "i0", 3), *rows, ("single2", "i9", 4)])
     data = load(folder)
-    assert sorted(histories(data)) == ["u1", "u2"]
+    assert sorted(histories(data)) == ["single1", "single2", "u1", "u2"]
     summary = data.summary(data.split())
-    assert (summary.dropped_users, summary.users, summary.interactions) == (2, 2, 10)
+    assert (summary.users_without_targets, summary.users, summary.interactions) == (2, 4, 12)
     assert (summary.train_targets, summary.valid_targets, summary.test_targets) == (4, 2, 2)
-    assert "2 users with one interaction dropped" in summary.describe()
+    assert (summary.train_users, summary.valid_users, summary.test_users) == (2, 2, 2)
+    assert "4 users (2 without a target)" in summary.describe()
 
 
 def test_a_folder_given_by_its_path_is_read(tmp_path: Path) -> None:
@@ -781,8 +776,8 @@ def test_names_are_texts(name: str, inter: Callable[..., Path]) -> None:
 
 def test_nobody_with_two_interactions(inter: Callable[..., Path]) -> None:
     """There is nothing to predict."""
-    with pytest.raises(InputError, match=r"'toy'.*no user has two"):
-        load(inter([(f"u{number}", "i", number) for number in range(5)]))
+    with pytest.raises(InputError, match=r"'toy'.*leaves no train targets"):
+        load(inter([(f"u{number}", "i", number) for number in range(5)])).split()
 
 
 @pytest.mark.parametrize(("count", "side"), [(2, "valid"), (3, "valid")])

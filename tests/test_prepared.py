@@ -65,7 +65,6 @@ def assert_equal(one: SequenceDataset, other: SequenceDataset) -> None:
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right, name)
     assert one.sequences.time_scale == other.sequences.time_scale
-    assert one.dropped_users == other.dropped_users
     assert (one.user_num, one.item_num) == (other.user_num, other.item_num)
     for name in ("field2type", "field2source", "field2seqlen", "field2bucketnum", "feat_name_list"):
         assert getattr(one, name) == getattr(other, name), name
@@ -121,6 +120,7 @@ settings_of_data = st.fixed_dictionaries(
     {},
     optional={
         "rm_dup_inter": st.sampled_from(["first", "last"]),
+        "tie_order": st.sampled_from(["reverse", "random"]),
         "user_inter_num_interval": intervals,
         "item_inter_num_interval": intervals,
         "filter_inter_by_user_or_item": st.booleans(),
@@ -510,13 +510,13 @@ def test_garbage_for_metadata_is_built_anew(text: str, toy: Path, cache: Path) -
 
 def test_a_changed_fact_is_noticed(toy: Path, cache: Path) -> None:
     """Still good JSON of the right shape, but not what was written."""
-    expected = load(toy).dropped_users
+    expected = summary_or_message(load(toy))
     (entry,) = entries(cache)
     content = json.loads((entry / "entry.json").read_text())
-    content["facts"]["dropped_users"] += 1
+    content["facts"]["tied_rows"] += 1
     (entry / "entry.json").write_text(json.dumps(content))
     with pytest.warns(UserWarning, match="broken prepared data"):
-        assert load(toy).dropped_users == expected
+        assert summary_or_message(load(toy)) == expected
 
 
 def test_a_fault_in_the_file_leaves_nothing(tmp_path: Path, cache: Path) -> None:
@@ -525,8 +525,8 @@ def test_a_fault_in_the_file_leaves_nothing(tmp_path: Path, cache: Path) -> None
     with pytest.raises(InputError, match="never"):
         load(tmp_path / "toy")
     write_rows(tmp_path / "toy", [("a", "b", "1", "5")])
-    with pytest.raises(InputError, match="no user has two"):
-        load(tmp_path / "toy")
+    with pytest.raises(InputError, match="filtering settings"):
+        load(tmp_path / "toy", user_inter_num_interval="[2,inf)")
     assert entries(cache) == []
 
 

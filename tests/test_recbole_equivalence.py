@@ -353,11 +353,11 @@ def test_samples_and_split_equal_recboles(name: str, folder: Path, recbole_datas
         assert list(ours.data.field2id_token[field]) == list(recbole_dataset.field2id_token[field])
     protocol = EvaluationProtocol(split={"name": "leave_one_out"}, filter_seen=False, tie_rule="mean")
     batches = [ours.train_batch()]
-    for segments in (ours.split.valid, ours.split.test):
-        queries = make_query_set(ours.config, ours.data, segments, protocol, CPU)
+    for side in ("valid", "test"):
+        queries = make_query_set(ours.config, ours.data, ours.split, side, protocol, CPU)
         batches.append(queries.gatherer.batch(torch.arange(len(queries)), Fields.of(ours.config)))
-    for batch, side in zip(batches, recbole_dataset.build(), strict=True):
-        expected = rows_of(side.inter_feat, L)
+    for batch, theirs in zip(batches, recbole_dataset.build(), strict=True):
+        expected = rows_of(theirs.inter_feat, L)
         assert rows_of(batch, L) == expected
     if name == "GRU4Rec":
         assert all(batch["item_id_list"].shape[1] == L for batch in batches)

@@ -1,7 +1,7 @@
 """RecBole's data set, with sequences and splits of ours; read through RecBole or, where that is possible, beside it."""
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from recbole.utils import FeatureSource, FeatureType
 
 from mos_recbole.data.atomic import LogFile
 from mos_recbole.data.log import read_log
-from mos_recbole.data.prepare import Filters
+from mos_recbole.data.prepare import Filters, time_order
 from mos_recbole.data.prepared import PreparedLog, fingerprint, name_arrays, prepared_log
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.data.splits import SPLITS, Split
 from mos_recbole.data.store import ArrayInfo
 from mos_recbole.errors import InputError
+from mos_recbole.settings import SPLIT_SETTINGS
 
 # RecBole's settings that ask for more than `prepare` does.
 _BEYOND_PREPARATION = (
@@ -33,27 +34,60 @@ _COUNT_ROWS = 2**20
 
 @dataclass(frozen=True)
 class DataSummary:
-    """Counts that belong beside every result."""
+    """Counts that belong beside every result.
+
+    Attributes:
+        users, items, interactions: of the data after its filters.
+        users_without_targets: users of whom no side has a target.
+        tied_share: share of interactions that share their time with another of the same user.
+        train_targets, valid_targets, test_targets: of the sides.
+        train_users, valid_users, test_users: users with targets there.
+        trained_items: items that training sees.
+        tied_test_share: share of the test targets whose time is that of the interaction before them.
+        unseen_test_share: share of the test targets whose item training never saw.
+        new_test_share: share of the test targets whose user training never saw.
+        split_facts: what the split says of itself.
+    """
 
     users: int
     items: int
     interactions: int
-    dropped_users: int
+    users_without_targets: int
     tied_share: float
     train_targets: int
     valid_targets: int
     test_targets: int
+    train_users: int
+    valid_users: int
+    test_users: int
+    trained_items: int
+    tied_test_share: float
+    unseen_test_share: float
+    new_test_share: float
+    split_facts: dict[str, int | float] = field(default_factory=dict)
 
     def describe(self) -> str:
-        dropped = f", {self.dropped_users:,} users with one interaction dropped" if self.dropped_users else ""
-        return (
-            f"{self.users:,} users, {self.items:,} items, {self.interactions:,} interactions "
-            f"({self.tied_share:.1%} share their time with another of the same user){dropped}; targets: "
-            f"{self.train_targets:,} training, {self.valid_targets:,} validation, {self.test_targets:,} test"
-        )
+        """Returns the counts in a few lines."""
+        without = f" ({self.users_without_targets:,} without a target)" if self.users_without_targets else ""
+        lines = [
+            f"{self.users:,} users{without}, {self.items:,} items, {self.interactions:,} interactions "
+            f"({self.tied_share:.1%} share their time with another of the same user)",
+            f"targets: {self.train_targets:,} training, {self.valid_targets:,} validation, {self.test_targets:,} test; "
+            f"of the test's {self.tied_test_share:.1%} are tied with the item before, {self.unseen_test_share:.1%} are "
+            f"items that training never saw, {self.new_test_share:.1%} of users that training never saw",
+        ]
+        if facts := self.split_facts:
+            lines.append(
+                f"validation from time {facts['valid_from']}, test from {facts['test_from']}; before the test "
+                f"{facts['users_before_test']:,} users, {facts['items_before_test']:,} items, "
+                f"{facts['targets_before_test']:,} targets"
+            )
+        return "\n  ".join(lines)
 
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the counts by name, those of the split among them."""
+        counts = asdict(self)
+        return counts | counts.pop("split_facts")
 
 
 class SequenceDataset(Dataset):
@@ -61,7 +95,8 @@ class SequenceDataset(Dataset):
 
     What RecBole's users know holds: `load_col`, `val_interval`, `rm_dup_inter`, the k-core filters, remapping. Four
     things differ: the file is checked and its faults are named by line; times stay int64 (RecBole's float32 merges
-    times up to 128 s apart), and rows of equal time keep the order of the file; a user's prefixes are not materialised;
+    times up to 128 s apart), and rows of equal time come in the order that `tie_order` names, by default the file's; a
+    user's prefixes are not materialised;
     all rows whose user or item is missing are dropped (RecBole drops others where both occur).
 
     There are two ways from the file to the same data. Interactions with nothing but numbers beside them are prepared
@@ -71,14 +106,12 @@ class SequenceDataset(Dataset):
 
     Attributes:
         sequences: the flat arrays; row i of them is row i of `inter_feat`.
-        dropped_users: users left out because they have a single interaction, which no model can learn from or predict.
 
     Raises:
         InputError: a missing or broken file, a missing column, or nothing left after filtering.
     """
 
     sequences: Sequences
-    dropped_users: int
     _prepared: PreparedLog | None = None
     # Of a part: the whole, and a mask of the rows in the part.
     _part_of: tuple["SequenceDataset", np.ndarray] | None = None
@@ -169,9 +202,10 @@ class SequenceDataset(Dataset):
             user_interactions=intervals(self.config["user_inter_num_interval"]),
             item_interactions=intervals(self.config["item_inter_num_interval"]),
             normalize=bool(self.config["normalize_all"]),
+            tie_order=self.config["tie_order"],
         )
         self._prepared = prepared_log(self._file, self._wanted, filters)
-        self.sequences, self.dropped_users = self._prepared.sequences, self._prepared.dropped_users
+        self.sequences = self._prepared.sequences
         self._tied_share, self._incomplete_rows = self._prepared.tied_share, self._prepared.incomplete_rows
         for name in self._wanted:
             is_name = name in (self.uid_field, self.iid_field)
@@ -280,19 +314,16 @@ class SequenceDataset(Dataset):
 
     def _to_sequences(self) -> None:
         users = self.inter_feat[self.uid_field].to_numpy()
-        order = np.lexsort((self._times, users))
         present, counts = np.unique(users, return_counts=True)
-        single = present[counts == 1]
-        order = order[~np.isin(users[order], single)]
-        if not len(order):
-            raise ValueError("no user has two interactions")
-        self.dropped_users = len(single)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        order = np.argsort(users, kind="stable")
+        order = order[time_order(self._times[order], offsets, self.config["tie_order"])]
         self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
         self.sequences = Sequences(
             items=self.inter_feat[self.iid_field].to_numpy(np.int32),
             times=self._times[order],
-            offsets=np.concatenate([[0], np.cumsum(counts[counts > 1])]).astype(np.int64),
-            users=present[counts > 1].astype(np.int32),
+            offsets=offsets,
+            users=present.astype(np.int32),
             time_scale=self._time_scale,
         )
         self._tied_share = self.sequences.tied_share()
@@ -329,12 +360,16 @@ class SequenceDataset(Dataset):
         Raises:
             InputError: a side has no targets.
         """
-        split = SPLITS[self.config["split"]](self.sequences)
+        name = self.config["split"]
+        split = SPLITS[name](self.sequences, **{key: self.config[key] for key in SPLIT_SETTINGS[name]})
         for side in ("train", "valid", "test"):
             if not getattr(split, side).n_targets:
+                scale, times = self.sequences.time_scale, self.sequences.times
+                borders = "".join(f", {key} {split.facts[key]}" for key in ("valid_from", "test_from") if split.facts)
                 raise InputError(
-                    f"data set {self.dataset_name!r}: the split {self.config['split']} leaves no {side} targets "
-                    f"({self.sequences.n_users} users, {len(self.sequences.items)} interactions)"
+                    f"data set {self.dataset_name!r}: the split {name} leaves no {side} targets "
+                    f"({self.sequences.n_users} users, {len(self.sequences.items)} interactions, times "
+                    f"{times.min() / scale:.16g} to {times.max() / scale:.16g}{borders})"
                 )
         return split
 
@@ -361,13 +396,30 @@ class SequenceDataset(Dataset):
         return counts
 
     def summary(self, split: Split) -> DataSummary:
+        """Returns the counts of the data and of a split of them."""
+        flat = self.sequences
+        trained = self.train_counts(split) > 0
+        rows, segment = split.test.targets()
+        has_target = np.zeros(flat.n_users, dtype=bool)
+        in_training = np.zeros(flat.n_users, dtype=bool)
+        in_training[split.train.user] = True
+        for side in (split.train, split.valid, split.test):
+            has_target[side.user] = True
         return DataSummary(
-            users=self.sequences.n_users,
+            users=flat.n_users,
             items=self.item_num - 1,
-            interactions=len(self.sequences.items),
-            dropped_users=self.dropped_users,
+            interactions=len(flat.items),
+            users_without_targets=int((~has_target).sum()),
             tied_share=self._tied_share,
             train_targets=split.train.n_targets,
             valid_targets=split.valid.n_targets,
             test_targets=split.test.n_targets,
+            train_users=len(split.train.user),
+            valid_users=len(split.valid.user),
+            test_users=len(split.test.user),
+            trained_items=int(trained.sum()),
+            tied_test_share=float((flat.times[rows] == flat.times[rows - 1]).mean()),
+            unseen_test_share=float((~trained[flat.items[rows]]).mean()),
+            new_test_share=float((~in_training[split.test.user[segment]]).mean()),
+            split_facts=split.facts,
         )

@@ -15,6 +15,8 @@ from mos_recbole.data.log import InteractionLog, TokenColumn
 # (left bracket, lowest, highest, right bracket), any of which a number may lie in; as RecBole parses them.
 Intervals = Sequence[tuple[str, float, float, str]]
 
+TieOrder = Literal["file", "random", "reverse"]
+
 # Rows per step where a step needs temporaries; small enough for sorting in the processor's cache.
 _COUNT_ROWS = 2**20
 _SORT_ROWS = 2**15
@@ -30,6 +32,7 @@ class Filters:
         values: `val_interval`, intervals of a number column or the names to keep of a name column.
         user_interactions, item_interactions: `user_inter_num_interval` and `item_inter_num_interval`.
         normalize: `normalize_all`, whether numbers are scaled to 0 to 1.
+        tie_order: order of a user's rows of equal time; see `time_order`.
     """
 
     user: str
@@ -40,6 +43,7 @@ class Filters:
     user_interactions: Intervals | None
     item_interactions: Intervals | None
     normalize: bool
+    tie_order: TieOrder
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class SortedBlock:
 
 @dataclass(frozen=True)
 class NumberedLog:
-    """A log of users with two or more interactions, grouped by user; within a user in the order of the file.
+    """A log grouped by user; within a user in the order of the file.
 
     Attributes:
         items: int32 [N], RecBole's item ids.
@@ -67,9 +71,8 @@ class NumberedLog:
         columns: name -> float32 [N], as RecBole holds them: gaps filled with the mean, normalised where asked for. The
             time column is among them where RecBole's is not `times` as float32.
         users: int32 [U], RecBole's user ids, ascending; offsets: int64 [U + 1], their rows.
-        user_names, item_names: by id, from id 1; also of users who were dropped.
+        user_names, item_names: by id, from id 1.
         incomplete_rows: rows left out because their user or item is missing.
-        dropped_users: users left out because they have one interaction.
     """
 
     items: np.ndarray
@@ -80,17 +83,16 @@ class NumberedLog:
     user_names: pa.Array
     item_names: pa.Array
     incomplete_rows: int
-    dropped_users: int
 
-    def sorted_blocks(self) -> Iterator[SortedBlock]:
-        """Yields all interactions sorted by user and time, equal times in the order of the file."""
+    def sorted_blocks(self, tie_order: TieOrder) -> Iterator[SortedBlock]:
+        """Yields all interactions sorted by user and time."""
         start = 0
         while start < len(self.users):
             stop = int(np.searchsorted(self.offsets, self.offsets[start] + _SORT_ROWS, side="right")) - 1
             stop = max(stop, start + 1)
             offsets = self.offsets[start : stop + 1] - self.offsets[start]
             rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
-            order = _order_by_time(self.times[rows], offsets)
+            order = time_order(self.times[rows], offsets, tie_order, rows.start)
             yield SortedBlock(
                 self.items[rows][order],
                 self.times[rows][order],
@@ -118,14 +120,6 @@ def prepare(log: InteractionLog, filters: Filters) -> NumberedLog:
     log.times = np.empty(0, np.int64)
 
     counts = _counts(user_ids, len(user_names) + 1)
-    users = np.flatnonzero(counts > 1).astype(np.int32)
-    if not len(users):
-        raise ValueError("no user has two interactions")
-    dropped = int((counts == 1).sum())
-    if dropped:
-        mask = (counts > 1)[user_ids]
-        user_ids, item_ids, times = user_ids[mask], item_ids[mask], times[mask]
-        columns = {name: column[mask] for name, column in columns.items()}
     if (user_ids[1:] < user_ids[:-1]).any():
         # Counting sort: a sparse matrix of users x rows, whose rows come out in the order of the file.
         n_rows = len(user_ids)
@@ -139,12 +133,11 @@ def prepare(log: InteractionLog, filters: Filters) -> NumberedLog:
         items=item_ids,
         times=times,
         columns=columns,
-        users=users,
-        offsets=np.concatenate([[0], np.cumsum(counts[users])]),
+        users=np.arange(1, len(counts), dtype=np.int32),
+        offsets=np.cumsum(counts),
         user_names=user_names,
         item_names=item_names,
         incomplete_rows=incomplete,
-        dropped_users=dropped,
     )
 
 
@@ -256,10 +249,36 @@ def _held(values: np.ndarray, normalize: bool) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def _order_by_time(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Returns the order of grouped rows that sorts each group by time, equal times as they are."""
-    n_rows, n_groups = len(times), len(offsets) - 1
-    group = np.repeat(np.arange(n_groups), np.diff(offsets))
+def time_order(times: np.ndarray, offsets: np.ndarray, tie_order: TieOrder, first_row: int = 0) -> np.ndarray:
+    """Returns the order [N] of rows in groups that sorts each group by time.
+
+    Rows of equal time within a group come as they are ("file"), the other way round ("reverse"), or in an order drawn
+    at random, always the same ("random").
+
+    Args:
+        times: int64 [N].
+        offsets: int64 [groups + 1], each group's rows.
+        tie_order: see above.
+        first_row: number of the first row in all the data, of which these may be a part: "random" depends on it, so
+            that parts are ordered as they are in the whole.
+    """
+    group = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if tie_order == "file":
+        return _stable_order(times, group)
+    if tie_order == "reverse":
+        shuffled = np.arange(len(times))[::-1]
+    else:
+        drawn = np.random.Generator(np.random.PCG64(_TIE_SEED).advance(first_row)).random(len(times))
+        shuffled = np.argsort(drawn, kind="stable")
+    return shuffled[_stable_order(times[shuffled], group[shuffled])]
+
+
+_TIE_SEED = 0
+
+
+def _stable_order(times: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Returns the order of rows by group, then by time, then as they are."""
+    n_rows, n_groups = len(times), int(group.max()) + 1
     lowest = times.min()
     time_bits = (int(times.max()) - int(lowest)).bit_length()
     place_bits = (n_rows - 1).bit_length()

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from mos_recbole.data.atomic import LogFile
 from mos_recbole.data.log import read_log
-from mos_recbole.data.prepare import Filters, NumberedLog, prepare
+from mos_recbole.data.prepare import Filters, NumberedLog, TieOrder, prepare
 from mos_recbole.data.sequences import Sequences, tied_rows
 from mos_recbole.data.store import ArrayInfo, EntryWriter, Stored, stored
 from mos_recbole.errors import InputError
@@ -31,7 +31,6 @@ class PreparedLog:
         columns: name -> float32 [N], number columns as RecBole holds them, rows as in `sequences`. The time column is
             among them where RecBole's is not the flat times as float32.
         incomplete_rows: rows left out because their user or item is missing.
-        dropped_users: users left out because they have a single interaction.
         tied_share: share of rows whose user has another row with the same time.
         fingerprint: see `fingerprint`.
     """
@@ -41,7 +40,6 @@ class PreparedLog:
         self.sequences = Sequences(**{name: arrays[name] for name in _FLAT}, time_scale=facts["time_scale"])
         self.columns = {name: arrays[f"column{number}"] for number, name in enumerate(facts["columns"])}
         self.incomplete_rows: int = facts["incomplete_rows"]
-        self.dropped_users: int = facts["dropped_users"]
         self.tied_share: float = facts["tied_rows"] / len(self.sequences.items)
         self.fingerprint = fingerprint(
             {name: entry.infos[name] for name in _FLAT + _NAMES},
@@ -97,7 +95,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
             raise InputError(f"{file.path}: changed while it was read")
         time_scale = log.time_scale
         numbered = prepare(log, filters)
-        return lambda writer: _write(writer, numbered, time_scale)
+        return lambda writer: _write(writer, numbered, time_scale, filters.tie_order)
 
     made_of = {
         "file": identity,
@@ -133,13 +131,13 @@ def _identity(file: LogFile) -> dict[str, Any]:
     }
 
 
-def _write(writer: EntryWriter, log: NumberedLog, time_scale: int) -> None:
+def _write(writer: EntryWriter, log: NumberedLog, time_scale: int, tie_order: TieOrder) -> None:
     n_rows = len(log.items)
     items = writer.stream("items", np.int32, n_rows)
     times = writer.stream("times", np.int64, n_rows)
     columns = {name: writer.stream(f"column{number}", np.float32, n_rows) for number, name in enumerate(log.columns)}
     tied = 0
-    for block in log.sorted_blocks():
+    for block in log.sorted_blocks(tie_order):
         items.write(block.items)
         times.write(block.times)
         for name, values in block.columns.items():
@@ -153,7 +151,6 @@ def _write(writer: EntryWriter, log: NumberedLog, time_scale: int) -> None:
         time_scale=time_scale,
         columns=list(log.columns),
         incomplete_rows=log.incomplete_rows,
-        dropped_users=log.dropped_users,
         tied_rows=tied,
     )
 

@@ -1,8 +1,9 @@
 """Splits: which interactions are targets in training, in validation and in test. A split is a function of sequences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -11,11 +12,16 @@ from mos_recbole.data.sequences import Segments, Sequences
 
 @dataclass(frozen=True)
 class Split:
-    """The targets of the three sides."""
+    """The targets of the three sides.
+
+    Attributes:
+        facts: what belongs beside results: counts and times, by name.
+    """
 
     train: Segments
     valid: Segments
     test: Segments
+    facts: dict[str, int | float] = field(default_factory=dict)
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
@@ -27,7 +33,7 @@ class Split:
 
 
 def _mask(n_rows: int, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    # One byte a row: segments do not overlap, so the running sum is 0 or 1.
+    # One byte a row: training has one segment a user, so the running sum is 0 or 1.
     change = np.zeros(n_rows + 1, dtype=np.int8)
     np.add.at(change, start, 1)
     np.add.at(change, stop, -1)
@@ -44,17 +50,113 @@ def leave_one_out(sequences: Sequences) -> Split:
     popularity and co-occurrence from the future are known. It measures interpolation, not forecasting.
     """
     start, stop = sequences.offsets[:-1], sequences.offsets[1:]
-    user = np.arange(sequences.n_users, dtype=np.int32)
     n_targets = stop - start - 1
     n_test = (n_targets >= 2).astype(np.int64)
     n_valid = (n_targets >= 3).astype(np.int64)
     borders = [start + 1, stop - n_test - n_valid, stop - n_test, stop]
+    train, valid, test = (_segments(start, first, last) for first, last in pairwise(borders))
+    return Split(train, valid, test)
+
+
+def temporal_split(
+    sequences: Sequences,
+    *,
+    split_time: float | None,
+    test_share: float,
+    valid_share: float,
+    context_reach: Literal["side", "past"],
+    min_side_interactions: int,
+) -> Split:
+    """Returns the split by one time for all users: test from that time on, validation right before it, then training.
+
+    A user may be on any of the sides. The first interaction of a user that nothing precedes is no target. For the
+    items a to h of a user, contexts within the side ("side") and reaching into the past ("past"), the targets of test:
+
+        training a b c | validation d e | test f g h        side: f->g fg->h        past: abcde->f abcdef->g abcdefg->h
+
+    Nothing that happened after another user's test target is trained on. What still looks ahead: filters on how many
+    interactions users and items have count both sides, and the choice of a time with hindsight. The validation that
+    selects is older than the test and newer than training, so that its metrics are of a model that forecasts too.
+
+    Args:
+        sequences: the data.
+        split_time: where test begins, in the file's unit; None for the earliest time from which on there are no more
+            than `test_share` of all interactions.
+        test_share: see there.
+        valid_share: validation begins at the earliest time from which on, until the test, there are no more than this
+            share of the interactions before the test.
+        context_reach: whether a context holds what the user did on the same side ("side"), as in the article of
+            A. Biarnes, 2023, or all that the user did before ("past").
+        min_side_interactions: users with fewer interactions on a side have no targets there.
+    """
+    times = sequences.times
+    beginning, end = int(times.min()), int(times.max()) + 1
+    if split_time is not None:
+        test_from = int(np.ceil(split_time * sequences.time_scale))
+    else:
+        test_from = _latest_share(times, beginning, end, test_share)
+    valid_from = _latest_share(times, beginning, min(max(test_from, beginning), end), valid_share)
+    start, stop = sequences.offsets[:-1], sequences.offsets[1:]
+    borders = [start, start + _rows_before(sequences, valid_from), start + _rows_before(sequences, test_from), stop]
 
     def side(first: np.ndarray, last: np.ndarray) -> Segments:
-        kept = last > first
-        return Segments(user[kept], start[kept], first[kept], last[kept])
+        context = first if context_reach == "side" else start
+        kept = last - first >= min_side_interactions
+        return _segments(context, np.maximum(first, context + 1), np.where(kept, last, first))
 
-    return Split(*(side(first, last) for first, last in pairwise(borders)))
+    scale = sequences.time_scale
+    facts: dict[str, int | float] = {
+        "valid_from": valid_from if scale == 1 else valid_from / scale,
+        "test_from": test_from if scale == 1 else test_from / scale,
+        "users_before_test": int((borders[2] > start).sum()),
+        "items_before_test": _n_items(sequences.items, _mask(len(times), start, borders[2])),
+        "targets_before_test": side(start, borders[2]).n_targets,
+    }
+    train, valid, test = (side(first, last) for first, last in pairwise(borders))
+    return Split(train, valid, test, facts)
 
 
-SPLITS: dict[str, Callable[[Sequences], Split]] = {"leave_one_out": leave_one_out}
+def _segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) -> Segments:
+    """Returns the users' segments [first, last) of targets, less those of users without any."""
+    kept = last > first
+    user = np.flatnonzero(kept).astype(np.int32)
+    return Segments(user, context_start[kept], first[kept], last[kept])
+
+
+_ROWS = 2**20  # at a time: of a log of millions a copy of the times is not small
+
+
+def _rows_before(sequences: Sequences, time: int) -> np.ndarray:
+    """Returns how many of a user's interactions are before a time, int64 [U]."""
+    before = np.empty(len(sequences.times), dtype=bool)
+    np.less(sequences.times, time, out=before)
+    return np.add.reduceat(before, sequences.offsets[:-1], dtype=np.int64)
+
+
+def _latest_share(times: np.ndarray, low: int, high: int, share: float) -> int:
+    """Returns the earliest time t of which no more than a share of the interactions in [low, high) are in [t, high)."""
+    below_high = _count_before(times, high)
+    allowed = share * (below_high - _count_before(times, low))
+    while low < high:
+        middle = (low + high) // 2
+        if below_high - _count_before(times, middle) <= allowed:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _count_before(times: np.ndarray, time: int) -> int:
+    return sum(int((times[start : start + _ROWS] < time).sum()) for start in range(0, len(times), _ROWS))
+
+
+def _n_items(items: np.ndarray, rows: np.ndarray) -> int:
+    is_there = np.zeros(int(items.max()) + 1, dtype=bool)
+    for start in range(0, len(items), _ROWS):
+        part = slice(start, start + _ROWS)
+        is_there[items[part][rows[part]]] = True
+    return int(is_there.sum())
+
+
+SPLITS: dict[str, Callable[..., Split]] = {"leave_one_out": leave_one_out, "temporal": temporal_split}
+"""By the setting `split`; each takes the sequences and, by name, its settings (`settings.SPLIT_SETTINGS`)."""

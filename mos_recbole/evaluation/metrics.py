@@ -113,7 +113,8 @@ def compute_metrics(
 
     Args:
         metrics: names such as "NDCG@10".
-        rank: float64 [B], the targets' ranks from 1, by the protocol's tie rule.
+        rank: float64 [B], the targets' ranks from 1, by the protocol's tie rule; inf for a target that is no candidate,
+            which counts as a miss: 0 in every metric of ranks.
         mean_rank: float64 [B], with ties at their mean, as GAUC's definition wants.
         n_candidates: int64 [B], the target included.
         top_items: int64 [B, k], with k at least the largest cut-off, for metrics of the lists.
@@ -131,7 +132,7 @@ def compute_metrics(
         if k is None:
             # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
             others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
-            per_query[metric] = (n_candidates - mean_rank) / others
+            per_query[metric] = np.maximum(n_candidates - mean_rank, 0.0) / others
         elif name in _FROM_RANK:
             per_query[metric] = _FROM_RANK[name](rank, k)
         elif top_items is None or catalogue is None or top_items.shape[1] < min(k, len(catalogue.train_counts)):

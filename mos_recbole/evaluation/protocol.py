@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 TieRule = Literal["mean", "optimistic", "pessimistic"]
 
@@ -16,17 +16,18 @@ class EvaluationProtocol:
     How many items of the context a model looks at is the model's own affair.
 
     Attributes:
-        split: name and parameters of the split, for example {"name": "leave_one_out"}.
-        candidates: "all": every item of the data set; the padding item never.
+        split: name and settings of the split, for example {"name": "leave_one_out"}.
+        candidates: "all": every item of the data set; "trained": those that training saw, and a target that it never
+            saw is a miss. The padding item never.
         filter_seen: whether items of the query's whole history are no candidates. The target always is one.
         tie_rule: rank of a target that shares its score with n other candidates: "optimistic" puts it before them,
             "pessimistic" after them, "mean" in the middle (n / 2 places down).
     """
 
-    split: dict[str, str]
+    split: dict[str, Any]
     filter_seen: bool
     tie_rule: TieRule
-    candidates: Literal["all"] = "all"
+    candidates: Literal["all", "trained"] = "all"
 
     def hash(self, data_fingerprint: str) -> str:
         """Returns 16 hexadecimal digits that are equal for comparable results only."""

@@ -18,10 +18,10 @@ class TargetRanks:
     """How every query's target fares against the candidates.
 
     Attributes:
-        better: int64 [B], candidates with a higher score than the target.
+        better: int64 [B], candidates with a higher score than the target; all, where it is none itself.
         tied: int64 [B], other candidates with the target's score.
-        n_candidates: int64 [B], the target included.
-        target_score: float [B].
+        n_candidates: int64 [B], the target included where it is one.
+        target_score: float [B]; NaN where the target is no candidate.
         top_items: int32 [B, k], the items in the order of their scores, or None where not asked for.
     """
 
@@ -32,9 +32,10 @@ class TargetRanks:
     top_items: torch.Tensor | None = None
 
     def ranks(self, tie_rule: TieRule) -> torch.Tensor:
-        """Returns the ranks, float64 [B], 1 for the best."""
+        """Returns the ranks, float64 [B], 1 for the best; inf for a target that is no candidate."""
         ties_above = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}[tie_rule]
-        return 1.0 + self.better.double() + ties_above * self.tied.double()
+        rank_B = 1.0 + self.better.double() + ties_above * self.tied.double()
+        return rank_B.masked_fill(self.better >= self.n_candidates, torch.inf)
 
     def room_for(self, n_queries: int) -> "TargetRanks":
         """Returns results of the same kind for so many queries, on the CPU, to be put in."""
@@ -62,6 +63,7 @@ def rank_targets_by_scores(
     target_B: torch.Tensor,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
     top_k: int = 0,
+    excluded_V: torch.Tensor | None = None,
 ) -> TargetRanks:
     """Returns the targets' ranks, given the scores of all items, which are overwritten.
 
@@ -71,6 +73,7 @@ def rank_targets_by_scores(
         seen: (query number, item id) pairs that are no candidates, in any order, repeated or not; a query's own target
             stays one.
         top_k: how many of the best items to return.
+        excluded_V: bool, the items that are no candidates of any query, not even as its target.
 
     Raises:
         ScoreIsNaN: a score is NaN, which has no place in a ranking.
@@ -88,11 +91,23 @@ def rank_targets_by_scores(
     clamped_B1 = scores_BV.gather(1, target_B1)
     n_candidates_B = torch.full_like(target_B, scores_BV.shape[1] - 1)
     scores_BV[:, 0] = -torch.inf
+    if excluded_V is not None:
+        scores_BV.masked_fill_(excluded_V, -torch.inf)
+        n_candidates_B -= excluded_V[1:].sum()
+        if seen is not None:
+            query, item = seen
+            seen = query[~excluded_V[item]], item[~excluded_V[item]]
     if seen is not None:
         n_candidates_B -= _remove(scores_BV, target_B, *seen)
     better_B, equal_B = _count(scores_BV, clamped_B1)
+    tied_B, target_score_B = equal_B - 1, target_score_B1.squeeze(1)
+    if excluded_V is not None:
+        is_none_B = excluded_V[target_B]
+        better_B = torch.where(is_none_B, n_candidates_B, better_B)
+        tied_B = tied_B.masked_fill(is_none_B, 0)
+        target_score_B = target_score_B.masked_fill(is_none_B, torch.nan)
     top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])).int() if top_k else None
-    return TargetRanks(better_B, equal_B - 1, n_candidates_B, target_score_B1.squeeze(1), top_items)
+    return TargetRanks(better_B, tied_B, n_candidates_B, target_score_B, top_items)
 
 
 # Scores that are compared at a time on a CPU, so that the outcomes are still in a core's cache when they are added up.
@@ -161,6 +176,7 @@ def rank_targets(
     target_B: torch.Tensor,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
     top_k: int = 0,
+    excluded_V: torch.Tensor | None = None,
 ) -> TargetRanks:
     """Returns the targets' ranks, scoring a few queries at a time: memory does not grow with the number of queries.
 
@@ -171,7 +187,7 @@ def rank_targets(
         components_BKd, log_prior_BK: the queries, as the scorer takes them.
         target_B: int64 item ids.
         seen: as in `rank_targets_by_scores`, sorted by query number.
-        top_k: as in `rank_targets_by_scores`.
+        top_k, excluded_V: as in `rank_targets_by_scores`.
     """
     found: TargetRanks | None = None
     for start in range(0, max(1, len(target_B)), scorer.n_queries):
@@ -182,7 +198,7 @@ def rank_targets(
             first, last = torch.searchsorted(seen[0], borders).tolist()
             chunk_seen = (seen[0][first:last] - start, seen[1][first:last])
         scores_bV, log_prob = scorer(components_BKd[chunk], log_prior_BK[chunk])
-        part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k)
+        part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k, excluded_V)
         part = replace(part, target_score=log_prob(part.target_score))
         found = found or part.room_for(len(target_B))
         found.put(start, part)

@@ -1,7 +1,7 @@
 """Runs a model over the queries of a side, by the protocol."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 from tqdm import tqdm
 
-from mos_recbole.data import Segments, SequenceDataset
+from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.training.loaders import Fields, PrefixGatherer, crops
@@ -26,27 +26,37 @@ class QuerySet:
     Attributes:
         gatherer: makes the batches.
         user: int64 [Q], RecBole's user ids.
-        target, previous: int64 [Q], the target and the item before it.
+        target, previous, oldest: int64 [Q], the target, the item before it, and the first of the last L before it.
         context_length: int64 [Q], all items before the target that the split lets a model see.
+        time_gap: int64 [Q], time since the item before, in the unit of the sequences.
         seen: (query, item) pairs that the protocol takes out of the candidates, sorted by query; None if none.
+        excluded_V: bool, items that the protocol takes out of the candidates of all queries; None if none.
     """
 
     gatherer: PrefixGatherer
     user: np.ndarray
     target: np.ndarray
     previous: np.ndarray
+    oldest: np.ndarray
     context_length: np.ndarray
+    time_gap: np.ndarray
     seen: tuple[torch.Tensor, torch.Tensor] | None
+    excluded_V: torch.Tensor | None
 
     def __len__(self) -> int:
         return len(self.target)
 
 
 def make_query_set(
-    config: Any, dataset: SequenceDataset, segments: Segments, protocol: EvaluationProtocol, device: torch.device
+    config: Any,
+    dataset: SequenceDataset,
+    split: Split,
+    side: Literal["train", "valid", "test"],
+    protocol: EvaluationProtocol,
+    device: torch.device,
 ) -> QuerySet:
     """Returns the queries of one side of a split."""
-    sequences = dataset.sequences
+    sequences, segments = dataset.sequences, getattr(split, side)
     rows, segment = segments.targets()
     gatherer = PrefixGatherer(sequences, segments, config["MAX_ITEM_LIST_LENGTH"], device, crop=crops(config))
     seen = None
@@ -58,13 +68,20 @@ def make_query_set(
         place = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
         item = sequences.items[first[query] + place]
         seen = (torch.from_numpy(query).to(device), torch.from_numpy(item).long().to(device))
+    excluded_V = None
+    if protocol.candidates == "trained":
+        excluded_V = torch.from_numpy(dataset.train_counts(split) == 0).to(device)
+    first_of_context = segments.context_start[segment]
     return QuerySet(
         gatherer=gatherer,
         user=sequences.users[segments.user[segment]].astype(np.int64),
         target=sequences.items[rows].astype(np.int64),
         previous=sequences.items[rows - 1].astype(np.int64),
-        context_length=rows - segments.context_start[segment],
+        oldest=sequences.items[np.maximum(rows - config["MAX_ITEM_LIST_LENGTH"], first_of_context)].astype(np.int64),
+        context_length=rows - first_of_context,
+        time_gap=sequences.times[rows] - sequences.times[rows - 1],
         seen=seen,
+        excluded_V=excluded_V,
     )
 
 
@@ -108,10 +125,10 @@ def evaluate_model(
             seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
             state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
-            part = rank_targets(scorer, *model.head.components(state_Bd), target_B, seen, top_k)
+            part = rank_targets(scorer, *model.head.components(state_Bd), target_B, seen, top_k, queries.excluded_V)
         else:
             scores_BV = _scores(model, config, batch, fields, n_items)
-            part = rank_targets_by_scores(scores_BV, target_B, seen, top_k)
+            part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
         found = found or part.room_for(len(queries))
         found.put(int(index[0]), part)
         bar.update(len(index))
