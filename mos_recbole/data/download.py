@@ -13,7 +13,8 @@ from mos_recbole.errors import InputError
 
 # Tries of a connection and of an answer, seconds between them (doubled each time), and seconds of silence.
 _TRIES, _BACKOFF, _TIMEOUT = 4, 1.0, 30
-_BLOCK_BYTES = 2**20
+# What is under way of a block is lost when an answer breaks off.
+_BLOCK_BYTES = 2**16
 
 
 def download(url: str, path: Path) -> None:

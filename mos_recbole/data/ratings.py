@@ -11,6 +11,7 @@ DAT_FILE = "ratings.dat"
 # What `ratings.dat` becomes: an atomic file with RecBole's names.
 _ATOMIC_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 
+# Far more than any line of ratings has.
 _BLOCK_BYTES = 2**22
 _SHOWN = 100
 
