@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ _OWN_OPTIONS = frozenset(
         "storage",
         "wandb",
         "mlflow",
+        "zip",
+        "data-path",
     }
 )
 
@@ -64,6 +67,21 @@ examples:
   after an interruption of any kind: the same command again
 """
 
+_PREPARE_EXAMPLES = """\
+MovieLens: ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small, ml-latest. Its data may be used for research and may
+not be redistributed: who downloads them agrees to GroupLens's terms, which are in the README that comes with each.
+
+examples:
+  the data of the article, from GroupLens (250 MB) into dataset/ml-25m
+    %(prog)s ml-25m --download
+  out of an archive that is on this machine
+    %(prog)s ml-25m --zip ~/Downloads/ml-25m.zip
+  as the runs with these settings need it
+    %(prog)s ml-25m --config my.yaml '--val_interval={rating: "[2.0,inf)"}' --load_col='{inter: "*"}'
+  your own data: is the file right, how much is in it?
+    %(prog)s dataset/beauty
+"""
+
 _COMPARE_EXAMPLES = """\
 examples:
   two models, each over its seeds
@@ -87,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
     if rest:
         parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
-    if settings and options.command not in ("run", "sweep"):
+    if settings and options.command not in ("run", "sweep", "prepare"):
         parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
     try:
         return options.call(options, settings)
@@ -98,8 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: training failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "the same command" if options.command == "sweep" else "--resume"
-        print(f"{parser.prog}: interrupted; {again} goes on from the last epoch", file=sys.stderr)
+        again = {
+            "sweep": "the same command goes on from the last epoch",
+            "prepare": "nothing half-made is left, and a download goes on by the same command",
+        }.get(options.command, "--resume goes on from the last epoch")
+        print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
         return 130
 
 
@@ -187,6 +208,29 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--quiet", action="store_true", help="no progress, for logs: the tables only")
     sweep.add_argument("--key=value", dest="_", action="store_const", const=None, help="any setting, by RecBole's key")
     sweep.set_defaults(call=_sweep)
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="fetch or unpack MovieLens, check a data set, prepare it for runs",
+        description="Makes a release of MovieLens a data set, from the web or an archive, or takes any data set that "
+        "is there; checks it, prepares it for the runs to come, and prints how much is in it.",
+        epilog=_PREPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    prepare.add_argument("dataset", metavar="NAME", help="a release of MovieLens, or the name or folder of a data set")
+    source = prepare.add_mutually_exclusive_group()
+    source.add_argument("--zip", type=Path, metavar="FILE", help="take it out of this archive")
+    source.add_argument("--download", action="store_true", help="fetch the archive from GroupLens")
+    prepare.add_argument("--data-path", metavar="FOLDER", help="where the data set's folder is (default: dataset)")
+    prepare.add_argument(
+        "--allow-modified", action="store_true", help="take data that are not as published, such as a subset"
+    )
+    prepare.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
+    prepare.add_argument(
+        "--key=value", dest="_", action="store_const", const=None, help="any setting, by RecBole's key"
+    )
+    prepare.set_defaults(call=_prepare)
 
     listing = commands.add_parser("ls", help="list the finished runs of a results folder", allow_abbrev=False)
     listing.add_argument("output", nargs="?", default="results", type=Path, metavar="FOLDER", help="default: results")
@@ -307,6 +351,43 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
     for trial in failed:
         print(f"trial {trial.number} failed {trial.attempts} times: {trial.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
+    import torch
+
+    from mos_recbole.data import SequenceDataset
+    from mos_recbole.data.movielens import obtain
+    from mos_recbole.data.store import entry_of
+    from mos_recbole.experiment import load_settings
+    from mos_recbole.models import OWN_MODELS
+
+    if options.data_path is not None and "/" in options.dataset:
+        raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
+    place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
+    # Any model will do: they all learn from the same data.
+    model = next(iter(OWN_MODELS))
+    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=OWN_MODELS)
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    config = settings.recbole_config(torch.device("cpu"))
+    folder = Path(config["data_path"])
+    file = obtain(
+        folder,
+        archive=options.zip,
+        download=options.download,
+        allow_modified=options.allow_modified,
+        note=lambda text: print(text, file=sys.stderr),
+    )
+    data = SequenceDataset(config)
+    print(f"{settings.dataset}: {data.summary(data.split()).describe()}")
+    print(f"file:          {file.path}" + (f" ({file.check})" if file.check else ""))
+    entry = entry_of(data.sequences.items)
+    print(f"prepared data: {entry or 'none, these settings go through RecBole in every run'}")
+    again = [*(["--config", *options.config] if options.config else []), *overrides]
+    dataset = options.dataset if options.data_path is None else str(folder)
+    print(f"next:          {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', dataset, *again])}")
+    return 0
 
 
 def _list(options: argparse.Namespace, _: list[str]) -> int:

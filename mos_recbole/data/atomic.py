@@ -7,8 +7,8 @@ from pathlib import Path
 from mos_recbole.errors import InputError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_RATINGS_FILE = "ratings.csv"
-_RATINGS_HEADER = "userId,movieId,rating,timestamp"
+RATINGS_FILE = "ratings.csv"
+RATINGS_HEADER = "userId,movieId,rating,timestamp"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class LogFile:
             InputError: neither file is there, or the header is not what it should be or lacks one of the three columns.
         """
         path = folder / f"{name}.inter"
-        ratings = folder / _RATINGS_FILE
+        ratings = folder / RATINGS_FILE
         if not path.exists() and ratings.is_file():
             header = _first_line(ratings, encoding)
-            if header != _RATINGS_HEADER:
-                raise InputError(f"{ratings}, line 1: found {header!r}; expected {_RATINGS_HEADER!r}")
+            if header != RATINGS_HEADER:
+                raise InputError(f"{ratings}, line 1: found {header!r}; expected {RATINGS_HEADER!r}")
             return cls(ratings, {user: "token", item: "token", "rating": "float", time: "float"}, ",", encoding)
         columns = read_header(path, separator, encoding)
         for key, column in (("USER_ID_FIELD", user), ("ITEM_ID_FIELD", item), ("TIME_FIELD", time)):
@@ -101,7 +101,7 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
         InputError: no such file, an empty one, or a header that is not `name:type` separated by `separator`.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an atomic file, or MovieLens' {_RATINGS_FILE} in the folder")
+        raise InputError(f"{path}: no such file; expected an atomic file, or MovieLens' {RATINGS_FILE} in the folder")
     line = _first_line(path, encoding)
     if not line:
         raise InputError(f"{path}: the file is empty; expected a header such as user_id:token<tab>item_id:token")

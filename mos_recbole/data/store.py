@@ -155,6 +155,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mos_recbole"
 
 
+def entry_of(array: np.ndarray) -> Path | None:
+    """Returns the folder of the entry that an array is mapped from; None for an array that is none of an entry."""
+    return Path(array.filename).parent if isinstance(array, np.memmap) and array.filename is not None else None
+
+
 def stored(name: str, made_of: Mapping[str, Any], build: Callable[[], Callable[[EntryWriter], None]]) -> Stored:
     """Returns the entry for these ingredients, built if it is not there or is broken.
 

@@ -1,0 +1,105 @@
+"""An archive of MovieLens: which of its members are taken, and as what."""
+
+import fnmatch
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from mos_recbole.data.atomic import RATINGS_FILE
+from mos_recbole.data.ratings import DAT_FILE, csv_blocks, dat_blocks
+from mos_recbole.errors import InputError
+
+# What is taken beside the ratings, in lower case.
+_TEXTS = ("readme*", "licen?e*", "checksums.txt")
+
+
+class RatingsArchive:
+    """A zip archive with one `ratings.csv` or `ratings.dat`.
+
+    Members are read by their last name alone, so that none is written outside of the folder it is meant for.
+
+    Args:
+        path: of the archive.
+        opened: it, for reading.
+
+    Raises:
+        InputError: no file of ratings, several, or an encrypted one.
+    """
+
+    def __init__(self, path: Path, opened: zipfile.ZipFile) -> None:
+        inside = [member for member in opened.infolist() if ".." not in PurePosixPath(member.filename).parts]
+        ratings = [member for member in inside if _name(member) in (RATINGS_FILE, DAT_FILE)]
+        if len(ratings) != 1:
+            found = ", ".join(member.filename for member in ratings) or "neither"
+            raise InputError(f"{path}: expected one {RATINGS_FILE} or {DAT_FILE} in the archive; found {found}")
+        if ratings[0].flag_bits & 1:
+            raise InputError(f"{path}: {ratings[0].filename} is encrypted; expected an archive as GroupLens has it")
+        self._opened, self._ratings = opened, ratings[0]
+        self._texts = [
+            member
+            for member in inside
+            if PurePosixPath(member.filename).parent == PurePosixPath(ratings[0].filename).parent
+            and any(fnmatch.fnmatch(_name(member).lower(), pattern) for pattern in _TEXTS)
+        ]
+        self.place = f"{path}, {ratings[0].filename}"
+
+    def file_name(self, name: str) -> str:
+        """Returns what the file of interactions is called in the folder of the data set of that name."""
+        return RATINGS_FILE if _name(self._ratings) == RATINGS_FILE else f"{name}.inter"
+
+    def extract(self, file: Path) -> None:
+        """Writes the file of interactions, and README, licence and checksums beside it.
+
+        Raises:
+            InputError: the file has another header than it should have, or a line that is not four numbers.
+        """
+        for member in self._texts:
+            _write(file.with_name(_name(member)), [self._opened.read(member)])
+        _write(file, self._blocks())
+
+    def is_content_of(self, file: Path) -> bool:
+        """Returns whether a file of interactions is what the archive has."""
+        with file.open("rb") as other:
+            return all(other.read(len(block)) == block for block in self._blocks()) and not other.read(1)
+
+    def _blocks(self) -> Iterator[bytes]:
+        size, name = self._ratings.file_size, _name(self._ratings)
+        bar = tqdm(desc=name, total=size, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None)
+        with bar, self._opened.open(self._ratings) as stream:
+            for block in (csv_blocks if name == RATINGS_FILE else dat_blocks)(stream, self.place):
+                yield block
+                bar.update(stream.tell() - bar.n)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[RatingsArchive]:
+    """Gives an archive opened for reading, and names it in the errors of what is done with it.
+
+    Raises:
+        InputError: no such file, one that is no whole zip archive, or as `RatingsArchive`.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected an archive of MovieLens") from error
+    try:
+        with file, zipfile.ZipFile(file) as opened:
+            yield RatingsArchive(path, opened)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a whole zip archive ({error}); expected one as GroupLens has it") from error
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    return PurePosixPath(member.filename).name
+
+
+def _write(path: Path, blocks: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(blocks)
+        file.flush()
+        os.fsync(file.fileno())
