@@ -5,9 +5,9 @@
     python benchmarks/article.py --dataset ml-100k
 
 Interrupted in whatever way, the same command goes on. Every step is a command of mos-recbole that is printed before it
-is run. `--key=value` arguments go to all of them: --epochs=1, or another split. The protocol, what each data set adds to
-it, and the two sweeps are in configs/study/. Results are in <output>/<dataset>: the sweeps `heads` (the article's table),
-`ties-random` and `ties-reverse` (the order of ratings of equal time), and `report`.
+is run. `--key=value` arguments go to all of them: --epochs=1, or another split. The protocol, what each data set adds
+to it, and the two sweeps are in configs/study/. Results are in <output>/<dataset>: the sweeps `heads` (the article's
+table), `ties-random` and `ties-reverse` (the order of ratings of equal time), and `report`.
 
 On ML-25M one epoch has 18 million targets; use a GPU (--gpus-per-trial 0.5: two trials share one).
 """
