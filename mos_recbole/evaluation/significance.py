@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
+
+from mos_recbole.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ def compare_means(
     own, and a seed of one has nothing in common with the same number on the other side. The variance of the effect is
     put together from
 
-        users        of the difference per user, averaged over seeds: for unequal numbers of queries, the ratio
-                     estimator's linearisation (Cochran, "Sampling Techniques", 1977, section 6.3)
+        users        of the difference per user, averaged over seeds: by the jackknife that leaves out one user at a
+                     time, which for equal numbers of queries is the variance of a mean; its degrees of freedom are
+                     the users' number, counted by `effective_number`, less one, since a user with many queries
+                     weighs like several
         seeds        of the mean per seed, of either side with several seeds, over its number of seeds
         interaction  of what is neither a user's nor a seed's, which is contained in users and in seeds alike
 
@@ -61,25 +65,153 @@ def compare_means(
     Raises:
         ValueError: shapes that do not fit, no seed, values that are not finite, or fewer than two users.
     """
+    sums, size_U = sums_by_user(first_SQ, second_RQ, user_Q)
+    estimate = estimate_difference(sums, size_U)
+    over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
+    # Equal values leave rounding errors, which must not be tested against each other.
+    rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
+    if estimate.standard_error <= rounding:
+        effect = 0.0 if abs(estimate.effect) <= rounding else estimate.effect
+        return Difference(effect, effect, effect, float(effect == 0), 0.0, estimate.degrees_of_freedom, over_seeds)
+    half_width = estimate.quantile(level) * estimate.standard_error
+    return Difference(
+        effect=estimate.effect,
+        low=estimate.effect - half_width,
+        high=estimate.effect + half_width,
+        p_value=float(2 * special.stdtr(estimate.degrees_of_freedom, -abs(estimate.effect) / estimate.standard_error)),
+        standard_error=estimate.standard_error,
+        degrees_of_freedom=estimate.degrees_of_freedom,
+        over_seeds=over_seeds,
+    )
+
+
+def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Returns the mean over seeds and queries with the interval of Student's t that `compare_means` gives differences.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    difference = compare_means(np.zeros((1, len(user_Q))), values_SQ, user_Q, level=level)
+    return Interval(difference.effect, difference.low, difference.high)
+
+
+def relative_difference(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95
+) -> Interval | None:
+    """Returns (B - A) / A of the means A and B over seeds and queries, with its interval; None where A is not above 0.
+
+    The interval has every ratio r for which `compare_means` would not tell B from r A (Fieller, "Some problems in
+    interval estimation", JRSS B 1954), so that it excludes 0 exactly where the difference's own interval does, and
+    takes into account that A is an estimate too. It ends at -1, metrics being no less than 0, and has no upper bound
+    (infinity) where the data do not even tell A from 0.
+
+    Args:
+        first_SQ, second_RQ, user_Q, level: as for `compare_means`; the values are 0 or more.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    (first_SU, second_RU), size_U = sums_by_user(first_SQ, second_RQ, user_Q)
+    first, second = (sums.sum() / len(sums) for sums in (first_SU, second_RU))
+    if first <= 0:
+        return None
+    ratio = float(second / first)
+
+    def beyond(r: float) -> float:
+        """Above 0 where B differs significantly from r A."""
+        estimate = estimate_difference([r * first_SU, second_RU], size_U)
+        return abs(estimate.effect) - estimate.quantile(level) * estimate.standard_error
+
+    if beyond(ratio) > -1e-12 * second_RU.max(initial=0):
+        return Interval(ratio - 1, ratio - 1, ratio - 1)
+    low = optimize.brentq(beyond, 0, ratio) if beyond(0) > 0 else 0.0
+    high = max(2 * ratio, 1.0)
+    while beyond(high) < 0 and high < _UNBOUNDED:
+        high *= 2
+    high = optimize.brentq(beyond, ratio, high) if high < _UNBOUNDED else np.inf
+    return Interval(ratio - 1, float(low) - 1, float(high) - 1)
+
+
+def effect_size(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Returns d_z: the difference in standard deviations of users' differences, with its interval.
+
+    Users' differences are averaged over seeds first, so that d_z grows with the number of seeds where users' outcomes
+    depend on them. Users with many queries weigh more, as in the mean: d_z is of the ratio estimator's residuals, and
+    for equal numbers of queries the usual one (Cohen 1988). The interval adds to `compare_means`' standard error that
+    of the standard deviation, d_z² / 2 (n - 1), as for normal differences. Where users do not differ, d_z is 0 for
+    equal means and infinite for others.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    difference = compare_means(first_SQ, second_RQ, user_Q, level=level)
+    sums, size_U = sums_by_user(first_SQ, second_RQ, user_Q)
+    estimate = estimate_difference(sums, size_U)
+    if estimate.user_deviation <= 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max()):
+        size = float(np.copysign(np.inf, difference.effect)) if difference.effect else 0.0
+        return Interval(size, size, size)
+    size = difference.effect / estimate.user_deviation
+    variance = (difference.standard_error / estimate.user_deviation) ** 2
+    half_width = estimate.quantile(level) * np.sqrt(variance + size**2 / (2 * max(1, effective_number(size_U) - 1)))
+    return Interval(size, float(size - half_width), float(size + half_width))
+
+
+_UNBOUNDED = 1e6  # a ratio that stands for infinity
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with the parts of its variance, as `compare_means` describes them.
+
+    Attributes:
+        seed_variance: what seeds contribute beyond the interaction, which users bear too; 0 or more.
+        seed_freedom: the degrees of freedom of the seeds' part; 0 without one.
+        user_deviation: standard deviation of users' differences, per query of a user with the mean number of them.
+    """
+
+    effect: float
+    standard_error: float
+    degrees_of_freedom: float
+    seed_variance: float
+    seed_freedom: float
+    user_deviation: float
+
+    def quantile(self, level: float) -> float:
+        """Returns by how many standard errors the interval extends to either side."""
+        return float(special.stdtrit(self.degrees_of_freedom, (1 + level) / 2))
+
+
+def sums_by_user(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Returns the sums over users' queries of both sides, [seeds, U] each, and the number of queries, [U].
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
     for values in (first_SQ, second_RQ):
         if values.ndim != 2 or not len(values) or values.shape[1:] != user_Q.shape:
             raise ValueError(f"values {values.shape} of {user_Q.shape} users; expected a row a seed, a column a query")
         if not np.isfinite(values).all():
             raise ValueError("values that are not finite cannot be compared")
     users, user_Q = np.unique(user_Q, return_inverse=True)
-    n_users, n_queries = len(users), len(user_Q)
-    if n_users < 2:
+    if len(users) < 2:
         raise ValueError("a test over users needs two users or more")
-    size_U = np.bincount(user_Q)
-    sums = [np.stack([np.bincount(user_Q, row, n_users) for row in values]) for values in (first_SQ, second_RQ)]
+    sums = [np.stack([np.bincount(user_Q, row, len(users)) for row in values]) for values in (first_SQ, second_RQ)]
+    return sums, np.bincount(user_Q)
+
+
+def estimate_difference(sums: list[np.ndarray], size_U: np.ndarray) -> Estimate:
+    """Returns the second mean less the first, given `sums_by_user`."""
+    n_users, n_queries = len(size_U), size_U.sum()
     difference_U = sums[1].mean(axis=0) - sums[0].mean(axis=0)
     effect = difference_U.sum() / n_queries
-    # Of sums per user that have the mean 0, to the variance of their total over n_queries.
-    scale = n_users / (n_users - 1) / n_queries**2
+    residual_U = difference_U - effect * size_U
+    user_part = (n_users - 1) / n_users * ((residual_U / (n_queries - size_U)) ** 2).sum()
+    user_freedom = max(1.0, effective_number(size_U) - 1)
+    spread = user_part**2 / user_freedom  # of the variance itself, as Satterthwaite estimates it
 
-    user_part = scale * ((difference_U - effect * size_U) ** 2).sum()
-    seed_part = interaction = 0.0
-    spread = user_part**2 / (n_users - 1)  # of the variance itself, as Satterthwaite estimates it
+    seed_part = seed_spread = interaction = 0.0
     for sum_SU in sums:
         n_seeds = len(sum_SU)
         if n_seeds == 1:
@@ -88,27 +220,23 @@ def compare_means(
         residual_SU = sum_SU - mean_S[:, None] * size_U
         residual_SU -= residual_SU.mean(axis=0)
         of_seeds = mean_S.var(ddof=1) / n_seeds
-        of_both = scale * (residual_SU**2).sum() / (n_seeds - 1) / n_seeds
-        spread += of_seeds**2 / (n_seeds - 1) + of_both**2 / ((n_seeds - 1) * (n_users - 1))
+        of_both = n_users / (n_users - 1) * (residual_SU**2).sum() / n_queries**2 / (n_seeds - 1) / n_seeds
+        seed_spread += of_seeds**2 / (n_seeds - 1)
+        spread += of_both**2 / ((n_seeds - 1) * (n_users - 1))
         seed_part += of_seeds
         interaction += of_both
+    spread += seed_spread
     variance = max(user_part, seed_part, user_part + seed_part - interaction)
-    standard_error = float(np.sqrt(variance))
-    over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
-
-    # Equal values leave rounding errors, which must not be tested against each other.
-    rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
-    if standard_error <= rounding:
-        effect = 0.0 if abs(effect) <= rounding else float(effect)
-        return Difference(effect, effect, effect, float(effect == 0), 0.0, float(n_users - 1), over_seeds)
-    degrees_of_freedom = float(variance**2 / spread)
-    half_width = float(special.stdtrit(degrees_of_freedom, (1 + level) / 2)) * standard_error
-    return Difference(
+    return Estimate(
         effect=float(effect),
-        low=float(effect - half_width),
-        high=float(effect + half_width),
-        p_value=float(2 * special.stdtr(degrees_of_freedom, -abs(effect) / standard_error)),
-        standard_error=standard_error,
-        degrees_of_freedom=degrees_of_freedom,
-        over_seeds=over_seeds,
+        standard_error=float(np.sqrt(variance)),
+        degrees_of_freedom=float(variance**2 / spread) if spread > 0 else user_freedom,
+        seed_variance=max(0.0, float(seed_part - interaction)),
+        seed_freedom=float(seed_part**2 / seed_spread) if seed_spread > 0 else 0.0,
+        user_deviation=float(residual_U.std(ddof=1) * n_users / n_queries),
     )
+
+
+def effective_number(size_U: np.ndarray) -> float:
+    """Returns as how many users with equally many queries these count: their number, or fewer (Kish 1965)."""
+    return float(size_U.sum() ** 2 / (size_U.astype(np.float64) ** 2).sum())

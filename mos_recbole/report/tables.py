@@ -1,7 +1,7 @@
 """The comparison table and the list of runs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -75,24 +75,38 @@ def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
     Raises:
         InputError: outcomes that are missing, or not of the same queries.
     """
-    tables = []
+    return list(iterate_aligned_outcomes(runs))
+
+
+def iterate_aligned_outcomes(runs: Sequence[RunResult]) -> Iterator[pd.DataFrame]:
+    """Yields `aligned_outcomes` one by one: those of millions of queries need not be in memory together."""
+    first = None
     for run in runs:
-        table = run.outcomes().sort_values(["user", "position"])
+        table = run.outcomes()
         to_mean = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}[run.protocol["tie_rule"]]
-        tables.append(table.assign(mean_rank=table["rank"] + to_mean * table["tied"]))
-    first = tables[0]
-    for run, table in zip(runs, tables, strict=True):
-        same = len(table) == len(first) and all(
-            (table[column].to_numpy() == first[column].to_numpy()).all() for column in ("user", "position", "target")
-        )
-        if not same:
+        table["mean_rank"] = table["rank"] + to_mean * table["tied"]
+        if first is None:
+            first = table[_QUERY]
+        elif not _same_queries(table, first) and len(table) == len(first):
+            # As a rule runs write their queries in one order; here is one that did not.
+            table = table.sort_values(_QUERY).set_index(first.sort_values(_QUERY).index).sort_index()
+        if not _same_queries(table, first):
             raise InputError(f"{run.folder}: its outcomes are of other queries than {runs[0].folder}'s")
-    return tables
+        yield table
+
+
+_QUERY = ["user", "position", "target"]
+
+
+def _same_queries(table: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return len(table) == len(other) and all(
+        (table[column].to_numpy() == other[column].to_numpy()).all() for column in _QUERY
+    )
 
 
 def user_numbers(table: pd.DataFrame) -> np.ndarray:
     """Returns the number of every query's user, from 0."""
-    return np.unique(table["user"].to_numpy(), return_inverse=True)[1]
+    return pd.factorize(table["user"], sort=True)[0]
 
 
 def metric_values(tables: Sequence[pd.DataFrame], metric: str) -> np.ndarray:

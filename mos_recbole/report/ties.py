@@ -1,0 +1,197 @@
+"""What the order of interactions of equal time does to a metric: the same data and models, the ties in other orders."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+from tabulate import tabulate
+
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means
+from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
+from mos_recbole.report.formats import format_count, format_difference, format_p_value
+from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers
+from mos_recbole.results import RunResult
+
+_ORDERS = ("file", "random", "reverse")
+
+
+@dataclass(frozen=True)
+class TieRow:
+    """A configuration with the ties in one order.
+
+    Attributes:
+        label: the model, with the settings in which the table's configurations differ.
+        order: the setting `tie_order`.
+        n_seeds: runs.
+        mean: of the metric over all queries.
+        tied, untied: over the queries whose target has the time of the item before it, and over the others; None where
+            there are none.
+        difference: from the order of the file, on the targets that are queries in both orders; None for the file's own.
+        adjusted_p_value: of `difference`, by Holm's method over all rows.
+        n_common: targets that are queries in both orders.
+    """
+
+    label: str
+    order: str
+    n_seeds: int
+    mean: Interval
+    tied: Interval | None
+    untied: Interval | None
+    difference: Difference | None
+    adjusted_p_value: float | None
+    n_common: int
+
+
+@dataclass(frozen=True)
+class TieEffects:
+    """A metric by the order of ties. `tie_effects` returns it.
+
+    Attributes:
+        tied_share: share of the interactions of the data that share their time with another of the same user.
+        tied_test_share: share of the test's targets, in the order of the file, that have the time of the item before.
+    """
+
+    dataset: str
+    metric: str
+    rows: tuple[TieRow, ...]
+    tied_share: float
+    tied_test_share: float
+
+    def table(self, tablefmt: str = "github") -> str:
+        """Returns a table with a row a configuration and order, in one of tabulate's formats or as "csv"."""
+        cells = [
+            {
+                "model": row.label,
+                "ties": row.order,
+                "seeds": row.n_seeds,
+                self.metric: format_interval(row.mean),
+                "tied targets": format_interval(row.tied) if row.tied else "none",
+                "others": format_interval(row.untied) if row.untied else "none",
+                "less the file's order [95 %]": format_difference(row.difference) if row.difference else "",
+                "p": format_p_value(row.difference.p_value) if row.difference else "",
+                "p (Holm)": "" if row.adjusted_p_value is None else format_p_value(row.adjusted_p_value),
+            }
+            for row in self.rows
+        ]
+        if tablefmt == "csv":
+            return pd.DataFrame(cells).to_csv(index=False).rstrip("\n")
+        alignment = ["left"] * 2 + ["right"] * 7
+        return tabulate(cells, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=alignment)
+
+    def caption(self) -> str:
+        """Returns what the table's numbers mean, in a few lines."""
+        common = min((row.n_common for row in self.rows if row.difference is not None), default=0)
+        return (
+            f"{self.dataset}: {self.tied_share:.1%} of the interactions share their time with another of the same "
+            f"user, and {self.tied_test_share:.1%} of the test's targets have the time of the item before them: which of the "
+            "two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over users "
+            "and seeds; models are trained and tested on the same interactions with ties in the order of the file, "
+            "in one random order, and in the file's order backwards.\n"
+            f"less the file's order: on the {format_count(common, 'target')} or more that are queries in both; p: "
+            "two-sided, of the null hypothesis that the order leaves the mean over all users and seeds as it is; users "
+            "are the unit, seeds the second level; Holm's correction over this table."
+        )
+
+
+def tie_effects(records: Sequence[RunResult], metric: str = "Recall@100") -> list[TieEffects]:
+    """Returns the effects of the order of ties, one for each data set and split with runs in several orders.
+
+    Args:
+        records: of finished runs, of any data sets; configurations without runs in the order of the file are left out.
+        metric: any that is computed from target ranks.
+
+    Raises:
+        InputError: outcomes are missing.
+    """
+    by_data: dict[str, dict[str, dict[str, list[RunResult]]]] = {}
+    for runs in group_by_configuration(records):
+        first = runs[0]
+        order = first.settings.get("tie_order")
+        if order is None:  # a run of before there was this setting
+            continue
+        data = str([first.dataset, first.protocol, *_without(first, "model", "tie_order", "seed", data_only=True)])
+        same = str([first.model, first.code, *_without(first, "tie_order", "seed")])
+        by_data.setdefault(data, {}).setdefault(same, {}).setdefault(order, []).extend(runs)
+    effects = []
+    for configurations in by_data.values():
+        several = [orders for orders in configurations.values() if "file" in orders and len(orders) > 1]
+        if several:
+            effects.append(_effects(several, metric))
+    return effects
+
+
+# Settings that decide which interactions there are.
+_DATA_KEYS = (
+    *("load_col", "val_interval", "rm_dup_inter", "user_inter_num_interval", "item_inter_num_interval"),
+    "MAX_ITEM_LIST_LENGTH",
+)
+
+
+def _without(record: RunResult, *left_out: str, data_only: bool = False) -> Iterator[tuple[str, str]]:
+    for key, value in sorted(record.settings.items()):
+        if key not in left_out and (not data_only or key in _DATA_KEYS):
+            yield key, str(value)
+
+
+def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) -> TieEffects:
+    first = configurations[0]["file"][0]
+    keys = differing_settings([orders["file"][0] for orders in configurations])
+    rows = []
+    for orders in configurations:
+        label = describe(orders["file"][0], keys)
+        reference = aligned_outcomes(orders["file"])
+        found = sorted(orders.items(), key=lambda item: _ORDERS.index(item[0]))
+        rows += [_row(label, order, runs, reference, metric) for order, runs in found]
+    p_values = {number: row.difference.p_value for number, row in enumerate(rows) if row.difference is not None}
+    adjusted = dict(zip(p_values, multipletests([*p_values.values()], method="holm")[1].tolist(), strict=True))
+    return TieEffects(
+        dataset=first.dataset,
+        metric=metric,
+        rows=tuple(replace(row, adjusted_p_value=adjusted.get(number)) for number, row in enumerate(rows)),
+        tied_share=first.data["tied_share"],
+        tied_test_share=first.data["tied_test_share"],
+    )
+
+
+def _row(label: str, order: str, runs: Sequence[RunResult], reference: Sequence[pd.DataFrame], metric: str) -> TieRow:
+    tables = aligned_outcomes(runs)
+    values_SQ, users = metric_values(tables, metric), user_numbers(tables[0])
+    is_tied = tables[0]["time_gap"].to_numpy() == 0
+
+    def mean_of(chosen: np.ndarray) -> Interval | None:
+        return bootstrap_mean(values_SQ[:, chosen], users[chosen]) if chosen.any() else None
+
+    difference, n_common = None, 0
+    if order != "file":
+        theirs, ours = _common_rows(reference[0], tables[0])
+        n_common = len(ours)
+        common_users = user_numbers(tables[0].iloc[ours])
+        reference_SQ = metric_values(reference, metric)
+        try:
+            difference = compare_means(reference_SQ[:, theirs], values_SQ[:, ours], common_users)
+        except ValueError as error:
+            raise InputError(f"{runs[0].folder}: {error}") from error
+    return TieRow(
+        label=label,
+        order=order,
+        n_seeds=len(runs),
+        mean=bootstrap_mean(values_SQ, users),
+        tied=mean_of(is_tied),
+        untied=mean_of(~is_tied),
+        difference=difference,
+        adjusted_p_value=None,
+        n_common=n_common,
+    )
+
+
+def _common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of either table with the same user and target; the n-th of a user's equal targets with the n-th."""
+    keys = []
+    for table in (first, second):
+        key = table[["user", "target"]].assign(row=np.arange(len(table)))
+        keys.append(key.assign(time=key.groupby(["user", "target"]).cumcount()))
+    both = keys[0].merge(keys[1], on=["user", "target", "time"], suffixes=("_first", "_second"))
+    return both["row_first"].to_numpy(), both["row_second"].to_numpy()
