@@ -6,6 +6,7 @@ from mos_recbole.report.sides import Side, find_sides
 from mos_recbole.report.slices import Cell, SliceBy, Slices, parse_slice_by, slice_sides
 from mos_recbole.report.sweep_report import COST_COLUMNS, trials_frame, write_sweep_report
 from mos_recbole.report.tables import comparison_table, runs_table
+from mos_recbole.report.ties import TieEffects, tie_effects
 
 __all__ = [
     "COST_COLUMNS",
@@ -16,6 +17,7 @@ __all__ = [
     "Side",
     "SliceBy",
     "Slices",
+    "TieEffects",
     "compare_sides",
     "comparison_table",
     "find_sides",
@@ -23,6 +25,7 @@ __all__ = [
     "parse_slice_by",
     "runs_table",
     "slice_sides",
+    "tie_effects",
     "trials_frame",
     "write_sweep_report",
 ]

@@ -86,9 +86,9 @@ class TieEffects:
         common = min((row.n_common for row in self.rows if row.difference is not None), default=0)
         return (
             f"{self.dataset}: {self.tied_share:.1%} of the interactions share their time with another of the same "
-            f"user, and {self.tied_test_share:.1%} of the test's targets have the time of the item before them: which of the "
-            "two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over users "
-            "and seeds; models are trained and tested on the same interactions with ties in the order of the file, "
+            f"user, and {self.tied_test_share:.1%} of the test's targets have the time of the item before them: which "
+            "of the two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over "
+            "users and seeds; models are trained and tested on the same interactions with ties in the file's order, "
             "in one random order, and in the file's order backwards.\n"
             f"less the file's order: on the {format_count(common, 'target')} or more that are queries in both; p: "
             "two-sided, of the null hypothesis that the order leaves the mean over all users and seeds as it is; users "
@@ -188,7 +188,7 @@ def _row(label: str, order: str, runs: Sequence[RunResult], reference: Sequence[
 
 
 def _common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of either table with the same user and target; the n-th of a user's equal targets with the n-th."""
+    """Returns the rows of either table with the same user and target, equal ones in turn."""
     keys = []
     for table in (first, second):
         key = table[["user", "target"]].assign(row=np.arange(len(table)))
