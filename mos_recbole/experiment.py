@@ -66,9 +66,12 @@ _DATA_SETTINGS = {
     *(key for keys in SPLIT_SETTINGS.values() for key in keys),
 }
 
-# The rooms whose code can change a run's numbers; the rest only reads them, as do these files among them.
+# The rooms whose code can change a run's numbers; the rest only reads them, as do the parts below of these rooms.
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
-_READING = {"intervals.py", "significance.py", "slices.py", "movielens.py", "download.py"}
+_NOT_COMPUTING = {
+    *("data/movielens", "evaluation/__init__.py", "evaluation/intervals.py", "evaluation/resampling.py"),
+    *("evaluation/significance.py", "evaluation/slices.py"),
+}
 _COMPUTING_FILES = ("compat.py", "settings.py", "metric_names.py", "experiment.py")
 
 
@@ -492,10 +495,11 @@ def _code_hash() -> str:
     root = Path(__file__).parent
     files = [root / name for name in _COMPUTING_FILES]
     files += [path for room in _COMPUTING for path in (root / room).rglob("*") if path.suffix in (".py", ".yaml")]
-    files = [path for path in files if path.name not in _READING]
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+        name = path.relative_to(root)
+        if not any(part.as_posix() in _NOT_COMPUTING for part in (name, *name.parents)):
+            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 
 

@@ -29,8 +29,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mos_recbole import cli
-from mos_recbole.data import download, movielens, ratings, ratings_archive
-from mos_recbole.data.releases import RELEASES, Release
+from mos_recbole.data.movielens import archive as ratings_archive
+from mos_recbole.data.movielens import dat as ratings
+from mos_recbole.data.movielens import download
+from mos_recbole.data.movielens import folder as movielens
+from mos_recbole.data.movielens.releases import RELEASES, Release
 from mos_recbole.errors import InputError
 
 CSV_HEADER = "userId,movieId,rating,timestamp"
@@ -441,9 +444,9 @@ def test_an_unpacked_ratings_dat_is_converted_beside_itself(prepare: Call, place
         (["ml-25"], ["unknown data set 'ml-25'", "did you mean ml-25m?"]),
         (["ML-25M"], ["did you mean ml-25m?"]),
         (["toi"], ["unknown data set 'toi'", "did you mean toy?"]),
-        (["zzz"], ["unknown data set 'zzz'", "MovieLens' are ml-1m, ml-10m,"]),
-        (["toy", "--zip", "a.zip"], ["'toy' is no release of MovieLens"]),
-        (["ml-2m", "--download"], ["'ml-2m' is no release of MovieLens; did you mean ml-"]),
+        (["zzz"], ["unknown data set 'zzz'", "(of MovieLens: ml-1m, ml-10m,"]),
+        (["toy", "--zip", "a.zip"], ["are for MovieLens' ml-1m,", "'toy': dataset/toy is there already"]),
+        (["ml-2m", "--download"], ["are for MovieLens' ml-1m,", "'ml-2m': did you mean ml-"]),
         (["ml-25m", "--zip", "a.zip", "--download"], ["--download", "not allowed with argument --zip"]),
         (["ml-25m", "--zip", "none.zip"], ["none.zip: No such file", "expected an archive"]),
         (["ml-25m", "--zip", "dataset"], ["dataset: Is a directory"]),
@@ -483,6 +486,17 @@ def test_the_settings_are_those_of_our_models(prepare: Call, toy: Path) -> None:
     status, out, error = prepare("toy", "--data-path", toy.parent, "--config", "run.yaml", "--gpu_id=0")
     assert (status, error) == (0, "warning: --gpu_id: gpu_id has no effect here\n")
     assert "--config run.yaml --gpu_id=0" in facts(out)["next"]
+
+
+def test_data_that_are_not_kept_prepared_are_said_to_be(prepare: Call, inter: Callable[..., Path]) -> None:
+    """Other columns of names, which RecBole reads in every run."""
+    rows = [("u", item, time, "red") for time, item in enumerate("abcd")]
+    folder = inter(rows, header="user_id:token\titem_id:token\ttimestamp:float\tcolour:token")
+    assert (
+        "prepared data: none, these settings go through RecBole in every run"
+        in prepare(folder, '--load_col={inter: "*"}')[1]
+    )
+    assert Path(facts(prepare(folder)[1])["prepared data"]).is_dir()
 
 
 # ------------------------------------------------------------------------------------------------ faults on the way

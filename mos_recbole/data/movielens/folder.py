@@ -10,10 +10,10 @@ from pathlib import Path
 import filelock
 
 from mos_recbole.data.atomic import RATINGS_FILE
-from mos_recbole.data.download import download as download_file
-from mos_recbole.data.ratings import DAT_FILE, dat_blocks
-from mos_recbole.data.ratings_archive import RatingsArchive, open_archive
-from mos_recbole.data.releases import RELEASES, Release, check_archive, check_file
+from mos_recbole.data.movielens.archive import RatingsArchive, open_archive
+from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
+from mos_recbole.data.movielens.download import download as download_file
+from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
 from mos_recbole.errors import InputError
 from mos_recbole.results import atomic_write
 
@@ -66,7 +66,7 @@ def obtain(
             check = None if release is None else check_file(found, str(found), release, allow_modified)
             return DataFile(found, check)
         if release is None:
-            raise InputError(f"{folder.name!r} is no release of MovieLens; {_nearest(folder.name, RELEASES)}")
+            raise _no_release(folder)
         with _only_here(folder):
             return _from_archive(folder, archive, release, allow_modified, note)
 
@@ -158,16 +158,22 @@ def _missing(folder: Path) -> InputError:
             f"--zip {archive if archive.is_file() else 'FILE'} takes an archive that is there"
         )
     beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    return InputError(
-        f"unknown data set {name!r}: no folder {folder}, and no release of MovieLens; "
-        f"{_nearest(name, [*RELEASES, *(one for one in beside if not one.startswith('.'))])}"
-    )
+    known = [*RELEASES, *(other for other in beside if not other.startswith("."))]
+    return InputError(f"unknown data set {name!r}: no folder {folder}; {_nearest(name, known)}")
+
+
+def _no_release(folder: Path) -> InputError:
+    """Returns the error that says which data sets are made from archives."""
+    found = f"{folder} is there already" if folder.is_dir() else _nearest(folder.name, RELEASES)
+    return InputError(f"--zip and --download are for MovieLens' {', '.join(RELEASES)}; {folder.name!r}: {found}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"did you mean {by_lower[near[0]]}?" if near else f"MovieLens' are {', '.join(RELEASES)}"
+    return (
+        f"did you mean {by_lower[near[0]]}?" if near else f"no known one is near (of MovieLens: {', '.join(RELEASES)})"
+    )
 
 
 def _downloaded(folder: Path, note: Callable[[str], None]) -> Path:
