@@ -196,7 +196,7 @@ def test_prepares_an_archive_and_says_what_is_in_it(prepare: Call, place: Path, 
     said = facts(out)
     users, items = len({row[0] for row in ROWS}), len({row[1] for row in ROWS})
     assert said["ml-25m"].startswith(f"{users} users, {items} items, {len(ROWS)} interactions ({tied:.1%} share")
-    assert f"{len(ROWS) - 3 * users} training, {users} validation, {users} test" in said["ml-25m"]
+    assert f"{len(ROWS) - 3 * users} training, {users} validation, {users} test" in said["  targets"]
     assert said["file"] == "dataset/ml-25m/ratings.csv (the archive's MD5 is the published one)"
     entry = Path(said["prepared data"])
     assert entry.parent == cache_folder
