@@ -1,16 +1,18 @@
-"""From a raw log to the first training batch: seconds and memory by the number of interactions, beside stock RecBole.
+r"""From a raw log to the first training batch: seconds and memory by the number of interactions, beside stock RecBole.
 
     python benchmarks/data_scale.py                                  # 1, 5, 25 and 100 million rows, both formats
     python benchmarks/data_scale.py --rows 1_000_000 --recbole-up-to 0
+    python benchmarks/data_scale.py --rows 25_000_000 --formats ratings --recbole-up-to 0 \
+        --config configs/study/protocol.yaml configs/study/ml-25m.yaml --output results/data_scale/study
 
 Synthetic logs (see synthetic_log.py) are written to a temporary folder, prepared data beside them. Every measurement
 is a fresh process. "cold" finds no prepared data, "warm" finds them; the raw file itself is in the operating system's
-cache in all cases, having just been written. RecBole reads the same columns of the atomic file, augments with
-MAX_ITEM_LIST_LENGTH 50 and makes its loaders by `data_preparation`. Seconds are without the imports, which have a
-column of their own; memory is the process's largest resident size, imports included, and what they alone take is the
-line "imports". Before all that, the windows of a log of the smallest size are compared with RecBole's, number by
-number, on times that RecBole's float32 holds exactly. Writes data_scale.csv and data_scale.png; the plot needs the
-optional dependencies `bench`.
+cache in all cases, having just been written. The queries of validation are made too, as they are before the first
+epoch. RecBole reads the same columns of the atomic file, augments with MAX_ITEM_LIST_LENGTH 50 and makes its loaders by
+`data_preparation`. Seconds are without the imports, which have a column of their own; memory is the process's largest
+resident size, imports included, and what they alone take is the line "imports". Before all that, the windows of a log
+of the smallest size are compared with RecBole's, number by number, on times that RecBole's float32 holds exactly.
+Writes data_scale.csv and data_scale.png; the plot needs the optional dependencies `bench`.
 """
 
 import argparse
@@ -43,24 +45,26 @@ def imports_alone() -> dict[str, float]:
     return {"seconds": 0.0, "peak_mib": peak_resident() / 2**20}
 
 
-def ours(folder: Path) -> dict[str, float]:
-    """Returns seconds and memory to this package's first batch of whole windows."""
+def ours(folder: Path, config_files: list[Path]) -> dict[str, float]:
+    """Returns seconds and memory to this package's first batch of whole windows, by files of settings if given."""
     started = time.perf_counter()
     import torch
 
     from mos_recbole.data import SequenceDataset
-    from mos_recbole.experiment import load_settings
-    from mos_recbole.training import make_train_loader
+    from mos_recbole.experiment import evaluation_protocol, load_settings
+    from mos_recbole.training import make_query_set, make_train_loader
 
     imported = time.perf_counter()
-    overrides = {"MAX_ITEM_LIST_LENGTH": LENGTH, "load_col": {"inter": COLUMNS}}
-    settings = load_settings("GRU4RecSoftmax", str(folder), overrides=overrides)
+    overrides = {} if config_files else {"MAX_ITEM_LIST_LENGTH": LENGTH, "load_col": {"inter": COLUMNS}}
+    settings = load_settings("GRU4RecSoftmax", str(folder), config_files, overrides, beside=["GRU4RecMoS"])
     config = settings.recbole_config(torch.device("cpu"))
     data = SequenceDataset(config)
     split = data.split()
     data.fingerprint()
     data.summary(split)
+    queries = make_query_set(config, data, split, "valid", evaluation_protocol(settings), config["device"])
     next(iter(make_train_loader(config, data, split).epoch(1)))
+    assert len(queries) == split.valid.n_targets  # and kept until here
     return {
         "seconds": time.perf_counter() - imported,
         "import_seconds": imported - started,
@@ -165,13 +169,13 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             os.environ["MOS_RECBOLE_CACHE"] = str(cache)
             path = data / ("ratings.csv" if file_format == "ratings" else "synthetic.inter")
             in_own_process(write_log, path, rows, file_format)
-            cold = in_own_process(ours, data)
+            cold = in_own_process(ours, data, options.config)
             sizes = {
                 "file_mib": path.stat().st_size / 2**20,
                 "cache_mib": sum(file.stat().st_size for file in cache.rglob("*.npy")) / 2**20,
             }
             note(rows, file_format, "cold", cold, **sizes)
-            note(rows, file_format, "warm", in_own_process(ours, data), **sizes)
+            note(rows, file_format, "warm", in_own_process(ours, data, options.config), **sizes)
             if file_format == "inter" and rows <= options.recbole_up_to:
                 note(rows, file_format, "RecBole", in_own_process(recbole, data), **sizes)
             shutil.rmtree(data)
@@ -213,6 +217,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000, 25_000_000, 100_000_000])
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--recbole-up-to", type=int, default=5_000_000, help="rows; 0 leaves RecBole out")
+    parser.add_argument("--config", type=Path, nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
     parser.add_argument("--output", type=Path, default=Path("results/data_scale"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

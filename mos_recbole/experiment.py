@@ -185,7 +185,7 @@ def run_experiment(
     config = settings.recbole_config(chosen_device)
     data = SequenceDataset(config)
     split = data.split()
-    protocol = _protocol(settings)
+    protocol = evaluation_protocol(settings)
     fingerprint = data.fingerprint()
     name = run_name(settings, fingerprint, chosen_device.type)
     run_id = name.rpartition("-")[2]
@@ -288,10 +288,11 @@ def data_settings(settings: Settings) -> dict[str, Any]:
 
 def protocol_hash(settings: Settings, fingerprint: str) -> str:
     """Returns what is equal for runs whose numbers may be compared."""
-    return _protocol(settings).hash(fingerprint)
+    return evaluation_protocol(settings).hash(fingerprint)
 
 
-def _protocol(settings: Settings) -> EvaluationProtocol:
+def evaluation_protocol(settings: Settings) -> EvaluationProtocol:
+    """Returns the way in which runs with these settings are evaluated."""
     values = settings.values
     split = {"name": values["split"], **{key: values[key] for key in SPLIT_SETTINGS[values["split"]]}}
     if split.get("split_time") is not None:
