@@ -435,6 +435,8 @@ def test_an_unpacked_ratings_dat_is_converted_beside_itself(prepare: Call, place
     assert f"ml-1m.inter ({len(ROWS)} ratings, as published)" in out
     assert files_below(folder) == {"ratings.dat": DAT, "ml-1m.inter": INTER}
     assert prepare("ml-1m") == (0, out, "")
+    (folder / "ml-1m.inter").write_bytes(INTER.removesuffix(b"\n"))
+    assert prepare("ml-1m")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -583,7 +585,8 @@ class Server:
 
     Attributes:
         files: content by path.
-        ranges: whether it knows of ranges; breaks: after how many bytes each answer breaks off, then not any more.
+        ranges: whether it knows of ranges; shift: how much earlier than asked its ranges start.
+        breaks: after how many bytes each answer breaks off, then not any more.
         statuses: which it answers with at first; modified: Last-Modified of all files, seconds since 1970.
         asked: path and Range of each request.
     """
@@ -591,6 +594,7 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.ranges = True
+        self.shift = 0
         self.breaks: Iterator[int] = iter(())
         self.statuses: Iterator[int] = iter(())
         self.modified = 1_000_000_000
@@ -612,6 +616,7 @@ class Server:
             handler.send_header("Last-Modified", formatdate(self.modified, usegmt=True))
             handler.end_headers()
             return
+        start -= self.shift if start else 0
         handler.send_response(206 if start else 200)
         if start:
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -700,6 +705,7 @@ def refused_download(result: tuple[int, str, str]) -> str:
         pytest.param(b"x" * 100, {"modified": 4_000_000_000}, id="the file changed since"),
         pytest.param(b"x" * len(ARCHIVE), {"modified": 4_000_000_000}, id="the file changed since it was whole"),
         pytest.param(b"x" * (len(ARCHIVE) + 1), {}, id="longer than the file"),
+        pytest.param(ARCHIVE[:100], {"shift": 10}, id="another range"),
         pytest.param(ARCHIVE, {}, id="whole already"),
         pytest.param(b"", {}, id="nothing yet"),
     ],

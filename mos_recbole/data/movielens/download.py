@@ -100,7 +100,7 @@ def _receive(answer: requests.Response, part: Path, start: int) -> bool:
             bar.update(len(block))
         file.flush()
         os.fsync(file.fileno())
-        return total is None or file.tell() == total
+    return True
 
 
 def _reason(error: requests.RequestException) -> str:

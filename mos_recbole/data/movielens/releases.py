@@ -94,7 +94,7 @@ def _md5(path: Path) -> str:
 def _published_md5(checksums: Path, name: str) -> str | None:
     """Returns a file's MD5 by a list of `md5sum`, or None where it does not name the file."""
     found = re.search(
-        rf"^([0-9a-f]{{32}})\s+\*?(?:\./)?{re.escape(name)}\s*$",
+        rf"^([0-9a-f]{{32}})\s+\*?(?:\./)?{re.escape(name)}$",
         checksums.read_text(encoding="utf-8", errors="replace"),
         flags=re.MULTILINE | re.IGNORECASE,
     )
