@@ -84,7 +84,7 @@ examples:
   out of an archive that is on this machine
     %(prog)s ml-25m --zip ~/Downloads/ml-25m.zip
   as the runs with these settings need it
-    %(prog)s ml-25m --config my.yaml '--val_interval={rating: "[2.0,inf)"}' --load_col='{inter: "*"}'
+    %(prog)s ml-25m --config my.yaml '--val_interval={rating: "[2.0,inf)"}'
   your own data: is the file right, how much is in it?
     %(prog)s dataset/beauty
 """

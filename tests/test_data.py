@@ -811,3 +811,13 @@ def test_the_split_is_a_plug(toy: Path) -> None:
     split = load(toy).split()
     assert isinstance(split, Split)
     assert targets_of(split.test) == targets_of(leave_one_out(load(toy).sequences).test)
+
+
+def test_a_column_that_rows_are_filtered_by_is_read(rated: Path) -> None:
+    """Without being named in `load_col`."""
+    named = load(rated, val_interval={"rating": "[3,inf)"}, load_col={"inter": ["user_id", "item_id", "rating"]})
+    data = load(rated, val_interval={"rating": "[3,inf)"})
+    assert data.fingerprint() == named.fingerprint()
+    assert len(data.sequences.items) < len(load(rated).sequences.items)
+    with pytest.raises(InputError, match="not defined"):
+        load(rated, val_interval={"stars": "[3,inf)"})

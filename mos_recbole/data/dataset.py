@@ -159,7 +159,8 @@ class SequenceDataset(Dataset):
     def _wanted_columns(self) -> list[str]:
         columns = self._file.columns
         load_col, unload_col = self._get_load_and_unload_col(FeatureSource.INTERACTION)
-        needed = {self.uid_field, self.iid_field, self.time_field}
+        # What rows are filtered by is read, whether or not `load_col` names it.
+        needed = {self.uid_field, self.iid_field, self.time_field, *(self.config["val_interval"] or {})}
         wanted = [
             name
             for name in columns
