@@ -1,7 +1,7 @@
 """The comparison of runs in pairs: paired tests on the same queries, across seeds, corrected for their number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -132,6 +132,22 @@ def compare_sides(sides: Sequence[Side], metrics: Sequence[str] = TABLE_METRICS)
         for (a, b, metric, first_mean, second_mean, difference), adjusted_p_value in zip(pairs, adjusted, strict=True)
     ]
     return Comparisons(tuple(sides), tuple(rows), n_queries=len(users), n_users=int(users.max()) + 1)
+
+
+def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
+    """Returns the comparisons of one protocol's pairs as one table, p values corrected for all of its rows.
+
+    Raises:
+        InputError: no comparisons, or sides of different protocols.
+    """
+    if not parts:
+        raise InputError("no comparisons to join")
+    sides = tuple({side.label: side for part in parts for side in part.sides}.values())
+    _require_one_protocol(sides)
+    rows = [row for part in parts for row in part.rows]
+    adjusted = _holm([row.difference.p_value for row in rows])
+    joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
+    return Comparisons(sides, tuple(joined), parts[0].n_queries, parts[0].n_users)
 
 
 def _metric_names(metrics: Sequence[str]) -> list[str]:
