@@ -6,9 +6,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
+
+if TYPE_CHECKING:
+    from mos_recbole.report import Comparisons, Slices
 
 _OWN_OPTIONS = frozenset(
     {
@@ -32,6 +36,9 @@ _OWN_OPTIONS = frozenset(
         "storage",
         "wandb",
         "mlflow",
+        "by",
+        "metric",
+        "where",
     }
 )
 
@@ -72,6 +79,29 @@ examples:
     %(prog)s GRU4RecMoS:mos_heads=2 GRU4RecMoS:mos_heads=4 --results my-results --metrics NDCG@10 Recall@100
   the configurations that validation chose, in a sweep on several data sets
     %(prog)s GRU4RecSoftmax GRU4RecMoS SASRec --results my-sweep --dataset ml-100k --best
+  without the rare targets (in quotation marks: > is the shell's too)
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --where 'train_count>814'
+"""
+
+_SLICE_EXAMPLES = """\
+examples:
+  where do two models differ: by how often training holds the target, in four bins of equally many queries
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count --metric Recall@100
+  by bins of your own, [0, 814], (814, 4976], ...
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:0,814,4976,13865,71317
+  two columns crossed, rare targets left out (in quotation marks: > is the shell's too)
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:4 --by previous_distance:3 --where 'train_count>814'
+  one model alone, a cell for every value
+    %(prog)s GRU4RecMoS --by context_length:each
+"""
+
+
+_REPORT_EXAMPLES = """\
+examples:
+  a page, tables and figures of all runs below results/, in results/report
+    %(prog)s results
+  of two sweeps, by another metric, in a folder of its own
+    %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
 """
 
 
@@ -225,10 +255,58 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--dataset", metavar="NAME", help="only runs on this data set")
     compare.add_argument("--best", action="store_true", help="for each model the configuration best on validation")
     compare.add_argument("--metrics", nargs="+", metavar="NAME", help="any of target ranks (default: those of table)")
+    compare.add_argument("--where", nargs="+", default=[], metavar="CONDITION", help="only queries with column>number")
     compare.add_argument(
         "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
     )
     compare.set_defaults(call=_compare)
+
+    slices = commands.add_parser(
+        "slice",
+        help="a metric by columns of the outcomes: where do two models differ?",
+        description="Slices a test metric of one or two models by one or two columns of their outcomes "
+        "(docs/results.md lists them), with intervals and tests in every cell.",
+        epilog=_SLICE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    slices.add_argument("sides", nargs="+", metavar="SIDE", help="one or two, named as for compare")
+    slices.add_argument(
+        "--by",
+        action="append",
+        required=True,
+        metavar="COLUMN[:BINS]",
+        help="a column, and a number of quantile bins (default: 4), edges e0,e1,... or each; once or twice",
+    )
+    slices.add_argument("--metric", default="Recall@100", metavar="NAME", help="of target ranks (default: Recall@100)")
+    slices.add_argument("--where", nargs="+", default=[], metavar="CONDITION", help="only queries with column>number")
+    slices.add_argument(
+        "--results", nargs="+", default=[Path("results")], type=Path, metavar="FOLDER", help="(default: results)"
+    )
+    slices.add_argument("--dataset", metavar="NAME", help="only runs on this data set")
+    slices.add_argument("--best", action="store_true", help="for each model the configuration best on validation")
+    slices.add_argument(
+        "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
+    )
+    slices.set_defaults(call=_slice)
+
+    report = commands.add_parser(
+        "report",
+        help="tables, figures and one page of what runs and sweeps found",
+        description="Makes tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and one page (report.html) from the files "
+        "of finished runs: every model against the baseline head, and where the two differ (docs/report.md).",
+        epilog=_REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    report.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
+    report.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="of the report (default: report in the first results folder)"
+    )
+    report.add_argument(
+        "--metric", default="Recall@100", metavar="NAME", help="of slices and figures (default: Recall@100)"
+    )
+    report.set_defaults(call=_report)
     return parser
 
 
@@ -332,16 +410,37 @@ def _table(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _compare(options: argparse.Namespace, _: list[str]) -> int:
-    from mos_recbole.report import compare_sides, find_sides
+    from mos_recbole.report import compare_sides, find_sides, parse_condition
     from mos_recbole.report.tables import TABLE_METRICS
 
+    where = [parse_condition(text) for text in options.where]
     sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
-    comparisons = compare_sides(sides, options.metrics or TABLE_METRICS)
-    print(comparisons.table(options.format))
-    if options.format == "csv":  # which has no place for it
-        print(comparisons.caption(), file=sys.stderr)
-    elif options.format == "latex":
-        print("\n".join(f"% {line}" for line in comparisons.caption().splitlines()))
-    else:
-        print(f"\n{comparisons.caption()}")
+    _print_table(compare_sides(sides, options.metrics or TABLE_METRICS, where), options.format)
     return 0
+
+
+def _slice(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.report import find_sides, parse_condition, parse_slice_by, slice_sides
+
+    by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
+    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
+    _print_table(slice_sides(sides, options.metric, by, where), options.format)
+    return 0
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.report import write_report
+
+    page, *others = write_report(options.folders, options.output, options.metric)
+    print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
+    return 0
+
+
+def _print_table(result: "Comparisons | Slices", tablefmt: str) -> None:
+    print(result.table(tablefmt))
+    if tablefmt == "csv":  # which has no place for it
+        print(result.caption(), file=sys.stderr)
+    elif tablefmt == "latex":
+        print("\n".join(f"% {line}" for line in result.caption().splitlines()))
+    else:
+        print(f"\n{result.caption()}")

@@ -5,9 +5,11 @@ from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap
 from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
-from mos_recbole.evaluation.significance import Difference, compare_means
+from mos_recbole.evaluation.significance import Difference, compare_means, mean_interval, relative_difference
+from mos_recbole.evaluation.slices import Bins, quantile_bins
 
 __all__ = [
+    "Bins",
     "CatalogueCounts",
     "Difference",
     "EvaluationProtocol",
@@ -19,6 +21,9 @@ __all__ = [
     "compare_means",
     "compute_metrics",
     "item_distance",
+    "mean_interval",
+    "quantile_bins",
     "rank_targets",
     "rank_targets_by_scores",
+    "relative_difference",
 ]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
+
+from mos_recbole.evaluation.intervals import Interval
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,109 @@ def compare_means(
     Raises:
         ValueError: shapes that do not fit, no seed, values that are not finite, or fewer than two users.
     """
+    sums, size_U = _sums_by_user(first_SQ, second_RQ, user_Q)
+    estimate = _estimate(sums, size_U)
+    over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
+    # Equal values leave rounding errors, which must not be tested against each other.
+    rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
+    if estimate.standard_error <= rounding:
+        effect = 0.0 if abs(estimate.effect) <= rounding else estimate.effect
+        return Difference(effect, effect, effect, float(effect == 0), 0.0, float(len(size_U) - 1), over_seeds)
+    half_width = estimate.quantile(level) * estimate.standard_error
+    return Difference(
+        effect=estimate.effect,
+        low=estimate.effect - half_width,
+        high=estimate.effect + half_width,
+        p_value=float(2 * special.stdtr(estimate.degrees_of_freedom, -abs(estimate.effect) / estimate.standard_error)),
+        standard_error=estimate.standard_error,
+        degrees_of_freedom=estimate.degrees_of_freedom,
+        over_seeds=over_seeds,
+    )
+
+
+def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Returns the mean over seeds and queries with the interval of Student's t that `compare_means` gives differences.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    difference = compare_means(np.zeros((1, len(user_Q))), values_SQ, user_Q, level=level)
+    return Interval(difference.effect, difference.low, difference.high)
+
+
+def relative_difference(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95
+) -> Interval | None:
+    """Returns (B - A) / A of the means A and B over seeds and queries, with its interval; None where A is not above 0.
+
+    The interval has every ratio r for which `compare_means` would not tell B from r A (Fieller, "Some problems in
+    interval estimation", JRSS B 1954), so that it excludes 0 exactly where the difference's own interval does, and
+    takes into account that A is an estimate too. It ends at -1, metrics being no less than 0, and has no upper bound
+    (infinity) where the data do not even tell A from 0.
+
+    Args:
+        first_SQ, second_RQ, user_Q, level: as for `compare_means`; the values are 0 or more.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    (first_SU, second_RU), size_U = _sums_by_user(first_SQ, second_RQ, user_Q)
+    first, second = (sums.sum() / len(sums) for sums in (first_SU, second_RU))
+    if first <= 0:
+        return None
+    ratio = float(second / first)
+
+    def beyond(r: float) -> float:
+        """Above 0 where B differs significantly from r A."""
+        estimate = _estimate([r * first_SU, second_RU], size_U)
+        return abs(estimate.effect) - estimate.quantile(level) * estimate.standard_error
+
+    if beyond(ratio) > -1e-12 * second_RU.max(initial=0):
+        return Interval(ratio - 1, ratio - 1, ratio - 1)
+    low = optimize.brentq(beyond, 0, ratio) if beyond(0) > 0 else 0.0
+    high = max(2 * ratio, 1.0)
+    while beyond(high) < 0 and high < _UNBOUNDED:
+        high *= 2
+    high = optimize.brentq(beyond, ratio, high) if high < _UNBOUNDED else np.inf
+    return Interval(ratio - 1, float(low) - 1, float(high) - 1)
+
+
+_UNBOUNDED = 1e6  # a ratio that stands for infinity
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    effect: float
+    standard_error: float
+    degrees_of_freedom: float
+
+    def quantile(self, level: float) -> float:
+        return float(special.stdtrit(self.degrees_of_freedom, (1 + level) / 2))
+
+
+def _sums_by_user(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Returns the sums over users' queries of both sides, [seeds, U] each, and the number of queries, [U].
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
     for values in (first_SQ, second_RQ):
         if values.ndim != 2 or not len(values) or values.shape[1:] != user_Q.shape:
             raise ValueError(f"values {values.shape} of {user_Q.shape} users; expected a row a seed, a column a query")
         if not np.isfinite(values).all():
             raise ValueError("values that are not finite cannot be compared")
     users, user_Q = np.unique(user_Q, return_inverse=True)
-    n_users, n_queries = len(users), len(user_Q)
-    if n_users < 2:
+    if len(users) < 2:
         raise ValueError("a test over users needs two users or more")
-    size_U = np.bincount(user_Q)
-    sums = [np.stack([np.bincount(user_Q, row, n_users) for row in values]) for values in (first_SQ, second_RQ)]
+    sums = [np.stack([np.bincount(user_Q, row, len(users)) for row in values]) for values in (first_SQ, second_RQ)]
+    return sums, np.bincount(user_Q)
+
+
+def _estimate(sums: list[np.ndarray], size_U: np.ndarray) -> _Estimate:
+    """Returns the second mean less the first, as `compare_means` describes it."""
+    n_users, n_queries = len(size_U), size_U.sum()
     difference_U = sums[1].mean(axis=0) - sums[0].mean(axis=0)
     effect = difference_U.sum() / n_queries
     # Of sums per user that have the mean 0, to the variance of their total over n_queries.
@@ -93,22 +187,5 @@ def compare_means(
         seed_part += of_seeds
         interaction += of_both
     variance = max(user_part, seed_part, user_part + seed_part - interaction)
-    standard_error = float(np.sqrt(variance))
-    over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
-
-    # Equal values leave rounding errors, which must not be tested against each other.
-    rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
-    if standard_error <= rounding:
-        effect = 0.0 if abs(effect) <= rounding else float(effect)
-        return Difference(effect, effect, effect, float(effect == 0), 0.0, float(n_users - 1), over_seeds)
-    degrees_of_freedom = float(variance**2 / spread)
-    half_width = float(special.stdtrit(degrees_of_freedom, (1 + level) / 2)) * standard_error
-    return Difference(
-        effect=float(effect),
-        low=float(effect - half_width),
-        high=float(effect + half_width),
-        p_value=float(2 * special.stdtr(degrees_of_freedom, -abs(effect) / standard_error)),
-        standard_error=standard_error,
-        degrees_of_freedom=degrees_of_freedom,
-        over_seeds=over_seeds,
-    )
+    freedom = variance**2 / spread if spread > 0 else n_users - 1
+    return _Estimate(float(effect), float(np.sqrt(variance)), float(freedom))

@@ -1,9 +1,8 @@
 """The comparison of runs in pairs: paired tests on the same queries, across seeds, corrected for their number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,11 @@ from tabulate import tabulate
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, compare_means
-from mos_recbole.metric_names import canonical_metric, metric_direction, needs_top_items
+from mos_recbole.metric_names import metric_direction
+from mos_recbole.report.formats import format_count, format_difference, format_p_value
+from mos_recbole.report.queries import Condition, rank_metrics, read_queries
 from mos_recbole.report.sides import Side
-from mos_recbole.report.tables import TABLE_METRICS, aligned_outcomes, metric_values, user_numbers
-from mos_recbole.results import RunResult
+from mos_recbole.report.tables import TABLE_METRICS
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Comparisons:
                 "metric": f"{row.metric} {'↑' if metric_direction(row.metric) == 'higher' else '↓'}",
                 "mean A": f"{row.first_mean:.4f}",
                 "mean B": f"{row.second_mean:.4f}",
-                "B - A [95 % interval]": _interval(row.difference),
+                "B - A [95 % interval]": format_difference(row.difference),
                 "relative": f"{100 * row.difference.effect / row.first_mean:+.1f} %" if row.first_mean else "n/a",
-                "p": _p_value(row.difference.p_value),
-                "p (Holm)": _p_value(row.adjusted_p_value),
+                "p": format_p_value(row.difference.p_value),
+                "p (Holm)": format_p_value(row.adjusted_p_value),
             }
             for row in self.rows
         ]
@@ -71,19 +71,19 @@ class Comparisons:
         several = len(single) < len(self.sides)
         numbers = {len(side.runs) for side in self.sides}
         seeds = (
-            _count(numbers.pop(), "seed")
+            format_count(numbers.pop(), "seed")
             if len(numbers) == 1
             else "seeds (" + ", ".join(f"{side.label}: {len(side.runs)}" for side in self.sides) + ")"
         )
         lines = [
-            f"B - A: difference of the means over {seeds} and {_count(self.n_queries, 'query', 'queries')} of "
-            f"{_count(self.n_users, 'user')}, the same for all; its interval is not adjusted for the number of "
+            f"B - A: difference of the means over {seeds} and {format_count(self.n_queries, 'query', 'queries')} of "
+            f"{format_count(self.n_users, 'user')}, the same for all; its interval is not adjusted for the number of "
             "comparisons.",
             f"p: two-sided, of the null hypothesis that A and B have the same mean over all users"
             f"{' and seeds' if several else ''}. Users are the unit, paired"
             + ("; seeds are random too, those of A independent of those of B" if several else "")
             + "; Student's t with Satterthwaite's degrees of freedom (after Clark's min F').",
-            f"p (Holm): corrected by Holm's method for the {_count(len(self.rows), 'comparison')} of this table.",
+            f"p (Holm): corrected by Holm's method for the {format_count(len(self.rows), 'comparison')} of this table.",
         ]
         if single:
             lines.append(f"With one seed, nothing is said of other seeds of {', '.join(single)}.")
@@ -93,7 +93,9 @@ class Comparisons:
         return "\n".join(lines)
 
 
-def compare_sides(sides: Sequence[Side], metrics: Sequence[str] = TABLE_METRICS) -> Comparisons:
+def compare_sides(
+    sides: Sequence[Side], metrics: Sequence[str] = TABLE_METRICS, where: Sequence[Condition] = ()
+) -> Comparisons:
     """Returns the differences of all pairs of sides in all metrics, each with its test (`evaluation.compare_means`).
 
     The metrics are recomputed from the outcomes files. GAUC leaves out queries whose target is the only candidate.
@@ -101,22 +103,21 @@ def compare_sides(sides: Sequence[Side], metrics: Sequence[str] = TABLE_METRICS)
     Args:
         sides: two or more, evaluated by one protocol.
         metrics: any that are computed from target ranks, whatever metrics and cut-offs the runs were configured with.
+        where: conditions; only queries that fulfil all are compared.
 
     Raises:
         InputError: fewer than two sides, a run on two of them, different protocols or queries, a metric that is
-            unknown or needs the recommended lists, or outcomes that are missing or of one user.
+            unknown or needs the recommended lists, outcomes that are missing or of one user, or a condition that no
+            query fulfils.
     """
     if len(sides) < 2:
         raise InputError("a comparison needs two sides or more")
-    names = _metric_names(metrics)
-    _require_distinct_runs(sides)
-    _require_one_protocol(sides)
-    tables = iter(aligned_outcomes([run for side in sides for run in side.runs]))
-    tables_of = [[next(tables) for _ in side.runs] for side in sides]
-    users = user_numbers(tables_of[0][0])
+    names = rank_metrics(metrics)
+    queries = read_queries(sides, names, where=where)
+    users = queries.user_Q
     pairs = []
     for metric in names:
-        values = [metric_values(of_side, metric) for of_side in tables_of]
+        values = [of_side[metric] for of_side in queries.values]
         defined = np.logical_and.reduce([~np.isnan(one).any(axis=0) for one in values])
         for a, b in combinations(range(len(sides)), 2):
             first, second = values[a][:, defined], values[b][:, defined]
@@ -126,101 +127,33 @@ def compare_sides(sides: Sequence[Side], metrics: Sequence[str] = TABLE_METRICS)
                 raise InputError(f"{metric}: {error}") from error
             pairs.append((a, b, metric, float(first.mean()), float(second.mean()), difference))
     pairs.sort(key=lambda pair: pair[:2])
-    adjusted = _holm([difference.p_value for *_, difference in pairs])
+    adjusted = holm([difference.p_value for *_, difference in pairs])
     rows = [
         Comparison(sides[a].label, sides[b].label, metric, first_mean, second_mean, difference, adjusted_p_value)
         for (a, b, metric, first_mean, second_mean, difference), adjusted_p_value in zip(pairs, adjusted, strict=True)
     ]
-    return Comparisons(tuple(sides), tuple(rows), n_queries=len(users), n_users=int(users.max()) + 1)
+    return Comparisons(tuple(sides), tuple(rows), n_queries=len(users), n_users=queries.n_users)
 
 
 def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
-    """Returns the comparisons of one protocol's pairs as one table, p values corrected for all of its rows.
+    """Returns comparisons as one table, p values corrected for all of its rows.
 
-    Raises:
-        InputError: no comparisons, or sides of different protocols.
+    Args:
+        parts: one or more, of one protocol.
     """
-    if not parts:
-        raise InputError("no comparisons to join")
-    sides = tuple({side.label: side for part in parts for side in part.sides}.values())
-    _require_one_protocol(sides)
+    sides = {side.label: side for part in parts for side in part.sides}
+    assert len({side.runs[0].protocol_hash for side in sides.values()}) == 1
     rows = [row for part in parts for row in part.rows]
-    adjusted = _holm([row.difference.p_value for row in rows])
+    adjusted = holm([row.difference.p_value for row in rows])
     joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
-    return Comparisons(sides, tuple(joined), parts[0].n_queries, parts[0].n_users)
+    return Comparisons(tuple(sides.values()), tuple(joined), parts[0].n_queries, parts[0].n_users)
 
 
-def _metric_names(metrics: Sequence[str]) -> list[str]:
-    """Returns the metrics in RecBole's spelling, each once. Raises InputError for those that ranks do not decide."""
-    try:
-        names = list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    of_lists = [name for name in names if needs_top_items(name)]
-    if of_lists:
-        raise InputError(
-            f"metric {', '.join(of_lists)}: about the recommended lists, while runs keep the ranks of the targets; "
-            "expected Recall, Hit, NDCG, MRR, MAP or Precision with a cut-off, or GAUC"
-        )
-    return names
-
-
-def _require_distinct_runs(sides: Sequence[Side]) -> None:
-    """Raises InputError if two sides have a run in common."""
-    seen: dict[str, Side] = {}
-    for side in sides:
-        for run in side.runs:
-            if run.run_id in seen:
-                raise InputError(
-                    f"run {run.run_id} is on two sides, {seen[run.run_id].label} and {side.label}: what is compared "
-                    "must be different runs"
-                )
-        seen |= {run.run_id: side for run in side.runs}
-
-
-def _require_one_protocol(sides: Sequence[Side]) -> None:
-    """Raises InputError, with what differs, if the sides' numbers may not be compared."""
-    first = sides[0]
-    faults = [
-        f"{first.label} and {side.label}: {'; '.join(_protocol_differences(first.runs[0], side.runs[0]))}"
-        for side in sides[1:]
-        if side.runs[0].protocol_hash != first.runs[0].protocol_hash
-    ]
-    if faults:
-        raise InputError("\n".join(["sides of different protocols cannot be compared", *faults]))
-
-
-def _protocol_differences(first: RunResult, second: RunResult) -> Iterator[str]:
-    """Yields in what two runs' protocols and data differ: "filter_seen: True and False"."""
-    if first.dataset != second.dataset:
-        yield f"data set: {first.dataset} and {second.dataset}"
-    yield from _differences(first.protocol, second.protocol)
-    yield from _differences({"data": first.data}, {"data": second.data})
-
-
-def _differences(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
-    for key in dict.fromkeys([*first, *second]):
-        ours, theirs = first.get(key), second.get(key)
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            yield from (f"{key} {difference}" for difference in _differences(ours, theirs))
-        elif ours != theirs:
-            yield f"{key}: {ours} and {theirs}"
-
-
-def _holm(p_values: list[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p values corrected for their number by Holm's method, in the same order."""
+    if not p_values:
+        return []
     # Here and not above, so that the other tables do not wait for it.
     from statsmodels.stats.multitest import multipletests
 
     return [float(p_value) for p_value in multipletests(p_values, method="holm")[1]]
-
-
-def _interval(difference: Difference) -> str:
-    return f"{difference.effect:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-
-
-def _p_value(p_value: float) -> str:
-    return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
-
-
-def _count(number: int, name: str, plural: str | None = None) -> str:
-    return f"{number:,} {name if number == 1 else plural or name + 's'}"

@@ -101,12 +101,15 @@ def _matchup_contents(
     versus = f"{matchup.model} against {matchup.baseline}"
     items: list[Table | Drawing] = []
     notes = []
+    lacking = _lacking_columns(matchup)
+    if lacking:
+        notes.append(f"No slices by {', '.join(lacking)}: not all outcomes have such a column.")
     for columns in [*((column,) for column in _SLICED_BY), *_CROSSED]:
+        if any(column in lacking for column in columns):
+            continue
         try:
-            slices = {
-                dimension: _slice(section, pair, metric, columns) for dimension, pair in matchup.pairs.items()
-            }
-        except InputError as error:  # that the queries agree is known; it is about a column
+            slices = {d: _slice(section, matchup, pair, metric, columns) for d, pair in matchup.pairs.items()}
+        except InputError as error:  # that the queries agree is known: it is about the column
             notes.append(f"No slices by {' and '.join(columns)}: {error}")
             continue
         if len(columns) == 1:
@@ -120,14 +123,20 @@ def _matchup_contents(
     return items, notes
 
 
-def _slice(section: Section, pair: Sequence[Side], metric: str, columns: Sequence[str]) -> Slices:
+def _lacking_columns(matchup: Matchup) -> list[str]:
+    """Returns the columns that outcomes of a matchup's runs lack."""
+    runs = [run for pair in matchup.pairs.values() for side in pair for run in side.runs]
+    there = set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
+    return [column for column in _SLICED_BY if column not in there]
+
+
+def _slice(section: Section, matchup: Matchup, pair: Sequence[Side], metric: str, columns: Sequence[str]) -> Slices:
     """Returns the slices of baseline and model; by the article's protocol in the article's bins."""
     article = read_article()
     edges = article.bins if article.describes(section.runs[0]) else {}
-    by = [
-        SliceBy(column, _TIE_EDGES if column == _TIME_GAP else edges.get(column, _BINS)) for column in columns
-    ]
-    slices = slice_sides(pair, metric, by)
+    by = [SliceBy(column, _TIE_EDGES if column == _TIME_GAP else edges.get(column, _BINS)) for column in columns]
+    # All dimensions stand in one table, which tells them apart.
+    slices = replace(slice_sides(pair, metric, by), sides=(matchup.baseline, matchup.model))
     return _name_ties(slices) if _TIME_GAP in columns else slices
 
 

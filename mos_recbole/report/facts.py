@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from mos_recbole.report.study import Section, flatten
 
 _LEAKS = {
-    "leave_one_out": "Each user's last item is the test target, the one before it the validation target. Training holds "
-    "what other users did after a query's time, so models know more of items' fashions than they could have known then.",
+    "leave_one_out": "Each user's last item is the test target, the one before it the validation target. Training "
+    "holds what other users did after a query's time, so models know more of fashions than they could have known then.",
     "temporal": "One moment in time parts training from test. No model learns from anything at or after that moment; "
     "contexts of test queries hold items after it only as far as the user had them before the target.",
 }
@@ -37,12 +37,12 @@ def section_facts(section: Section) -> list[tuple[str, str]]:
         + ("; without those of the user's history" if protocol.get("filter_seen") else ""),
         "Ties": _TIES.get(protocol["tie_rule"], protocol["tie_rule"]),
         "Seeds": _listed(str(seed) for seed in sorted({run.seed for run in runs})),
-        "Runs": f"{len(runs)} of {len(section.sides)} configurations",
+        "Runs": f"{len(runs)}, in {len(section.sides)} configurations",
         "Code": _listed(run.code for run in runs),
         "Commit": _listed(run.git_commit or "not under version control" for run in runs),
         "Packages": _listed(f"{name} {version}" for run in runs for name, version in run.versions.items()),
         "Device": _listed(run.device for run in runs),
-        "Newest run": max(run.finished for run in runs)[:19].replace("T", " ") + " UTC",
+        "Newest run": moment(max(run.finished for run in runs)),
         "Protocol": first.protocol_hash,
         "Fingerprint of the data": str(data.get("fingerprint", "")),
     }
@@ -56,6 +56,11 @@ def section_settings(section: Section) -> list[tuple[str, str]]:
     values = {key: sorted({settings[key] for settings in all_settings if key in settings}, key=_size) for key in keys}
     in_order = sorted(keys, key=lambda key: len(values[key]) == 1)
     return [(key, ", ".join(values[key])) for key in in_order]
+
+
+def moment(finished: str) -> str:
+    """Returns when a run finished, to the second; records are in UTC."""
+    return f"{finished[:19].replace('T', ' ')} UTC"
 
 
 def _words(key: str) -> str:

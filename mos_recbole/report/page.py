@@ -19,24 +19,19 @@ class PageFigure:
         name: of its files.
         caption: in words, for those who do not see it too.
         svg: the file.
+        size: width and height on a screen, in CSS pixels.
     """
 
     name: str
     title: str
     caption: str
     svg: bytes
+    size: tuple[int, int]
 
     @property
     def source(self) -> str:
         """The figure as an address."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height, in points."""
-        found = re.search(rb'<svg[^>]*? height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"|<svg[^>]*? width="([\d.]+)pt" height="([\d.]+)pt"', self.svg)
-        assert found is not None
-        return round(float(found[3] or found[2])), round(float(found[4] or found[1]))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Section:
         sides: every configuration, in the order in which tables have them.
         chosen: of every model with a dimension one configuration at each, by model and dimension: the only one, or the
             best on validation.
-        notes: what could not be compared and why.
+        notes: which configurations were chosen by validation, and what could not be compared and why.
     """
 
     title: str
@@ -149,7 +149,9 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int]) ->
         except InputError as error:
             notes.append(f"Left out of figures and slices: {error}")
             continue
-        chosen[model, dimension] = Side(rivals[configurations.index(best)], tuple(best), by_validation=True)
+        label = rivals[configurations.index(best)]
+        chosen[model, dimension] = Side(label, tuple(best), by_validation=True)
+        notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
     name = f"{runs[0].dataset}-{runs[0].protocol['split']['name']}-{runs[0].protocol_hash[:8]}"
     return Section(title, slug(name), tuple(runs), tuple(sides.values()), chosen, tuple(notes))
 

@@ -29,6 +29,7 @@ AXIS_LABELS = {
 """What the columns of the outcomes are, in words."""
 
 _SMALL = "few queries or users"
+_WIDEST = 3  # of axes of differences, in largest differences
 _HATCH = "////"
 
 
@@ -44,6 +45,12 @@ class Drawing:
     title: str
     caption: str
     figure: Figure
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on a screen, in CSS pixels, of which an inch has 96."""
+        width, height = self.figure.get_size_inches()
+        return round(96 * width), round(96 * height)
 
 
 # ------------------------------------------------------------------------------------------------- figures
@@ -62,7 +69,7 @@ def draw_dimensions(means: Mapping[tuple[str, int], Interval], metric: str, look
 
 
 def draw_slices(
-    column: str, models: tuple[str, str], by_dimension: Mapping[int, Slices], looks: Mapping[str, Look]
+    column: str, models: Sequence[str], by_dimension: Mapping[int, Slices], looks: Mapping[str, Look]
 ) -> Drawing:
     """Returns baseline and model by the bins of a column, above their relative difference; a column per dimension."""
     metric = next(iter(by_dimension.values())).metric
@@ -75,19 +82,18 @@ def draw_slices(
             plot_slices(slices, [looks[model] for model in models], above)
             above.set(title=f"{DIMENSION} {dimension}", xlabel="")
             plot_relative_difference(slices, looks[models[1]], below)
+        _limit_relative(panels[-1], by_dimension.values())
         add_legend(figure, {model: looks[model] for model in models}, _small_marks(by_dimension.values()))
     caption = (
-        f"Above: test {metric} of {models[0]} and {models[1]} by {AXIS_LABELS[column]}, with 95 % intervals; below each "
-        "bin its queries. "
-        f"Below: relative difference of {models[1]} from {models[0]}, with its 95 % interval, not adjusted for the "
-        "number of bins. Hollow: too few queries or users for the interval to be trusted."
+        f"Above: test {metric} of {models[0]} and {models[1]} by {AXIS_LABELS[column]}, with 95 % intervals; the "
+        f"number at a bin is that of its queries. Below: relative difference of {models[1]} from {models[0]}, with its "
+        "95 % interval, not adjusted for the number of bins; an interval that leaves the picture is longer than shown. "
+        "Hollow: too few queries or users for the interval to be trusted."
     )
     return Drawing(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {column}", caption, figure)
 
 
-def draw_difference_maps(
-    columns: tuple[str, str], models: tuple[str, str], by_dimension: Mapping[int, Slices]
-) -> Drawing:
+def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimension: Mapping[int, Slices]) -> Drawing:
     """Returns the relative difference over two columns crossed, a panel per dimension, all in one scale of colours."""
     metric = next(iter(by_dimension.values())).metric
     shown = [
@@ -106,21 +112,22 @@ def draw_difference_maps(
             matplotlib.cm.ScalarMappable(_diverging(limit), _DIVERGING),
             ax=panels,
             label=f"relative difference of {metric}",
-            format=FuncFormatter(lambda value, _: _percent(value)),
+            format=_PERCENT_TICKS,
             shrink=0.9,
             pad=0.015,
         )
         _add_small_patch(figure, by_dimension.values())
     caption = (
         f"Relative difference of test {metric} of {models[1]} from {models[0]} over {AXIS_LABELS[columns[0]]} and "
-        f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells. Hatched: too few queries or "
-        "users for the interval to be trusted. Such cells are not counted for the scale of colours."
+        f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
+        "it excludes 0. Hatched: too few queries or users for the interval to be trusted; the scale of colours does not "
+        f"count such cells. n/a: {models[0]} has 0."
     )
     name = f"map-train_count-{columns[1]}-{models[1]}"
     return Drawing(name, f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}", caption, figure)
 
 
-def draw_cell_maps(columns: tuple[str, str], baseline: str, model: str, by_dimension: Mapping[int, Slices]) -> Drawing:
+def draw_cell_maps(columns: Sequence[str], baseline: str, model: str, by_dimension: Mapping[int, Slices]) -> Drawing:
     """Returns the number of queries and the baseline's metric in the cells of `draw_difference_maps`."""
     first = next(iter(by_dimension.values()))
     with matplotlib.rc_context(STYLE):
@@ -209,6 +216,9 @@ def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
             chosen = [n for n, cell in enumerate(slices.cells) if cell.n_queries and cell.small == small]
             intervals = [slices.cells[n].means[side] for n in chosen]
             _draw_intervals(ax, [n + shift for n in chosen], intervals, look, hollow=small)
+    # Intervals of Student's t may leave the range of all metrics.
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0 if low >= 0 else -0.02), min(high, 1.02))
     _label_bins(ax, slices)
     return ax
 
@@ -228,7 +238,7 @@ def plot_relative_difference(slices: Slices, look: Look, ax: Axes) -> Axes:
         chosen = [n for n, cell in enumerate(slices.cells) if cell.relative is not None and cell.small == small]
         intervals = [relative for n in chosen if (relative := slices.cells[n].relative) is not None]
         _draw_intervals(ax, [float(n) for n in chosen], intervals, look, hollow=small)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _percent(value)))
+    ax.yaxis.set_major_formatter(_PERCENT_TICKS)
     _label_bins(ax, slices)
     return ax
 
@@ -241,12 +251,19 @@ def plot_difference_map(slices: Slices, limit: float, ax: Axes) -> Axes:
         limit: largest relative difference, either way, of the scale of colours.
         ax: where to draw.
     """
-    values = [np.nan if cell.relative is None else cell.relative.mean for cell in slices.cells]
-    texts = [
-        "" if cell.relative is None else f"{_percent(cell.relative.mean)}\n{_percent_range(cell.relative)}"
-        for cell in slices.cells
-    ]
-    return _draw_map(slices, values, texts, _DIVERGING, _diverging(limit), ax)
+    values, texts, certain = [], [], []
+    for cell in slices.cells:
+        relative = cell.relative
+        values.append(np.nan if relative is None else relative.mean)
+        texts.append(
+            f"{_percent(relative.mean)}\n{_percent_range(relative)}"
+            if relative
+            else "n/a"
+            if cell.n_queries
+            else "none"
+        )
+        certain.append(relative is not None and not relative.low <= 0 <= relative.high)
+    return _draw_map(slices, values, texts, _DIVERGING, _diverging(limit), ax, bold=certain)
 
 
 def plot_query_map(slices: Slices, ax: Axes) -> Axes:
@@ -261,7 +278,7 @@ def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
     """Returns the axes with the first side's metric in every cell of two crossed columns."""
     means = [cell.means[0] if cell.n_queries else None for cell in slices.cells]
     values = [np.nan if mean is None else mean.mean for mean in means]
-    texts = ["" if mean is None else f"{mean.mean:.3f}\n[{mean.low:.3f}, {mean.high:.3f}]" for mean in means]
+    texts = ["none" if mean is None else f"{mean.mean:.3f}\n[{mean.low:.3f}, {mean.high:.3f}]" for mean in means]
     return _draw_map(slices, values, texts, _SEQUENTIAL, matplotlib.colors.Normalize(0, 1), ax)
 
 
@@ -270,6 +287,7 @@ def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
 # Purple and orange, which the colour-blind can tell apart; and shades of one colour.
 _DIVERGING = matplotlib.colormaps["PuOr_r"]
 _SEQUENTIAL = matplotlib.colormaps["Blues"]
+_PERCENT_TICKS = FuncFormatter(lambda share, _: f"{100 * share:+.4g} %" if abs(share) > 1e-12 else "0 %")
 
 
 def _diverging(limit: float) -> TwoSlopeNorm:
@@ -283,8 +301,9 @@ def _draw_map(
     colours: matplotlib.colors.Colormap,
     norm: matplotlib.colors.Normalize,
     ax: Axes,
+    bold: Sequence[bool] | None = None,
 ) -> Axes:
-    """Draws a map of cells, the first column's bins from below to above; a cell without a value is empty."""
+    """Draws a map of cells, the first column's bins from below to above; a cell without a value has no colour."""
     n_rows, n_columns = (len(axis) for axis in slices.axes)
     grid = np.ma.masked_invalid(np.reshape(np.array(values, dtype=np.float64), (n_rows, n_columns)))
     ax.imshow(grid, cmap=colours, norm=norm, origin="lower", aspect="auto", interpolation="nearest")
@@ -298,10 +317,11 @@ def _draw_map(
         ax.text(
             column,
             row,
-            text or "none",
+            text,
             ha="center",
             va="center",
             fontsize=7.5,
+            fontweight="bold" if bold and bold[number] else "normal",
             color="black" if _luminance(filled) > 0.3 else "white",
             # On hatching, text needs a ground.
             bbox={"boxstyle": "round,pad=0.15", "facecolor": filled, "edgecolor": "none"} if cell.small else None,
@@ -386,6 +406,15 @@ def _add_small_patch(figure: Figure, all_slices: Iterable[Slices]) -> None:
     if _any_small(all_slices):
         patch = Patch(facecolor="white", edgecolor="#999999", hatch=_HATCH, label=_SMALL)
         figure.legend(handles=[patch], loc="outside lower center", fontsize=8)
+
+
+def _limit_relative(ax: Axes, all_slices: Iterable[Slices]) -> None:
+    """Limits the axis to some widths of the largest difference, so that a long interval does not flatten the rest."""
+    means = [abs(cell.relative.mean) for slices in all_slices for cell in slices.cells if cell.relative is not None]
+    if means and max(means) > 0:
+        low, high = ax.get_ylim()
+        most = _WIDEST * max(means)
+        ax.set_ylim(max(low, -most), min(high, most))
 
 
 def _any_small(all_slices: Iterable[Slices]) -> bool:

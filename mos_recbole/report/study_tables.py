@@ -140,37 +140,25 @@ def article_table(article: Article, chosen: Mapping[tuple[str, int], Configurati
         article: its numbers.
         chosen: our configurations by model and dimension, measured by the article's protocol.
     """
-    records = [
-        {
-            DIMENSION: dimension,
-            "model": model,
-            "article": published,
-            "here": (ours := chosen[model, dimension].intervals[article.metric]).mean,
-            "here low": ours.low,
-            "here high": ours.high,
-            "here - article": ours.mean - published,
-        }
-        for dimension, pair in article.results.items()
-        for model, published in zip((article.baseline, article.model), pair, strict=True)
-        if (model, dimension) in chosen
-    ]
-    rows = [
-        (
-            str(record[DIMENSION]),
-            str(record["model"]),
-            f"{record['article']:.4f}",
-            format_interval(chosen[record["model"], record[DIMENSION]].intervals[article.metric]),
-            f"{record['here - article']:+.4f}",
-        )
-        for record in records
-    ]
+    records: list[dict[str, object]] = []
+    rows = []
+    for dimension, pair in article.results.items():
+        for model, published in zip((article.baseline, article.model), pair, strict=True):
+            if (model, dimension) not in chosen:
+                continue
+            here = chosen[model, dimension].intervals[article.metric]
+            difference = here.mean - published
+            rows.append((str(dimension), model, f"{published:.4f}", format_interval(here), f"{difference:+.4f}"))
+            ends = {"here": here.mean, "here low": here.low, "here high": here.high}
+            own = {DIMENSION: dimension, "model": model, "article": published}
+            records.append({**own, **ends, "here - article": difference})
     caption = (
         f"Test {article.metric}. Article: {article.source}. Here: mean over seeds and queries ± half the width of the "
         "95 % bootstrap interval. Same data, split and context; but here a validation part is cut from the end of "
         "training, which the models therefore do not learn from, and epochs are chosen on it."
     )
     header = (DIMENSION, "model", f"article {article.metric}", f"here {article.metric}", "here - article")
-    return Table("article", "Beside the article", caption, header, _tuples(rows), pd.DataFrame(records))
+    return Table("article", "Beside the article", caption, header, tuple(rows), pd.DataFrame(records))
 
 
 def _from_cells(name: str, title: str, caption: str, cells: Sequence[Mapping[str, str]], frame: pd.DataFrame) -> Table:

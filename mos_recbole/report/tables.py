@@ -1,8 +1,9 @@
 """The comparison table and the list of runs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,11 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     first_seen = list(dict.fromkeys(record.model for record in records))
     labelled = zip(labels(groups), groups, strict=True)
     in_order = sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0])))
-    return [ConfigurationRow(label, tuple(runs), metric_intervals(runs, metrics)) for label, runs in in_order]
+    # One after the other: of millions of queries, not all fit into memory.
+    tables = iterate_aligned_outcomes([run for _, runs in in_order for run in runs])
+    return [
+        ConfigurationRow(label, tuple(runs), _intervals(islice(tables, len(runs)), metrics)) for label, runs in in_order
+    ]
 
 
 def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> str:
@@ -94,9 +99,21 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
     Raises:
         InputError: the runs' outcomes are not of the same queries.
     """
-    tables = aligned_outcomes(runs)
-    users = user_numbers(tables[0])
-    return {metric: bootstrap_mean(metric_values(tables, metric), users) for metric in metrics}
+    return _intervals(iterate_aligned_outcomes(runs), metrics)
+
+
+def _intervals(tables: Iterable[pd.DataFrame], metrics: Sequence[str]) -> dict[str, Interval]:
+    """Returns the metrics of some tables of `aligned_outcomes`; queries without a metric (GAUC) are left out of it."""
+    rows: list[list[np.ndarray]] = []
+    for table in tables:
+        user_Q = user_numbers(table)
+        rows.append([metric_values([table], metric)[0] for metric in metrics])
+    intervals = {}
+    for metric, *of_metric in zip(metrics, *rows, strict=True):
+        values_SQ = np.stack(of_metric)
+        defined = ~np.isnan(values_SQ).any(axis=0)
+        intervals[metric] = bootstrap_mean(values_SQ[:, defined], user_Q[defined])
+    return intervals
 
 
 def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
@@ -107,24 +124,38 @@ def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
     Raises:
         InputError: outcomes that are missing, or not of the same queries.
     """
-    tables = []
+    return list(iterate_aligned_outcomes(runs))
+
+
+def iterate_aligned_outcomes(runs: Sequence[RunResult]) -> Iterator[pd.DataFrame]:
+    """Yields `aligned_outcomes` one by one: those of millions of queries need not be in memory together."""
+    first = None
     for run in runs:
-        table = run.outcomes().sort_values(["user", "position"])
+        table = run.outcomes()
         to_mean = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}[run.protocol["tie_rule"]]
-        tables.append(table.assign(mean_rank=table["rank"] + to_mean * table["tied"]))
-    first = tables[0]
-    for run, table in zip(runs, tables, strict=True):
-        same = len(table) == len(first) and all(
-            (table[column].to_numpy() == first[column].to_numpy()).all() for column in ("user", "position", "target")
-        )
-        if not same:
+        table["mean_rank"] = table["rank"] + to_mean * table["tied"]
+        if first is None:
+            first = table[_QUERY]
+        elif not _same_queries(table, first) and len(table) == len(first):
+            # As a rule runs write their queries in one order; here is one that did not.
+            table = table.sort_values(_QUERY).set_index(first.sort_values(_QUERY).index).sort_index()
+        if not _same_queries(table, first):
             raise InputError(f"{run.folder}: its outcomes are of other queries than {runs[0].folder}'s")
-    return tables
+        yield table
+
+
+_QUERY = ["user", "position", "target"]
+
+
+def _same_queries(table: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return len(table) == len(other) and all(
+        (table[column].to_numpy() == other[column].to_numpy()).all() for column in _QUERY
+    )
 
 
 def user_numbers(table: pd.DataFrame) -> np.ndarray:
     """Returns the number of every query's user, from 0."""
-    return np.unique(table["user"].to_numpy(), return_inverse=True)[1]
+    return pd.factorize(table["user"], sort=True)[0]
 
 
 def metric_values(tables: Sequence[pd.DataFrame], metric: str) -> np.ndarray:

@@ -1,0 +1,218 @@
+"""The queries of a comparison: metrics and columns of sides that were evaluated on the same ones."""
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mos_recbole.errors import InputError
+from mos_recbole.metric_names import canonical_metric, needs_top_items
+from mos_recbole.report.sides import Side
+from mos_recbole.report.tables import iterate_aligned_outcomes, metric_values, user_numbers
+from mos_recbole.results import RunResult
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a query must fulfil: "train_count>814". A query without a value (NaN) fulfils none."""
+
+    column: str
+    operator: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.operator} {self.value}"
+
+    def holds(self, values_Q: np.ndarray) -> np.ndarray:
+        """Returns which of a column's values fulfil the condition, bool [Q].
+
+        Raises:
+            InputError: a number is asked of text or text of numbers, or an order of text.
+        """
+        missing_Q = np.asarray(pd.isna(values_Q))
+        if is_numeric(values_Q):
+            try:
+                value: float | str = float(self.value)
+            except ValueError:
+                raise InputError(f"condition {self}: {self.column} holds numbers; expected one") from None
+        elif self.operator in ("=", "!="):
+            value, values_Q = self.value, values_Q.astype(str)
+        else:
+            raise InputError(f"condition {self}: {self.column} holds text, which is equal (=) or not (!=)")
+        return ~missing_Q & _OPERATORS[self.operator](values_Q, value)
+
+
+def parse_condition(text: str) -> Condition:
+    """Returns the condition "train_count>814": a column, one of > >= < <= = !=, and a number or a text.
+
+    Raises:
+        InputError: other text.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|!=|>|<|==?)\s*(\S.*?)\s*", text)
+    if found is None:
+        raise InputError(
+            f"condition {text!r} not understood; expected a column, one of {' '.join(_OPERATORS)} and a value, in "
+            "quotation marks (> is the shell's too): 'train_count>814'"
+        )
+    return Condition(found[1], "=" if found[2] == "==" else found[2], found[3])
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The queries that some sides share.
+
+    Attributes:
+        user_Q: the queries' users, numbered from 0.
+        columns: of the outcomes, by name, [Q] each; the same for all runs.
+        values: of every side the metrics by name, float64 [seeds, Q] each; NaN where a query has no such metric.
+        n_left_out: queries that do not fulfil the conditions, which are not among these.
+    """
+
+    user_Q: np.ndarray
+    columns: dict[str, np.ndarray]
+    values: tuple[dict[str, np.ndarray], ...]
+    n_left_out: int
+
+    @property
+    def n_users(self) -> int:
+        return len(np.unique(self.user_Q))
+
+
+def read_queries(
+    sides: Sequence[Side], metrics: Sequence[str], columns: Sequence[str] = (), where: Sequence[Condition] = ()
+) -> Queries:
+    """Returns the queries of sides that may be compared, with their metrics and the columns that are asked for.
+
+    Args:
+        sides: of different runs, evaluated by one protocol.
+        metrics: in RecBole's spelling (`rank_metrics`).
+        columns: of outcomes.parquet, about the query and not about a model's answer.
+        where: conditions, of which the queries fulfil all.
+
+    Raises:
+        InputError: a run on two sides, different protocols or queries, outcomes that are missing, a column that is
+            missing or in which runs differ, a condition that a column cannot fulfil, or that no query does.
+    """
+    _require_distinct_runs(sides)
+    _require_one_protocol(sides)
+    runs = [run for side in sides for run in side.runs]
+    wanted = list(dict.fromkeys([*columns, *(condition.column for condition in where)]))
+    found: dict[str, np.ndarray] = {}
+    rows: list[dict[str, np.ndarray]] = []
+    for run, table in zip(runs, iterate_aligned_outcomes(runs), strict=True):
+        if not rows:
+            user_Q = user_numbers(table)
+        for column in wanted:
+            values_Q = _column(table, column, run)
+            if column in found and not _alike(found[column], values_Q):
+                raise InputError(
+                    f"column {column} differs between {runs[0].folder} and {run.folder}: it is a model's answer, and "
+                    "queries are chosen by what is known without one"
+                )
+            found.setdefault(column, values_Q)
+        rows.append({metric: metric_values([table], metric)[0] for metric in metrics})
+    by_run = iter(rows)
+    by_side = [[next(by_run) for _ in side.runs] for side in sides]
+    keep = np.logical_and.reduce([np.full(len(user_Q), True), *(one.holds(found[one.column]) for one in where)])
+    if not keep.any():
+        raise InputError(f"none of {len(keep):,} queries has {' and '.join(map(str, where))}")
+    return Queries(
+        user_Q=user_Q[keep],
+        columns={column: values_Q[keep] for column, values_Q in found.items()},
+        values=tuple({metric: np.stack([row[metric][keep] for row in side]) for metric in metrics} for side in by_side),
+        n_left_out=int((~keep).sum()),
+    )
+
+
+def rank_metrics(metrics: Sequence[str]) -> list[str]:
+    """Returns the metrics in RecBole's spelling, each once. Raises InputError for those that ranks do not decide."""
+    try:
+        names = list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    of_lists = [name for name in names if needs_top_items(name)]
+    if of_lists:
+        raise InputError(
+            f"metric {', '.join(of_lists)}: about the recommended lists, while runs keep the ranks of the targets; "
+            "expected Recall, Hit, NDCG, MRR, MAP or Precision with a cut-off, or GAUC"
+        )
+    return names
+
+
+def is_numeric(values_Q: np.ndarray) -> bool:
+    """Returns whether a column holds numbers, which have an order and quantiles."""
+    return values_Q.dtype.kind in "iufb"
+
+
+def _column(table: pd.DataFrame, column: str, run: RunResult) -> np.ndarray:
+    if column not in table:
+        known = [str(name) for name in table if name != "mean_rank"]
+        nearest = difflib.get_close_matches(column, known, n=1)
+        raise InputError(
+            f"no column {column!r} in the outcomes of {run.folder}{f'; nearest: {nearest[0]}' if nearest else ''}; "
+            f"there are {', '.join(known)}"
+        )
+    return table[column].to_numpy()
+
+
+def _alike(first_Q: np.ndarray, second_Q: np.ndarray) -> bool:
+    """Returns whether two runs have the same column, but for rounding that differs between machines."""
+    if is_numeric(first_Q) and is_numeric(second_Q):
+        return bool(np.allclose(first_Q, second_Q, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return bool(((first_Q == second_Q) | (pd.isna(first_Q) & pd.isna(second_Q))).all())
+
+
+def _require_distinct_runs(sides: Sequence[Side]) -> None:
+    """Raises InputError if two sides have a run in common."""
+    seen: dict[str, Side] = {}
+    for side in sides:
+        for run in side.runs:
+            if run.run_id in seen:
+                raise InputError(
+                    f"run {run.run_id} is on two sides, {seen[run.run_id].label} and {side.label}: what is compared "
+                    "must be different runs"
+                )
+        seen |= {run.run_id: side for run in side.runs}
+
+
+def _require_one_protocol(sides: Sequence[Side]) -> None:
+    """Raises InputError, with what differs, if the sides' numbers may not be compared."""
+    first = sides[0]
+    faults = [
+        f"{first.label} and {side.label}: {'; '.join(_protocol_differences(first.runs[0], side.runs[0]))}"
+        for side in sides[1:]
+        if side.runs[0].protocol_hash != first.runs[0].protocol_hash
+    ]
+    if faults:
+        raise InputError("\n".join(["sides of different protocols cannot be compared", *faults]))
+
+
+def _protocol_differences(first: RunResult, second: RunResult) -> Iterator[str]:
+    """Yields in what two runs' protocols and data differ: "filter_seen: True and False"."""
+    if first.dataset != second.dataset:
+        yield f"data set: {first.dataset} and {second.dataset}"
+    yield from _differences(first.protocol, second.protocol)
+    yield from _differences({"data": first.data}, {"data": second.data})
+
+
+def _differences(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
+    for key in dict.fromkeys([*first, *second]):
+        ours, theirs = first.get(key), second.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from (f"{key} {difference}" for difference in _differences(ours, theirs))
+        elif ours != theirs:
+            yield f"{key}: {ours} and {theirs}"
