@@ -1,7 +1,7 @@
 """What a section of the report shows: its tables and figures, in the order in which they are read."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -10,9 +10,9 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bins
 from mos_recbole.report.article import read_article
 from mos_recbole.report.compare import compare_sides, join_comparisons
-from mos_recbole.report.sides import Side
-from mos_recbole.report.slices import SliceBy, Slices, slice_sides
-from mos_recbole.report.study import Matchup, Section
+from mos_recbole.report.queries import read_queries
+from mos_recbole.report.slices import SliceBy, Slices, slice_queries
+from mos_recbole.report.study import DIMENSION, Matchup, Section
 from mos_recbole.report.study_figures import (
     Drawing,
     draw_cell_maps,
@@ -98,50 +98,55 @@ def _matchup_contents(
 ) -> tuple[list[Table | Drawing], list[str]]:
     """Returns the slices of a model and its baseline, and by which columns there are none."""
     models = (matchup.baseline, matchup.model)
-    versus = f"{matchup.model} against {matchup.baseline}"
+    there = _shared_columns(matchup)
+    lacking = [column for column in _SLICED_BY if column not in there]
+    notes = [f"No slices by {', '.join(lacking)}: not all outcomes have such a column."] if lacking else []
+    wanted = [columns for columns in (*((one,) for one in _SLICED_BY), *_CROSSED) if there.issuperset(columns)]
+    found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
+    for dimension, pair in matchup.pairs.items():
+        queries = read_queries(pair, [metric], sorted(there))
+        for columns in wanted:
+            try:
+                slices = slice_queries(queries, pair, metric, [_bins(section, column) for column in columns])
+            except InputError as error:
+                notes.append(f"No slices by {' and '.join(columns)} at {DIMENSION} {dimension}: {error}")
+                continue
+            # All dimensions stand in one table, which tells them apart.
+            found[columns][dimension] = _name_ties(replace(slices, sides=models))
     items: list[Table | Drawing] = []
-    notes = []
-    lacking = _lacking_columns(matchup)
-    if lacking:
-        notes.append(f"No slices by {', '.join(lacking)}: not all outcomes have such a column.")
-    for columns in [*((column,) for column in _SLICED_BY), *_CROSSED]:
-        if any(column in lacking for column in columns):
+    for columns, by_dimension in found.items():
+        if not by_dimension:
             continue
-        try:
-            slices = {d: _slice(section, matchup, pair, metric, columns) for d, pair in matchup.pairs.items()}
-        except InputError as error:  # that the queries agree is known: it is about the column
-            notes.append(f"No slices by {' and '.join(columns)}: {error}")
-            continue
-        if len(columns) == 1:
-            if columns[0] in _DRAWN:
-                items.append(draw_slices(columns[0], models, slices, looks))
-        else:
-            items.append(draw_difference_maps(columns, models, slices))
-            items.append(draw_cell_maps(columns, *models, slices))
-        name = "-".join((*columns, matchup.model))
-        items.append(slices_table(name, f"{versus} by {' and '.join(columns)}", slices))
+        if len(columns) == 2:
+            items.append(draw_difference_maps(columns, models, by_dimension))
+            items.append(draw_cell_maps(columns, *models, by_dimension))
+        elif columns[0] in _DRAWN:
+            items.append(draw_slices(columns[0], models, by_dimension, looks))
+        title = f"{matchup.model} against {matchup.baseline} by {' and '.join(columns)}"
+        items.append(slices_table("-".join((*columns, matchup.model)), title, by_dimension))
     return items, notes
 
 
-def _lacking_columns(matchup: Matchup) -> list[str]:
-    """Returns the columns that outcomes of a matchup's runs lack."""
+def _shared_columns(matchup: Matchup) -> set[str]:
+    """Returns the columns to slice by that all outcomes of a matchup have."""
     runs = [run for pair in matchup.pairs.values() for side in pair for run in side.runs]
-    there = set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
-    return [column for column in _SLICED_BY if column not in there]
+    return set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
 
 
-def _slice(section: Section, matchup: Matchup, pair: Sequence[Side], metric: str, columns: Sequence[str]) -> Slices:
-    """Returns the slices of baseline and model; by the article's protocol in the article's bins."""
+def _bins(section: Section, column: str) -> SliceBy:
+    """Returns how a column is sliced: by the article's protocol in the article's bins."""
     article = read_article()
-    edges = article.bins if article.describes(section.runs[0]) else {}
-    by = [SliceBy(column, _TIE_EDGES if column == _TIME_GAP else edges.get(column, _BINS)) for column in columns]
-    # All dimensions stand in one table, which tells them apart.
-    slices = replace(slice_sides(pair, metric, by), sides=(matchup.baseline, matchup.model))
-    return _name_ties(slices) if _TIME_GAP in columns else slices
+    if column == _TIME_GAP:
+        return SliceBy(column, _TIE_EDGES)
+    if article.describes(section.runs[0]) and column in article.bins:
+        return SliceBy(column, article.bins[column])
+    return SliceBy(column, _BINS)
 
 
 def _name_ties(slices: Slices) -> Slices:
-    """Returns slices by time_gap in words."""
+    """Returns slices in which the bins of time_gap are in words."""
+    if _TIME_GAP not in [by.column for by in slices.by]:
+        return slices
     words = dict(zip(Bins(_TIE_EDGES).labels, _TIE_LABELS, strict=True))
     axes = tuple(tuple(words.get(label, label) for label in axis) for axis in slices.axes)
     cells = tuple(

@@ -30,7 +30,7 @@ def section_facts(section: Section) -> list[tuple[str, str]]:
     counts = {key: value for key, value in data.items() if isinstance(value, int | float)}
     facts = {
         "Data set": f"{first.dataset}: " + ", ".join(f"{_words(key)} {value:,}" for key, value in counts.items()),
-        "Tied times": f"in file order: {first.settings['tie_order']}" if "tie_order" in first.settings else "",
+        "Equal times": f"in {first.settings['tie_order']} order" if "tie_order" in first.settings else "",
         "Split": f"{split['name']}" + (f" ({details})" if details else ""),
         "Leakage": _LEAKS.get(split["name"], ""),
         "Candidates": _CANDIDATES.get(protocol.get("candidates", ""), str(protocol.get("candidates", "")))

@@ -23,7 +23,7 @@ from mos_recbole.evaluation import (
 from mos_recbole.metric_names import metric_direction
 from mos_recbole.report.compare import holm
 from mos_recbole.report.formats import format_count, format_difference, format_p_value, format_relative
-from mos_recbole.report.queries import Condition, is_numeric, rank_metrics, read_queries
+from mos_recbole.report.queries import Condition, Queries, is_numeric, rank_metrics, read_queries
 from mos_recbole.report.sides import Side
 from mos_recbole.report.tables import format_interval
 
@@ -201,7 +201,22 @@ def slice_sides(sides: Sequence[Side], metric: str, by: Sequence[SliceBy], where
     if not 1 <= len(by) <= 2 or len(set(columns)) < len(by):
         raise InputError(f"slices by {', '.join(columns) or 'nothing'}; expected one column or two different ones")
     (name,) = rank_metrics([metric])
-    queries = read_queries(sides, [name], columns, where)
+    return slice_queries(read_queries(sides, [name], columns, where), sides, name, by, where)
+
+
+def slice_queries(
+    queries: Queries, sides: Sequence[Side], name: str, by: Sequence[SliceBy], where: Sequence[Condition] = ()
+) -> Slices:
+    """Returns `slice_sides` of queries that were read before, as several slices of the same ones are.
+
+    Args:
+        queries: of `read_queries`, with the metric called `name` and the columns of `by`.
+        sides, by, where: as of `slice_sides`.
+
+    Raises:
+        InputError: bins that a column cannot have, or none of whose bins has a query.
+    """
+    columns = [one.column for one in by]
     values = [of_side[name] for of_side in queries.values]
     defined = np.logical_and.reduce([~np.isnan(one).any(axis=0) for one in values])
     if not defined.any():

@@ -82,6 +82,9 @@ def draw_slices(
             plot_slices(slices, [looks[model] for model in models], above)
             above.set(title=f"{DIMENSION} {dimension}", xlabel="")
             plot_relative_difference(slices, looks[models[1]], below)
+        low, high = panels[0].get_ylim()
+        # Intervals of Student's t may leave the range of all metrics.
+        panels[0].set_ylim(max(low, -0.02), min(high, 1.02))
         _limit_relative(panels[-1], by_dimension.values())
         add_legend(figure, {model: looks[model] for model in models}, _small_marks(by_dimension.values()))
     caption = (
@@ -108,6 +111,7 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimen
         for ax, (dimension, slices) in zip(panels, by_dimension.items(), strict=True):
             plot_difference_map(slices, limit, ax)
             ax.set_title(f"{DIMENSION} {dimension}")
+        _label_once(panels)
         figure.colorbar(
             matplotlib.cm.ScalarMappable(_diverging(limit), _DIVERGING),
             ax=panels,
@@ -120,8 +124,8 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimen
     caption = (
         f"Relative difference of test {metric} of {models[1]} from {models[0]} over {AXIS_LABELS[columns[0]]} and "
         f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
-        "it excludes 0. Hatched: too few queries or users for the interval to be trusted; the scale of colours does not "
-        f"count such cells. n/a: {models[0]} has 0."
+        f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
+        f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0."
     )
     name = f"map-train_count-{columns[1]}-{models[1]}"
     return Drawing(name, f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}", caption, figure)
@@ -136,6 +140,7 @@ def draw_cell_maps(columns: Sequence[str], baseline: str, model: str, by_dimensi
         for ax, (dimension, slices) in zip(panels[1:], by_dimension.items(), strict=True):
             plot_mean_map(slices, ax)
             ax.set_title(f"{baseline}, {DIMENSION} {dimension}")
+        _label_once(panels)
         _add_small_patch(figure, by_dimension.values())
     caption = (
         f"The cells of the map of differences: number of test queries, and test {first.metric} of {baseline} with its "
@@ -216,9 +221,6 @@ def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
             chosen = [n for n, cell in enumerate(slices.cells) if cell.n_queries and cell.small == small]
             intervals = [slices.cells[n].means[side] for n in chosen]
             _draw_intervals(ax, [n + shift for n in chosen], intervals, look, hollow=small)
-    # Intervals of Student's t may leave the range of all metrics.
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0 if low >= 0 else -0.02), min(high, 1.02))
     _label_bins(ax, slices)
     return ax
 
@@ -328,7 +330,7 @@ def _draw_map(
         )
     rows, columns = slices.by
     ax.set_xticks(range(n_columns), slices.axes[1])
-    ax.set_yticks(range(n_rows), slices.axes[0], rotation=90, va="center")
+    ax.set_yticks(range(n_rows), slices.axes[0])
     ax.set(xlabel=AXIS_LABELS[columns.column], ylabel=AXIS_LABELS[rows.column])
     ax.grid(visible=False)
     ax.tick_params(length=0, labelsize=8)
@@ -379,13 +381,25 @@ def _beside(number: int, count: int) -> float:
 
 
 def _panels(n: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with axes: so many rows of n, or one row that is wrapped after three."""
-    columns = n if rows > 1 else min(n, 3)
-    rows = rows if rows > 1 else -(-n // columns)
+    """Returns a figure with axes: so many rows of n; a single row is wrapped, two or three to a line."""
     width, height = PANEL
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    shown = rows * columns if n == columns else n
-    return figure, [figure.add_subplot(rows, columns, number + 1) for number in range(shown)]
+    if rows > 1:
+        figure = Figure(figsize=(width * n, height * rows), layout="constrained")
+        return figure, [figure.add_subplot(rows, n, number + 1) for number in range(rows * n)]
+    columns = 2 if n == 4 else min(n, 3)
+    lines = -(-n // columns)
+    figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
+    return figure, [figure.add_subplot(lines, columns, number + 1) for number in range(n)]
+
+
+def _label_once(panels: Sequence[Axes]) -> None:
+    """Leaves the labels of the y axis to the first panel of every line."""
+    for ax in panels:
+        place = ax.get_subplotspec()
+        assert place is not None
+        if not place.is_first_col():
+            ax.set_ylabel("")
+            ax.set_yticklabels([])
 
 
 def _share(panels: Sequence[Axes]) -> None:
