@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.api import OLS
 
 from mos_recbole import cli
 from mos_recbole.errors import InputError
@@ -88,15 +87,18 @@ def test_users_that_are_all_alike_leave_welchs_test_over_seeds() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
 
 
-def test_unequal_numbers_of_queries_are_cluster_robust() -> None:
-    """The standard error is that of a regression on a constant with errors clustered by user."""
+def test_unequal_numbers_of_queries_are_jackknifed() -> None:
+    """The standard error is that of leaving out one user at a time; the degrees of freedom count users by weight."""
     generator = np.random.default_rng(4)
-    user = np.repeat(np.arange(20), generator.integers(1, 9, 20))
+    size = generator.integers(1, 9, 20)
+    user = np.repeat(np.arange(20), size)
     first, second = generator.normal(size=(2, len(user))) + generator.normal(size=20)[user]
-    robust = OLS(second - first, np.ones(len(user))).fit(cov_type="cluster", cov_kwds={"groups": user})
+    without = np.array([(second - first)[user != one].mean() for one in range(20)])
     found = compare_means(first[None], second[None], user)
-    assert found.effect == pytest.approx(robust.params[0])
-    assert found.standard_error == pytest.approx(robust.bse[0])
+    effect = (second - first).mean()
+    assert found.effect == pytest.approx(effect)
+    assert found.standard_error == pytest.approx(np.sqrt(19 / 20 * ((without - effect) ** 2).sum()))
+    assert found.degrees_of_freedom == pytest.approx(len(user) ** 2 / sum(n**2 for n in size) - 1)
 
 
 def simulate(
@@ -329,8 +331,8 @@ def test_the_table_and_its_caption(call, make: Maker) -> None:
     status, out, error = call("Alpha", "Alphabet")
     assert (status, error) == (0, "")
     head, *rows = cells(out)
-    expected = ["A", "B", "metric", "mean A", "mean B", "B - A [95 % interval]", "relative", "p", "p (Holm)"]
-    assert head == expected
+    expected = ["A", "B", "metric", "mean A", "mean B", "B - A [95 % interval]", "relative", "d_z"]
+    assert head == [*expected, "p", "p (Holm)", "p (flips)"]
     assert [row[:3] for row in rows] == [
         ["Alpha", "Alphabet", f"{metric} ↑"] for metric in ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
     ]
@@ -342,7 +344,15 @@ def test_the_table_and_its_caption(call, make: Maker) -> None:
     assert low < effect < high < 0  # ranks that are 15 worse
     assert effect == pytest.approx(second - first, abs=2e-4)
     assert float(recall[6].removesuffix(" %")) == pytest.approx(100 * effect / first, abs=0.5)
-    assert rows[3][5:] == ["+0.0000 [+0.0000, +0.0000]", "+0.0 %", "1.0000", "1.0000"]  # all are among the first 100
+    assert float(recall[7]) < 0
+    assert rows[3][5:] == [
+        "+0.0000 [+0.0000, +0.0000]",
+        "+0.00 %",
+        "+0.000",
+        "1.0000",
+        "1.0000",
+        "1.0000",
+    ]  # all are among the first 100
     caption = " ".join(line for line in out.splitlines() if not line.startswith("|"))
     for said in ("3 seeds", "40 queries", "40 users", "not adjusted", "null hypothesis", "Student's t", "Holm"):
         assert said in caption
@@ -392,13 +402,19 @@ def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch
 
 
 def test_formats(call, make: Maker) -> None:
-    """CSV has the printed table's cells and nothing else on standard output; LaTeX is escaped and captioned."""
+    """CSV has all numbers in full and nothing else on standard output; LaTeX is escaped and captioned."""
     for model in ("Alpha", "Beta_2"):
         make(model)
     table = cells(call("Alpha", "Beta_2")[1])
     status, out, error = call("Alpha", "Beta_2", "--format", "csv")
     assert status == 0
-    assert list(csv.reader(io.StringIO(out.strip()))) == table
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [[row["A"], row["B"], f"{row['metric']} ↑", f"{float(row['mean A']):.4f}"] for row in rows] == [
+        row[:4] for row in table[1:]
+    ]
+    assert [f"{float(row['p (Holm)']):.4f}" for row in rows] == [row[9] for row in table[1:]]
+    assert all(float(row["relative low"]) <= float(row["relative"]) <= float(row["relative high"]) for row in rows)
+    assert all(float(row["users better"]) + float(row["users worse"]) <= 40 for row in rows)
     assert "Holm" in error
     status, out, error = call("Alpha", "Beta_2", "--format=latex")
     assert (status, error) == (0, "")

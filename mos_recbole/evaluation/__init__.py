@@ -5,7 +5,15 @@ from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap
 from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
-from mos_recbole.evaluation.significance import Difference, compare_means, mean_interval, relative_difference
+from mos_recbole.evaluation.resampling import SignTest, bootstrap_difference, sign_flip_test, sign_test
+from mos_recbole.evaluation.significance import (
+    Difference,
+    compare_means,
+    effect_size,
+    effective_number,
+    mean_interval,
+    relative_difference,
+)
 from mos_recbole.evaluation.slices import Bins, quantile_bins
 
 __all__ = [
@@ -15,15 +23,21 @@ __all__ = [
     "EvaluationProtocol",
     "Interval",
     "ScoreIsNaN",
+    "SignTest",
     "TargetRanks",
+    "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_means",
     "compare_means",
     "compute_metrics",
+    "effect_size",
+    "effective_number",
     "item_distance",
     "mean_interval",
     "quantile_bins",
     "rank_targets",
     "rank_targets_by_scores",
     "relative_difference",
+    "sign_flip_test",
+    "sign_test",
 ]

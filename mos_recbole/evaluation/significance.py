@@ -38,8 +38,10 @@ def compare_means(
     own, and a seed of one has nothing in common with the same number on the other side. The variance of the effect is
     put together from
 
-        users        of the difference per user, averaged over seeds: for unequal numbers of queries, the ratio
-                     estimator's linearisation (Cochran, "Sampling Techniques", 1977, section 6.3)
+        users        of the difference per user, averaged over seeds: by the jackknife that leaves out one user at a
+                     time, which for equal numbers of queries is the variance of a mean; its degrees of freedom are
+                     the users' number, counted by `effective_number`, less one, since a user with many queries
+                     weighs like several
         seeds        of the mean per seed, of either side with several seeds, over its number of seeds
         interaction  of what is neither a user's nor a seed's, which is contained in users and in seeds alike
 
@@ -63,14 +65,14 @@ def compare_means(
     Raises:
         ValueError: shapes that do not fit, no seed, values that are not finite, or fewer than two users.
     """
-    sums, size_U = _sums_by_user(first_SQ, second_RQ, user_Q)
-    estimate = _estimate(sums, size_U)
+    sums, size_U = sums_by_user(first_SQ, second_RQ, user_Q)
+    estimate = estimate_difference(sums, size_U)
     over_seeds = all(len(sum_SU) > 1 for sum_SU in sums)
     # Equal values leave rounding errors, which must not be tested against each other.
     rounding = 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max())
     if estimate.standard_error <= rounding:
         effect = 0.0 if abs(estimate.effect) <= rounding else estimate.effect
-        return Difference(effect, effect, effect, float(effect == 0), 0.0, float(len(size_U) - 1), over_seeds)
+        return Difference(effect, effect, effect, float(effect == 0), 0.0, estimate.degrees_of_freedom, over_seeds)
     half_width = estimate.quantile(level) * estimate.standard_error
     return Difference(
         effect=estimate.effect,
@@ -109,7 +111,7 @@ def relative_difference(
     Raises:
         ValueError: as `compare_means`.
     """
-    (first_SU, second_RU), size_U = _sums_by_user(first_SQ, second_RQ, user_Q)
+    (first_SU, second_RU), size_U = sums_by_user(first_SQ, second_RQ, user_Q)
     first, second = (sums.sum() / len(sums) for sums in (first_SU, second_RU))
     if first <= 0:
         return None
@@ -117,7 +119,7 @@ def relative_difference(
 
     def beyond(r: float) -> float:
         """Above 0 where B differs significantly from r A."""
-        estimate = _estimate([r * first_SU, second_RU], size_U)
+        estimate = estimate_difference([r * first_SU, second_RU], size_U)
         return abs(estimate.effect) - estimate.quantile(level) * estimate.standard_error
 
     if beyond(ratio) > -1e-12 * second_RU.max(initial=0):
@@ -130,20 +132,56 @@ def relative_difference(
     return Interval(ratio - 1, float(low) - 1, float(high) - 1)
 
 
+def effect_size(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Returns d_z: the difference in standard deviations of users' differences, with its interval.
+
+    Users' differences are averaged over seeds first, so that d_z grows with the number of seeds where users' outcomes
+    depend on them. Users with many queries weigh more, as in the mean: d_z is of the ratio estimator's residuals, and
+    for equal numbers of queries the usual one (Cohen 1988). The interval adds to `compare_means`' standard error that
+    of the standard deviation, d_z² / 2 (n - 1), as for normal differences. Where users do not differ, d_z is 0 for
+    equal means and infinite for others.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    difference = compare_means(first_SQ, second_RQ, user_Q, level=level)
+    sums, size_U = sums_by_user(first_SQ, second_RQ, user_Q)
+    estimate = estimate_difference(sums, size_U)
+    if estimate.user_deviation <= 1e-12 * max(np.abs(first_SQ).max(), np.abs(second_RQ).max()):
+        size = float(np.copysign(np.inf, difference.effect)) if difference.effect else 0.0
+        return Interval(size, size, size)
+    size = difference.effect / estimate.user_deviation
+    variance = (difference.standard_error / estimate.user_deviation) ** 2
+    half_width = estimate.quantile(level) * np.sqrt(variance + size**2 / (2 * max(1, effective_number(size_U) - 1)))
+    return Interval(size, float(size - half_width), float(size + half_width))
+
+
 _UNBOUNDED = 1e6  # a ratio that stands for infinity
 
 
 @dataclass(frozen=True)
-class _Estimate:
+class Estimate:
+    """An effect with the parts of its variance, as `compare_means` describes them.
+
+    Attributes:
+        seed_variance: what seeds contribute beyond the interaction, which users bear too; 0 or more.
+        seed_freedom: the degrees of freedom of the seeds' part; 0 without one.
+        user_deviation: standard deviation of users' differences, per query of a user with the mean number of them.
+    """
+
     effect: float
     standard_error: float
     degrees_of_freedom: float
+    seed_variance: float
+    seed_freedom: float
+    user_deviation: float
 
     def quantile(self, level: float) -> float:
+        """Returns by how many standard errors the interval extends to either side."""
         return float(special.stdtrit(self.degrees_of_freedom, (1 + level) / 2))
 
 
-def _sums_by_user(
+def sums_by_user(
     first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns the sums over users' queries of both sides, [seeds, U] each, and the number of queries, [U].
@@ -163,17 +201,17 @@ def _sums_by_user(
     return sums, np.bincount(user_Q)
 
 
-def _estimate(sums: list[np.ndarray], size_U: np.ndarray) -> _Estimate:
-    """Returns the second mean less the first, as `compare_means` describes it."""
+def estimate_difference(sums: list[np.ndarray], size_U: np.ndarray) -> Estimate:
+    """Returns the second mean less the first, given `sums_by_user`."""
     n_users, n_queries = len(size_U), size_U.sum()
     difference_U = sums[1].mean(axis=0) - sums[0].mean(axis=0)
     effect = difference_U.sum() / n_queries
-    # Of sums per user that have the mean 0, to the variance of their total over n_queries.
-    scale = n_users / (n_users - 1) / n_queries**2
+    residual_U = difference_U - effect * size_U
+    user_part = (n_users - 1) / n_users * ((residual_U / (n_queries - size_U)) ** 2).sum()
+    user_freedom = max(1.0, effective_number(size_U) - 1)
+    spread = user_part**2 / user_freedom  # of the variance itself, as Satterthwaite estimates it
 
-    user_part = scale * ((difference_U - effect * size_U) ** 2).sum()
-    seed_part = interaction = 0.0
-    spread = user_part**2 / (n_users - 1)  # of the variance itself, as Satterthwaite estimates it
+    seed_part = seed_spread = interaction = 0.0
     for sum_SU in sums:
         n_seeds = len(sum_SU)
         if n_seeds == 1:
@@ -182,10 +220,23 @@ def _estimate(sums: list[np.ndarray], size_U: np.ndarray) -> _Estimate:
         residual_SU = sum_SU - mean_S[:, None] * size_U
         residual_SU -= residual_SU.mean(axis=0)
         of_seeds = mean_S.var(ddof=1) / n_seeds
-        of_both = scale * (residual_SU**2).sum() / (n_seeds - 1) / n_seeds
-        spread += of_seeds**2 / (n_seeds - 1) + of_both**2 / ((n_seeds - 1) * (n_users - 1))
+        of_both = n_users / (n_users - 1) * (residual_SU**2).sum() / n_queries**2 / (n_seeds - 1) / n_seeds
+        seed_spread += of_seeds**2 / (n_seeds - 1)
+        spread += of_both**2 / ((n_seeds - 1) * (n_users - 1))
         seed_part += of_seeds
         interaction += of_both
+    spread += seed_spread
     variance = max(user_part, seed_part, user_part + seed_part - interaction)
-    freedom = variance**2 / spread if spread > 0 else n_users - 1
-    return _Estimate(float(effect), float(np.sqrt(variance)), float(freedom))
+    return Estimate(
+        effect=float(effect),
+        standard_error=float(np.sqrt(variance)),
+        degrees_of_freedom=float(variance**2 / spread) if spread > 0 else user_freedom,
+        seed_variance=max(0.0, float(seed_part - interaction)),
+        seed_freedom=float(seed_part**2 / seed_spread) if seed_spread > 0 else 0.0,
+        user_deviation=float(residual_U.std(ddof=1) * n_users / n_queries),
+    )
+
+
+def effective_number(size_U: np.ndarray) -> float:
+    """Returns as how many users with equally many queries these count: their number, or fewer (Kish 1965)."""
+    return float(size_U.sum() ** 2 / (size_U.astype(np.float64) ** 2).sum())

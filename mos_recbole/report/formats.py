@@ -26,3 +26,10 @@ def format_p_value(p_value: float) -> str:
 def format_count(number: int, name: str, plural: str | None = None) -> str:
     """Returns "1 user", "1,204 users"."""
     return f"{number:,} {name if number == 1 else plural or name + 's'}"
+
+
+def interval_numbers(name: str, interval: Interval | None) -> dict[str, float]:
+    """Returns the columns "name", "name low", "name high"; NaN for None."""
+    if interval is None:
+        return dict.fromkeys((name, f"{name} low", f"{name} high"), np.nan)
+    return {name: interval.mean, f"{name} low": interval.low, f"{name} high": interval.high}

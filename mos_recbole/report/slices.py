@@ -16,13 +16,21 @@ from mos_recbole.evaluation import (
     Difference,
     Interval,
     compare_means,
+    effective_number,
     mean_interval,
     quantile_bins,
     relative_difference,
+    sign_test,
 )
 from mos_recbole.metric_names import metric_direction
 from mos_recbole.report.compare import holm
-from mos_recbole.report.formats import format_count, format_difference, format_p_value, format_relative
+from mos_recbole.report.formats import (
+    format_count,
+    format_difference,
+    format_p_value,
+    format_relative,
+    interval_numbers,
+)
 from mos_recbole.report.queries import Condition, Queries, is_numeric, rank_metrics, read_queries
 from mos_recbole.report.sides import Side
 from mos_recbole.report.tables import format_interval
@@ -32,7 +40,7 @@ _MOST_CELLS = 1000
 
 # Below these, intervals miss the truth more often than they say (results/coverage).
 _FEWEST_USERS = 30
-_FEWEST_THAT_DIFFER = 20
+_FEWEST_THAT_DIFFER = 10
 
 
 @dataclass(frozen=True)
@@ -147,17 +155,15 @@ class Slices:
         row |= {"metric": self.metric} | dict(zip("AB", self.sides, strict=False))
         row |= {"queries": cell.n_queries, "users": cell.n_users}
         for letter, mean in zip("AB", cell.means, strict=False):
-            row |= {f"mean {letter}": mean.mean, f"mean {letter} low": mean.low, f"mean {letter} high": mean.high}
+            row |= interval_numbers(f"mean {letter}", mean)
         if len(self.sides) == 2:
-            test, relative = cell.difference, cell.relative
+            test = cell.difference
             row |= {
                 "B - A": test.effect if test else np.nan,
                 "B - A low": test.low if test else np.nan,
                 "B - A high": test.high if test else np.nan,
                 "standard error": test.standard_error if test else np.nan,
-                "relative": relative.mean if relative else np.nan,
-                "relative low": relative.low if relative else np.nan,
-                "relative high": relative.high if relative else np.nan,
+                **interval_numbers("relative", cell.relative),
                 "p": test.p_value if test else np.nan,
                 "p (Holm)": np.nan if adjusted is None else adjusted,
             }
@@ -339,16 +345,16 @@ def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndar
     if n_users < 2:
         means = tuple(Interval(float(one.mean()) if one.size else np.nan, np.nan, np.nan) for one in values)
         return Cell(labels, len(user_Q), n_users, means, None, None, small=n_users > 0)
-    small = size_U.sum() ** 2 / (size_U**2).sum() < _FEWEST_USERS
+    small = effective_number(size_U) < _FEWEST_USERS
     difference = relative = None
     if len(values) == 2:
         first, second = values
         difference = compare_means(first, second, user_Q)
         relative = relative_difference(first, second, user_Q)
-        difference_U = np.bincount(user_Q, second.mean(axis=0) - first.mean(axis=0))
-        small = small or int((np.abs(difference_U) > 1e-12).sum()) < _FEWEST_THAT_DIFFER
+        signs = sign_test(first, second, user_Q)
+        small = small or signs.better + signs.worse < _FEWEST_THAT_DIFFER
     means = tuple(mean_interval(one, user_Q) for one in values)
-    return Cell(labels, len(user_Q), n_users, means, difference, relative, bool(small))
+    return Cell(labels, len(user_Q), n_users, means, difference, relative, small)
 
 
 def _mean(mean: Interval, with_interval: bool) -> str:

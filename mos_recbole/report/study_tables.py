@@ -87,31 +87,12 @@ def main_table(rows: Sequence[ConfigurationRow]) -> Table:
 
 def paired_table(comparisons: Comparisons) -> Table:
     """Returns the differences of the models from their baselines."""
-    frame = pd.DataFrame(
-        [
-            {
-                "A": row.first,
-                "B": row.second,
-                "metric": row.metric,
-                "mean_A": row.first_mean,
-                "mean_B": row.second_mean,
-                "difference": row.difference.effect,
-                "low": row.difference.low,
-                "high": row.difference.high,
-                "standard_error": row.difference.standard_error,
-                "degrees_of_freedom": row.difference.degrees_of_freedom,
-                "p": row.difference.p_value,
-                "p_holm": row.adjusted_p_value,
-            }
-            for row in comparisons.rows
-        ]
-    )
     header, *rows = _cells(comparisons)
     caption = (
-        f"A has the baseline head, B is the same encoder with another one, in all other settings the same.\n"
+        "A has the baseline head, B is the same encoder with another one, in all other settings the same.\n"
         f"{comparisons.caption()}"
     )
-    return Table("paired", "Differences from the baseline head", caption, header, tuple(rows), frame)
+    return Table("paired", "Differences from the baseline head", caption, header, tuple(rows), comparisons.frame())
 
 
 def slices_table(name: str, title: str, by_dimension: Mapping[int, Slices]) -> Table:
