@@ -1,6 +1,7 @@
 """The report of a study, made from runs whose files are fabricated: nothing is trained."""
 
 import base64
+import html
 import html.parser
 import json
 import re
@@ -613,10 +614,97 @@ def test_report_imports_neither_training_nor_figures() -> None:
     program = (
         "import sys, mos_recbole.report; early = set(sys.modules)\n"
         "import mos_recbole.report.contents\n"
-        "print(sorted({'recbole', 'ray', 'mos_recbole.training'} & set(sys.modules)), sorted({'matplotlib', 'jinja2'} & early))"
+        "print(sorted({'recbole', 'ray', 'mos_recbole.training'} & set(sys.modules)))\n"
+        "print(sorted({'matplotlib', 'jinja2'} & early))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[0] == "[] []"
+    assert done.stdout.split() == ["[]", "[]"]
+
+
+# ---------------------------------------------------------------------------------------------------- in a browser
+
+# Does what a reader does, and writes down what it saw.
+ACTIONS = """
+<pre id="seen"></pre>
+<script>
+"use strict";
+addEventListener("load", async () => {
+  const seen = {};
+  const column = (table, number) => [...table.tBodies[0].rows].map((row) => row.cells[number].textContent);
+  const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const scale = () => new DOMMatrix(getComputedStyle(viewer.querySelector("img")).transform).a;
+  try {
+    await Promise.all([...document.images].filter((image) => image.src).map((image) => image.decode()));
+    seen.figures = [...document.querySelectorAll(".enlarge img")].map((image) => image.naturalWidth);
+    const table = document.querySelector("table[data-sortable]");
+    const heads = [...table.tHead.rows[0].cells];
+    const number = heads.findIndex((head) => head.textContent.startsWith("Recall@100"));
+    seen.before = column(table, number);
+    for (const order of ["up", "down"]) {
+      heads[number].querySelector("button").click();
+      seen[order] = [heads[number].getAttribute("aria-sort"), column(table, number)];
+    }
+    heads[0].querySelector("button").click();
+    seen.model = [heads[number].getAttribute("aria-sort"), column(table, 0)];
+    const viewer = document.getElementById("viewer");
+    const button = document.querySelector(".enlarge");
+    button.focus();
+    button.click();
+    seen.open = [viewer.open, viewer.querySelector("img").naturalWidth > 0, viewer.querySelector("img").alt.length > 0];
+    seen.scales = [scale()];
+    viewer.querySelector("[data-zoom]").click();
+    seen.scales.push(scale());
+    press(viewer, "+");
+    seen.scales.push(scale());
+    const stage = viewer.querySelector(".stage");
+    stage.dispatchEvent(new WheelEvent("wheel", {deltaY: -200, clientX: 100, clientY: 200, cancelable: true}));
+    seen.scales.push(scale());
+    press(viewer, "0");
+    seen.scales.push(scale());
+    viewer.querySelector("[data-close]").click();
+    seen.closed = [viewer.open, document.activeElement === button];
+    seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  } catch (error) {
+    seen.error = String(error);
+  }
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
+def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
+    """Figures are shown; tables sort by value both ways; the viewer opens, enlarges and gives the focus back."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    copy = tmp_path / "copy.html"
+    copy.write_text(text.replace("</body>", f"{ACTIONS}</body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=10000"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        ["chromium", *options, profile, "--window-size=1200,900", "--dump-dom", copy.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None
+    seen = json.loads(html.unescape(found[1]))
+    assert "error" not in seen
+    assert len(seen["figures"]) == len(list(report.glob("figures/*/*.svg")))
+    assert min(seen["figures"]) > 300
+    values = sorted(seen["before"], key=lambda cell: float(cell.split()[0]))
+    assert (seen["up"], seen["down"]) == (["ascending", values], ["descending", values[::-1]])
+    models = [*(f"{model} embedding_size={d}" for model in (MOS, SOFTMAX) for d in (32, 64)), "Pop"]
+    assert seen["model"] == [None, models]
+    assert seen["open"] == [True, True, True]
+    fitted, *larger, again = seen["scales"]
+    assert [fitted, *larger] == sorted({fitted, *larger})
+    assert again == pytest.approx(fitted)
+    assert seen["closed"] == [False, True]
+    assert seen["wide"] == 0
 
 
 # ---------------------------------------------------------------------------------------------------- parts

@@ -122,7 +122,7 @@ def _matchup_contents(
             items.append(draw_cell_maps(columns, *models, by_dimension))
         elif columns[0] in _DRAWN:
             items.append(draw_slices(columns[0], models, by_dimension, looks))
-        title = f"{matchup.model} against {matchup.baseline} by {' and '.join(columns)}"
+        title = f"{matchup.model} against {matchup.baseline} by {' and '.join(columns)}, in numbers"
         items.append(slices_table("-".join((*columns, matchup.model)), title, by_dimension))
     return items, notes
 
