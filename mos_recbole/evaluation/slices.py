@@ -7,7 +7,7 @@ from math import floor, log10
 import numpy as np
 
 # A quantile is rounded by at most this share of the narrowest bin, so that labels are short and yet exact.
-_ROUNDING = 0.05
+_ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
