@@ -36,9 +36,6 @@ _OWN_OPTIONS = frozenset(
         "storage",
         "wandb",
         "mlflow",
-        "by",
-        "metric",
-        "where",
     }
 )
 
@@ -137,7 +134,8 @@ def _is_setting(argument: str, command: str) -> bool:
     """Returns whether an argument is a --key=value that is none of this program's own options."""
     key = re.match(r"--([^\s=]+)=", argument)
     # To `run`, metrics is RecBole's key.
-    return key is not None and key[1] not in _OWN_OPTIONS and (key[1], command) != ("metrics", "compare")
+    own = {"compare": ("metrics", "where"), "slice": ("by", "metric", "where")}
+    return key is not None and key[1] not in _OWN_OPTIONS and key[1] not in own.get(command, ())
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:

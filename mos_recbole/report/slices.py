@@ -39,8 +39,8 @@ _MOST_BINS = 100
 _MOST_CELLS = 1000
 
 # Below these, intervals miss the truth more often than they say (results/coverage).
-_FEWEST_USERS = 30
-_FEWEST_THAT_DIFFER = 10
+FEWEST_USERS = 30
+FEWEST_THAT_DIFFER = 10
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ class Slices:
             )
         if any(cell.small for cell in self.cells):
             lines.append(
-                f"*: too small for its interval to be trusted: fewer than {_FEWEST_USERS} users (by Kish's effective "
+                f"*: too small for its interval to be trusted: fewer than {FEWEST_USERS} users (by Kish's effective "
                 "number, which counts users with many queries)"
-                + (f", or fewer than {_FEWEST_THAT_DIFFER} in whom A and B differ." if paired else ".")
+                + (f", or fewer than {FEWEST_THAT_DIFFER} in whom A and B differ." if paired else ".")
             )
         return "\n".join([*lines, *self.notes])
 
@@ -345,14 +345,14 @@ def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndar
     if n_users < 2:
         means = tuple(Interval(float(one.mean()) if one.size else np.nan, np.nan, np.nan) for one in values)
         return Cell(labels, len(user_Q), n_users, means, None, None, small=n_users > 0)
-    small = effective_number(size_U) < _FEWEST_USERS
+    small = effective_number(size_U) < FEWEST_USERS
     difference = relative = None
     if len(values) == 2:
         first, second = values
         difference = compare_means(first, second, user_Q)
         relative = relative_difference(first, second, user_Q)
         signs = sign_test(first, second, user_Q)
-        small = small or signs.better + signs.worse < _FEWEST_THAT_DIFFER
+        small = small or signs.better + signs.worse < FEWEST_THAT_DIFFER
     means = tuple(mean_interval(one, user_Q) for one in values)
     return Cell(labels, len(user_Q), n_users, means, difference, relative, small)
 
