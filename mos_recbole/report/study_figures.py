@@ -31,6 +31,7 @@ AXIS_LABELS = {
 _SMALL = "few queries or users"
 _WIDEST = 3  # of axes of differences, in largest differences
 _HATCH = "////"
+_LABELS_FIT = 45  # signs below a map, in one line
 
 
 @dataclass(frozen=True)
@@ -311,25 +312,28 @@ def _draw_map(
     ax.imshow(grid, cmap=colours, norm=norm, origin="lower", aspect="auto", interpolation="nearest")
     for number, (cell, text) in enumerate(zip(slices.cells, texts, strict=True)):
         row, column = divmod(number, n_columns)
-        if cell.small:
-            ax.add_patch(
-                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch=_HATCH, edgecolor="#999999", linewidth=0)
-            )
         filled = colours(norm(values[number])) if np.isfinite(values[number]) else (1.0, 1.0, 1.0, 1.0)
+        light = _luminance(filled) > 0.3
+        if cell.small:
+            edge = "#999999" if light else "#DDDDDD"
+            ax.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch=_HATCH, edgecolor=edge, linewidth=0)
+            )
         ax.text(
             column,
             row,
             text,
             ha="center",
             va="center",
-            fontsize=7.5,
+            fontsize=7,
             fontweight="bold" if bold and bold[number] else "normal",
-            color="black" if _luminance(filled) > 0.3 else "white",
+            color="black" if light else "white",
             # On hatching, text needs a ground.
             bbox={"boxstyle": "round,pad=0.15", "facecolor": filled, "edgecolor": "none"} if cell.small else None,
         )
     rows, columns = slices.by
-    ax.set_xticks(range(n_columns), slices.axes[1])
+    long = sum(map(len, slices.axes[1])) > _LABELS_FIT
+    ax.set_xticks(range(n_columns), [label.replace(", ", ",\n") if long else label for label in slices.axes[1]])
     ax.set_yticks(range(n_rows), slices.axes[0])
     ax.set(xlabel=AXIS_LABELS[columns.column], ylabel=AXIS_LABELS[rows.column])
     ax.grid(visible=False)
@@ -444,4 +448,5 @@ def _percent(share: float) -> str:
 
 
 def _percent_range(interval: Interval) -> str:
-    return f"[{_percent(interval.low)}, {_percent(interval.high)}]".replace(" %,", ",")
+    """Returns "[-2.0, +40.0]", in per cent."""
+    return f"[{_percent(interval.low)}, {_percent(interval.high)}]".replace(" %", "")
