@@ -226,5 +226,6 @@ def _name(trial: Trial) -> str:
 
 
 def _reason(trial: Trial) -> str:
-    lines = (trial.error or "").split("\n")
-    return f" ({lines[-1].strip()})" if trial.error else ""
+    """Returns what a trial's error says, a traceback's last line."""
+    lines = [line.strip() for line in (trial.error or "").splitlines() if line.strip()]
+    return f" ({lines[-1]})" if lines else ""
