@@ -39,9 +39,6 @@ _OWN_OPTIONS = frozenset(
         "mlflow",
         "zip",
         "data-path",
-        "by",
-        "metric",
-        "where",
     }
 )
 
@@ -114,6 +111,15 @@ examples:
 """
 
 
+_REPORT_EXAMPLES = """\
+examples:
+  a page, tables and figures of all runs below results/, in results/report
+    %(prog)s results
+  of two sweeps, by another metric, in a folder of its own
+    %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
     # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily for long, which on a machine
@@ -149,7 +155,8 @@ def _is_setting(argument: str, command: str) -> bool:
     """Returns whether an argument is a --key=value that is none of this program's own options."""
     key = re.match(r"--([^\s=]+)=", argument)
     # To `run`, metrics is RecBole's key.
-    return key is not None and key[1] not in _OWN_OPTIONS and (key[1], command) != ("metrics", "compare")
+    own = {"compare": ("metrics", "where"), "slice": ("by", "metric", "where"), "report": ("metric",)}
+    return key is not None and key[1] not in _OWN_OPTIONS and key[1] not in own.get(command, ())
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:
@@ -324,6 +331,24 @@ def _parser() -> argparse.ArgumentParser:
         "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
     )
     slices.set_defaults(call=_slice)
+
+    report = commands.add_parser(
+        "report",
+        help="tables, figures and one page of what runs and sweeps found",
+        description="Makes tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and one page (report.html) from the files "
+        "of finished runs: every model against the baseline head, and where the two differ (docs/report.md).",
+        epilog=_REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    report.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
+    report.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="of the report (default: report in the first results folder)"
+    )
+    report.add_argument(
+        "--metric", default="Recall@100", metavar="NAME", help="of slices and figures (default: Recall@100)"
+    )
+    report.set_defaults(call=_report)
     return parser
 
 
@@ -479,6 +504,14 @@ def _slice(options: argparse.Namespace, _: list[str]) -> int:
     by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
     sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
     _print_table(slice_sides(sides, options.metric, by, where), options.format)
+    return 0
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.report import write_report
+
+    page, *others = write_report(options.folders, options.output, options.metric)
+    print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pandas as pd
+import pyarrow.parquet
 import pydantic
 
 from mos_recbole.errors import InputError
@@ -96,6 +97,18 @@ class RunResult(_Record):
         path = self.folder / OUTCOMES_FILE
         try:
             return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def outcomes_columns(self) -> list[str]:
+        """Returns the names of the outcomes' columns, without reading the rest.
+
+        Raises:
+            InputError: the file is missing or broken.
+        """
+        path = self.folder / OUTCOMES_FILE
+        try:
+            return pyarrow.parquet.read_schema(path).names
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 

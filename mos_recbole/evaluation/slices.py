@@ -7,7 +7,7 @@ from math import floor, log10
 import numpy as np
 
 # A quantile is rounded by at most this share of the narrowest bin, so that labels are short and yet exact.
-_ROUNDING = 0.05
+_ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ def quantile_bins(values_Q: np.ndarray, n: int) -> Bins:
     if n < 1:
         raise ValueError(f"{n} bins; expected 1 or more")
     values_Q = np.asarray(values_Q, dtype=np.float64)
-    values_Q = values_Q[~np.isnan(values_Q)]
+    values_Q = np.sort(values_Q[~np.isnan(values_Q)])
     if not len(values_Q):
         raise ValueError("no values to take quantiles of")
-    edges = np.unique(np.quantile(values_Q, np.linspace(0, 1, n + 1), method="inverted_cdf"))
-    if len(edges) == 1:
-        return Bins((float(edges[0]), float(edges[0])))
-    return Bins(tuple(_shorten(edges.tolist(), float(values_Q.max()))))
+    # In whole numbers, where np.quantile's shares are rounded: the rank of i / n of the values is a ceiling.
+    rank = [1, *(-(-len(values_Q) * i // n) for i in range(1, n + 1))]
+    edges = np.unique(values_Q[np.array(rank) - 1]).tolist()
+    return Bins((edges[0], edges[0]) if len(edges) == 1 else tuple(_shorten(edges)))
 
 
-def _shorten(edges: list[float], largest: float) -> list[float]:
+def _shorten(edges: list[float]) -> list[float]:
     finite = [edge for edge in edges if np.isfinite(edge)]
     narrowest = min((high - low for low, high in pairwise(finite)), default=0.0)
     if narrowest == 0 or all(edge.is_integer() for edge in finite):
@@ -79,7 +79,7 @@ def _shorten(edges: list[float], largest: float) -> list[float]:
     decimals = -floor(log10(_ROUNDING * narrowest))
     rounded = [_round(edges[0], decimals, up=False), *(_round(edge, decimals, up=True) for edge in edges[1:])]
     # Where doubles have no such decimals, rounding could lose a value or a bin.
-    exact = rounded[0] <= edges[0] and rounded[-1] >= largest and len(set(rounded)) == len(edges)
+    exact = rounded[0] <= edges[0] and rounded[-1] >= edges[-1] and len(set(rounded)) == len(edges)
     return rounded if exact else edges
 
 

@@ -4,6 +4,7 @@ from mos_recbole.report.compare import Comparison, Comparisons, compare_sides
 from mos_recbole.report.queries import Condition, parse_condition
 from mos_recbole.report.sides import Side, find_sides
 from mos_recbole.report.slices import Cell, SliceBy, Slices, parse_slice_by, slice_sides
+from mos_recbole.report.study_report import write_report
 from mos_recbole.report.sweep_report import COST_COLUMNS, trials_frame, write_sweep_report
 from mos_recbole.report.tables import comparison_table, runs_table
 from mos_recbole.report.ties import TieEffects, tie_effects
@@ -27,5 +28,6 @@ __all__ = [
     "slice_sides",
     "tie_effects",
     "trials_frame",
+    "write_report",
     "write_sweep_report",
 ]

@@ -218,11 +218,26 @@ def _numbers(row: Comparison) -> dict[str, str | float]:
     }
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values corrected for their number by Holm's method, in the same order."""
-    if not p_values:
-        return []
-    # Here and not above, so that the other tables do not wait for it.
-    from statsmodels.stats.multitest import multipletests
+def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
+    """Returns comparisons as one table, p values corrected for all of its rows.
 
-    return [float(p_value) for p_value in multipletests(p_values, method="holm")[1]]
+    Args:
+        parts: one or more, of the same queries.
+    """
+    sides = {side.label: side for part in parts for side in part.sides}
+    assert len({side.runs[0].protocol_hash for side in sides.values()}) == 1
+    rows = [row for part in parts for row in part.rows]
+    adjusted = holm([row.difference.p_value for row in rows])
+    joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
+    return replace(parts[0], sides=tuple(sides.values()), rows=tuple(joined))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p values corrected for their number by Holm's method (Scandinavian Journal of Statistics 1979), in order.
+
+    statsmodels has it too, which takes 2 s to import and collects garbage at every call.
+    """
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(np.array(p_values)[order] * np.arange(len(order), 0, -1))
+    return np.minimum(adjusted, 1).tolist()

@@ -44,3 +44,12 @@ def describe(record: RunResult, keys: Iterable[str]) -> str:
     """Returns "GRU4RecMoS mos_heads=4 code=0.1.0": the model and some of its `attributes`."""
     values = attributes(record)
     return " ".join([record.model, *(f"{key}={values.get(key)}" for key in keys)])
+
+
+def labels(groups: Sequence[Sequence[RunResult]]) -> list[str]:
+    """Returns the configurations' names: the model, with the settings in which those of the same model differ."""
+    names = []
+    for runs in groups:
+        rivals = [other[0] for other in groups if other[0].model == runs[0].model]
+        names.append(describe(runs[0], differing_settings(rivals)))
+    return names

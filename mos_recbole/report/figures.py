@@ -1,4 +1,4 @@
-"""Figures of a sweep. Plot functions take data and axes, return the axes and never save; `save_figure` saves.
+"""Figures of a sweep. Plot functions take data and axes, return the axes and never save.
 
 They take the table of trials that `sweep_report.trials_frame` makes. A trial's score is its validation metric: of the
 best epoch, or of the best so far where the scheduler stopped the trial. Failed and unfinished trials have no place in
@@ -8,40 +8,21 @@ figures of scores; their training curves are shown.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from mos_recbole.results import atomic_write
+from mos_recbole.report.style import GREY, PANEL, STYLE, Look, add_legend, model_looks, say_empty
 
 Mode = Literal["max", "min"]
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, less the yellow that is faint on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_GREY = "#666666"
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "legend.frameon": False,
-    "svg.hashsalt": "mos_recbole",
-    "text.parse_math": False,  # a $ in a name is a dollar
-}
-_PANEL = (5.2, 3.6)  # inches
 _COLUMNS = 3
 # A parameter with more values than this was drawn at random; its scores are summed up in so many ranges.
 _FEW_VALUES = 12
@@ -51,22 +32,6 @@ _HOLLOW: Any = {"linestyle": "", "marker": "o", "markerfacecolor": "none"}
 _END_MARKERS = {"stopped": "o", "failed": "x"}
 # Height of "none" in parallel coordinates, where axes are from 0 to 1.
 _NO_VALUE = -0.15
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a model's trials are drawn."""
-
-    colour: str
-    marker: str
-
-
-def model_looks(models: Iterable[str]) -> dict[str, Look]:
-    """Returns a look for each model, so that it looks the same in all panels and figures of a sweep."""
-    return {
-        model: Look(_COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)])
-        for number, model in enumerate(dict.fromkeys(models))
-    }
 
 
 def sweep_figures(
@@ -83,46 +48,34 @@ def sweep_figures(
     """
     figures = {}
     looks = model_looks(frame["model"])
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for key, column in parameters.items():
             figure, panels = _panels(frame)
             for axes, of_dataset in panels:
                 plot_parameter(of_dataset, key, column, metric, mode, looks, axes)
             there = {model: looks[model] for model in frame.loc[frame[column].notna(), "model"].unique()}
-            _add_legend(figure, there, [*_stopped(frame, **_HOLLOW), *_summaries(frame[column])])
+            add_legend(figure, there, [*_stopped(frame, **_HOLLOW), *_summaries(frame[column])])
             figures["parameter-" + re.sub(r"[^A-Za-z0-9_.-]", "_", key)] = figure
         if parameters:
             # One below the other: lines between many axes need the width.
             n_axes = len(parameters) + 1 + (len(looks) > 1)
-            figure, panels = _panels(frame, columns=1, size=(max(_PANEL[0], 1.5 * n_axes), _PANEL[1]))
+            figure, panels = _panels(frame, columns=1, size=(max(PANEL[0], 1.5 * n_axes), PANEL[1]))
             for axes, of_dataset in panels:
                 plot_parallel_coordinates(of_dataset, parameters, metric, mode, axes)
-            _add_legend(figure, {}, _stopped(frame, linestyle=":"))
+            add_legend(figure, {}, _stopped(frame, linestyle=":"))
             figures["parallel_coordinates"] = figure
         figure, panels = _panels(frame)
         for axes, of_dataset in panels:
             plot_training_curves(of_dataset, logs, metric, looks, axes)
-        _add_legend(figure, looks, _curve_ends(frame), lines=True)
+        add_legend(figure, looks, _curve_ends(frame), lines=True)
         figures["training_curves"] = figure
         figure, panels = _panels(frame)
         for axes, of_dataset in panels:
             plot_pareto(of_dataset, metric, mode, looks, axes)
-        frontier = Line2D([], [], color=_GREY, linewidth=1.2, label="frontier")
-        _add_legend(figure, looks, [*_stopped(frame, **_HOLLOW), frontier])
+        frontier = Line2D([], [], color=GREY, linewidth=1.2, label="frontier")
+        add_legend(figure, looks, [*_stopped(frame, **_HOLLOW), frontier])
         figures["pareto"] = figure
     return figures
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Returns the two files that were written, PNG and SVG. The same figure gives the same bytes."""
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-    with matplotlib.rc_context(_STYLE):
-        FigureCanvasAgg(figure)
-        for path in paths:
-            with atomic_write(path) as temporary:
-                metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
-                figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
-    return paths
 
 
 # ------------------------------------------------------------------------------------------------- plots
@@ -146,7 +99,7 @@ def plot_parameter(
     data = _scored(frame, metric).dropna(subset=[column])
     ax.set(xlabel=key, ylabel=_metric_label(metric, mode))
     if data.empty:
-        return _say_empty(ax)
+        return say_empty(ax)
     scale = _Scale.of(data[column])
     data = data.assign(place=scale.places(data[column]), score=data[f"valid {metric}"])
     figure = ax.get_figure(root=True)
@@ -192,7 +145,7 @@ def plot_parallel_coordinates(
     ax.spines[:].set_visible(False)
     if data.empty:
         ax.set_xticks([])
-        return _say_empty(ax)
+        return say_empty(ax)
     columns = {"model": "model"} if frame["model"].nunique() > 1 else {}
     columns |= {**parameters, _metric_label(metric, mode, "\n"): f"valid {metric}"}
     score = data[f"valid {metric}"]
@@ -259,7 +212,7 @@ def plot_training_curves(
         if status in _END_MARKERS:
             ax.plot(*curve.iloc[-1], color=look.colour, linestyle="", marker=_END_MARKERS[status], markersize=3)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _say_empty(ax) if empty else ax
+    return say_empty(ax) if empty else ax
 
 
 def plot_pareto(frame: pd.DataFrame, metric: str, mode: Mode, looks: Mapping[str, Look], ax: Axes) -> Axes:
@@ -276,14 +229,14 @@ def plot_pareto(frame: pd.DataFrame, metric: str, mode: Mode, looks: Mapping[str
     data = _scored(frame, metric).dropna(subset=["train_seconds"])
     ax.set(xlabel="training time [s]", ylabel=_metric_label(metric, mode))
     if data.empty:
-        return _say_empty(ax)
+        return say_empty(ax)
     # Counting models train in no time that the clock tells; the axis is logarithmic.
     data = data.assign(seconds=data["train_seconds"].clip(lower=1e-3), score=data[f"valid {metric}"])
     for model in data["model"].unique():
         of_model = data[data["model"] == model]
         _points(ax, of_model["seconds"], of_model["score"], of_model["status"], looks[model])
     frontier = data.loc[pareto_frontier(data["seconds"], data["score"], mode)]
-    ax.plot(frontier["seconds"], frontier["score"], color=_GREY, linewidth=1.2, drawstyle="steps-post", zorder=1.5)
+    ax.plot(frontier["seconds"], frontier["score"], color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1.5)
     ax.set_xscale("log")
     _label_log_axis(ax)
     return ax
@@ -498,7 +451,7 @@ def _round_ticks(scale: _Scale) -> list[float]:
 
 
 def _panels(
-    frame: pd.DataFrame, columns: int = _COLUMNS, size: tuple[float, float] = _PANEL
+    frame: pd.DataFrame, columns: int = _COLUMNS, size: tuple[float, float] = PANEL
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Returns a figure, and the axes of each data set with its trials."""
     groups = [(str(name), of_dataset) for name, of_dataset in frame.groupby("dataset", sort=False)] or [("", frame)]
@@ -513,30 +466,16 @@ def _panels(
     return figure, panels
 
 
-def _add_legend(figure: Figure, looks: Mapping[str, Look], others: Sequence[Line2D], lines: bool = False) -> None:
-    """Adds one legend for all panels, below them: the models, as markers or as lines, and what else there is."""
-    handles = [
-        Line2D([], [], color=look.colour, linewidth=1.5, label=model)
-        if lines
-        else Line2D([], [], color=look.colour, linestyle="", marker=look.marker, label=model)
-        for model, look in looks.items()
-    ]
-    handles += others
-    if handles:
-        columns = max(1, int(figure.get_figwidth() / 1.7))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=8)
-
-
 def _stopped(frame: pd.DataFrame, **look: Any) -> list[Line2D]:
     """Returns the legend's entry for stopped trials, where there are any."""
-    return [Line2D([], [], color=_GREY, label="stopped", **look)] if (frame["status"] == "stopped").any() else []
+    return [Line2D([], [], color=GREY, label="stopped", **look)] if (frame["status"] == "stopped").any() else []
 
 
 def _summaries(column: pd.Series) -> list[Line2D]:
     """Returns the legend's lines for a model's best and mean scores."""
     where = "per range" if _is_continuous(column) else "per value"
     return [
-        Line2D([], [], color=_GREY, linewidth=width, label=f"{which} {where}")
+        Line2D([], [], color=GREY, linewidth=width, label=f"{which} {where}")
         for which, width in (("best", _THICK), ("mean", _THIN))
     ]
 
@@ -544,15 +483,10 @@ def _summaries(column: pd.Series) -> list[Line2D]:
 def _curve_ends(frame: pd.DataFrame) -> list[Line2D]:
     """Returns the legend's lines for the marks at the ends of curves, of those that there are."""
     return [
-        Line2D([], [], color=_GREY, linestyle="", marker=marker, markersize=4, label=status)
+        Line2D([], [], color=GREY, linestyle="", marker=marker, markersize=4, label=status)
         for status, marker in _END_MARKERS.items()
         if (frame["status"] == status).any()
     ]
-
-
-def _say_empty(ax: Axes) -> Axes:
-    ax.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", color=_GREY, transform=ax.transAxes)
-    return ax
 
 
 def _metric_label(metric: str, mode: Mode, separator: str = " ") -> str:

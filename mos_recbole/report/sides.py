@@ -168,7 +168,7 @@ class _Results:
             return _Pick(configurations[0], keys)
         comparable = len({record.protocol_hash for record in matching}) == 1
         if best and comparable:
-            return _Pick(_best(name, configurations, self._planned_seeds), keys, by_validation=True)
+            return _Pick(best_on_validation(name, configurations, self._planned_seeds), keys, by_validation=True)
         ways = ["by its settings as below"]
         if "dataset" in differing:
             ways.append("a data set by --dataset")
@@ -210,7 +210,9 @@ def _canonical(value: object) -> str:
         return text
 
 
-def _best(name: str, configurations: list[list[RunResult]], planned_seeds: Sequence[int]) -> list[RunResult]:
+def best_on_validation(
+    name: str, configurations: Sequence[list[RunResult]], planned_seeds: Sequence[int]
+) -> list[RunResult]:
     """Returns the runs of the configuration with the best mean of the validation metric, the first of equal ones.
 
     They are compared on a sweep's first seed, else on the seed that most have (`selection.rank_by_validation`).
@@ -226,7 +228,7 @@ def _best(name: str, configurations: list[list[RunResult]], planned_seeds: Seque
     seeds = sorted(having, key=lambda seed: (-having[seed], seed))
     if having[seeds[0]] == 1:
         raise InputError(
-            f"{name}: --best compares configurations on the same seeds, and no two of these share one\n"
+            f"{name}: the best on validation is chosen on the same seeds, and no two of these share one\n"
             + _choices(configurations)
         )
     higher = configurations[0][0].valid[metrics[0]].direction == "higher"
@@ -234,7 +236,7 @@ def _best(name: str, configurations: list[list[RunResult]], planned_seeds: Seque
     return configurations[rank_by_validation(scores, [*planned_seeds, *seeds], mode)[1][0][0]]
 
 
-def _choices(configurations: list[list[RunResult]]) -> str:
+def _choices(configurations: Sequence[list[RunResult]]) -> str:
     """Returns a line a configuration: the name that stands for it, and the seeds it has."""
     keys = differing_settings([runs[0] for runs in configurations])
     lines = []

@@ -31,7 +31,7 @@ from mos_recbole.report.formats import (
     format_relative,
     interval_numbers,
 )
-from mos_recbole.report.queries import Condition, is_numeric, rank_metrics, read_queries
+from mos_recbole.report.queries import Condition, Queries, is_numeric, rank_metrics, read_queries
 from mos_recbole.report.sides import Side
 from mos_recbole.report.tables import format_interval
 
@@ -39,8 +39,8 @@ _MOST_BINS = 100
 _MOST_CELLS = 1000
 
 # Below these, intervals miss the truth more often than they say (results/coverage).
-_FEWEST_USERS = 30
-_FEWEST_THAT_DIFFER = 10
+FEWEST_USERS = 30
+FEWEST_THAT_DIFFER = 10
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ class Slices:
             )
         if any(cell.small for cell in self.cells):
             lines.append(
-                f"*: too small for its interval to be trusted: fewer than {_FEWEST_USERS} users (by Kish's effective "
+                f"*: too small for its interval to be trusted: fewer than {FEWEST_USERS} users (by Kish's effective "
                 "number, which counts users with many queries)"
-                + (f", or fewer than {_FEWEST_THAT_DIFFER} in whom A and B differ." if paired else ".")
+                + (f", or fewer than {FEWEST_THAT_DIFFER} in whom A and B differ." if paired else ".")
             )
         return "\n".join([*lines, *self.notes])
 
@@ -207,7 +207,22 @@ def slice_sides(sides: Sequence[Side], metric: str, by: Sequence[SliceBy], where
     if not 1 <= len(by) <= 2 or len(set(columns)) < len(by):
         raise InputError(f"slices by {', '.join(columns) or 'nothing'}; expected one column or two different ones")
     (name,) = rank_metrics([metric])
-    queries = read_queries(sides, [name], columns, where)
+    return slice_queries(read_queries(sides, [name], columns, where), sides, name, by, where)
+
+
+def slice_queries(
+    queries: Queries, sides: Sequence[Side], name: str, by: Sequence[SliceBy], where: Sequence[Condition] = ()
+) -> Slices:
+    """Returns `slice_sides` of queries that were read before, as several slices of the same ones are.
+
+    Args:
+        queries: of `read_queries`, with the metric called `name` and the columns of `by`.
+        sides, by, where: as of `slice_sides`.
+
+    Raises:
+        InputError: bins that a column cannot have, or none of whose bins has a query.
+    """
+    columns = [one.column for one in by]
     values = [of_side[name] for of_side in queries.values]
     defined = np.logical_and.reduce([~np.isnan(one).any(axis=0) for one in values])
     if not defined.any():
@@ -330,14 +345,14 @@ def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndar
     if n_users < 2:
         means = tuple(Interval(float(one.mean()) if one.size else np.nan, np.nan, np.nan) for one in values)
         return Cell(labels, len(user_Q), n_users, means, None, None, small=n_users > 0)
-    small = effective_number(size_U) < _FEWEST_USERS
+    small = effective_number(size_U) < FEWEST_USERS
     difference = relative = None
     if len(values) == 2:
         first, second = values
         difference = compare_means(first, second, user_Q)
         relative = relative_difference(first, second, user_Q)
         signs = sign_test(first, second, user_Q)
-        small = small or signs.better + signs.worse < _FEWEST_THAT_DIFFER
+        small = small or signs.better + signs.worse < FEWEST_THAT_DIFFER
     means = tuple(mean_interval(one, user_Q) for one in values)
     return Cell(labels, len(user_Q), n_users, means, difference, relative, small)
 

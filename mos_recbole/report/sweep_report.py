@@ -4,7 +4,6 @@ All but the costs is the same however often a sweep is repeated, and so, byte fo
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from tabulate import tabulate
 
 from mos_recbole.evaluation import Interval, bootstrap_means
 from mos_recbole.metric_names import metric_direction, needs_top_items
+from mos_recbole.report.markup import latex_table, markdown
 from mos_recbole.report.tables import (
     TABLE_METRICS,
     aligned_outcomes,
@@ -65,7 +65,8 @@ def write_sweep_report(folder: Path) -> list[Path]:
         InputError: the folder holds no sweep, a file of it is broken, or results cannot be compared.
     """
     # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report.figures import save_figure, sweep_figures
+    from mos_recbole.report.figures import sweep_figures
+    from mos_recbole.report.style import save_figure
 
     sweep = _Sweep.read(folder)
     rows = _table_rows(sweep)
@@ -234,7 +235,7 @@ def _best_text(sweep: _Sweep) -> str:
     better = "higher" if plan.mode == "max" else "lower"
     counts = ", ".join(f"{sweep.count(status)} {status}" for status in _STATUSES)
     parts = [
-        f"# Best configurations of {_markdown(plan.name)}",
+        f"# Best configurations of {markdown(plan.name)}",
         f"For every data set and model the configuration with the best mean validation {plan.metric} "
         f"({better} is better); the test set had no part in the choice. Configurations are compared on the same seeds, "
         "those under *compared on*: the plan's first seed with which any finished, and the others with which all that "
@@ -250,8 +251,8 @@ def _best_text(sweep: _Sweep) -> str:
     for dataset in dict.fromkeys(comparison.dataset for comparison in sweep.comparisons):
         of_dataset = [comparison for comparison in sweep.comparisons if comparison.dataset == dataset]
         rows = [_best_row(sweep, comparison, metrics) for comparison in of_dataset if comparison.ranked]
-        without = [_markdown(comparison.model) for comparison in of_dataset if not comparison.ranked]
-        parts.append(f"## {_markdown(dataset)}")
+        without = [markdown(comparison.model) for comparison in of_dataset if not comparison.ranked]
+        parts.append(f"## {markdown(dataset)}")
         if rows:
             parts.append(_tabulate(rows, "github"))
         if without:
@@ -259,8 +260,8 @@ def _best_text(sweep: _Sweep) -> str:
     failed = [trial for trial in sweep.trials if sweep.statuses[trial.number] == "failed"]
     if failed:
         lines = [
-            f"- trial {trial.number}, {_markdown(trial.model)} on {_markdown(trial.dataset)}, "
-            f"{_markdown(_settings_text(trial.parameters))}, seed {trial.seed}: {_markdown(_last_words(trial.error))}"
+            f"- trial {trial.number}, {markdown(trial.model)} on {markdown(trial.dataset)}, "
+            f"{markdown(_settings_text(trial.parameters))}, seed {trial.seed}: {markdown(_last_words(trial.error))}"
             for trial in failed
         ]
         parts += ["## Failed trials", "\n".join(lines)]
@@ -279,8 +280,8 @@ def _best_row(sweep: _Sweep, comparison: Comparison, metrics: Sequence[str]) -> 
     arrow = "↑" if sweep.plan.mode == "max" else "↓"
     seeds = ", ".join(str(seed) for seed in comparison.seeds)
     return {
-        "model": _markdown(comparison.model),
-        "configuration": _markdown(_settings_text(best.parameters)),
+        "model": markdown(comparison.model),
+        "configuration": markdown(_settings_text(best.parameters)),
         "trial": str(best.number),
         "tried": str(len(tried)),
         "compared": str(len(comparison.ranked)),
@@ -399,18 +400,15 @@ def _table_caption(sweep: _Sweep) -> str:
 
 
 def _table_markdown(sweep: _Sweep, rows: Sequence[_TableRow]) -> str:
-    cells = [{_markdown(key): _markdown(text) for key, text in _table_cells(sweep, row).items()} for row in rows]
+    cells = [{markdown(key): markdown(text) for key, text in _table_cells(sweep, row).items()} for row in rows]
     table = _tabulate(cells, "github") if cells else "No trials yet."
-    return f"# Configurations of {_markdown(sweep.plan.name)}\n\n{_markdown(_table_caption(sweep))}\n\n{table}\n"
+    return f"# Configurations of {markdown(sweep.plan.name)}\n\n{markdown(_table_caption(sweep))}\n\n{table}\n"
 
 
 def _table_latex(sweep: _Sweep, rows: Sequence[_TableRow]) -> str:
     cells = [_table_cells(sweep, row) for row in rows]
     table = _tabulate(cells, "latex_booktabs") if cells else ""
-    # tabulate escapes what LaTeX takes for commands; these signs are not in the fonts of pdfLaTeX.
-    for sign, command in {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"}.items():
-        table = table.replace(sign, command)
-    return f"% {_table_caption(sweep)}\n% Needs \\usepackage{{booktabs}}.\n{table}\n"
+    return latex_table(table, _table_caption(sweep))
 
 
 def _table_csv(sweep: _Sweep, rows: Sequence[_TableRow]) -> str:
@@ -497,12 +495,6 @@ def _settings_text(parameters: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     """Returns a setting's value for a table, numbers to four digits; table.csv has all of them."""
     return f"{value:.4g}" if isinstance(value, float) else _plain(value)
-
-
-def _markdown(text: str) -> str:
-    """Returns text that Markdown shows as it is, in one line; an underscore within a word needs no escape."""
-    one_line = " ".join(text.split())
-    return re.sub(r"[\\`*|<>\[\]$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)
 
 
 def _arrow(metric: str) -> str:

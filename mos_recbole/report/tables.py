@@ -1,7 +1,9 @@
 """The comparison table and the list of runs."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -9,25 +11,36 @@ from tabulate import tabulate
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval, bootstrap_mean, compute_metrics
-from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
+from mos_recbole.metric_names import metric_direction
+from mos_recbole.report.configurations import group_by_configuration, labels
 from mos_recbole.results import RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
 
 
-def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> str:
-    """Returns a table with a row per model and settings: parameters, epochs, training time, test metrics ± interval.
+@dataclass(frozen=True)
+class ConfigurationRow:
+    """A configuration in the comparison table.
 
-    Runs that differ in the seed only share a row. The metrics are recomputed from the outcomes files, whatever cut-offs
-    the runs were configured with; the interval is half the width of the 95 % bootstrap interval over users, and over
-    seeds where there are several (`evaluation.bootstrap_mean`).
+    Attributes:
+        label: model, with the settings in which configurations of the model differ.
+        runs: by seed.
+        intervals: test metrics by name.
+    """
 
-    Args:
-        records: of finished runs.
-        tablefmt: one of tabulate's formats, or "csv".
+    label: str
+    runs: tuple[RunResult, ...]
+    intervals: dict[str, Interval]
+
+
+def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS) -> list[ConfigurationRow]:
+    """Returns a row per model and settings, with test metrics; runs that differ in the seed only share a row.
+
+    The metrics are recomputed from the outcomes files, whatever cut-offs the runs were configured with; an interval is
+    the 95 % bootstrap interval over users, and over seeds where there are several (`evaluation.bootstrap_mean`).
 
     Raises:
-        InputError: no records, runs of different protocols, or outcomes that are missing.
+        InputError: no records, runs of different protocols, or outcomes that are missing or not of the same queries.
     """
     if not records:
         raise InputError("no finished runs to compare")
@@ -37,23 +50,47 @@ def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> 
         raise InputError("runs of different protocols cannot stand in one table; choose one of\n" + "\n".join(differ))
     groups = group_by_configuration(records)
     first_seen = list(dict.fromkeys(record.model for record in records))
-    rows = []
-    labelled = zip(_labels(groups), groups, strict=True)
-    for label, runs in sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0]))):
-        intervals = metric_intervals(runs, TABLE_METRICS)
-        rows.append(
-            {
-                "model": label,
-                "parameters": f"{runs[0].parameters:,}",
-                "seeds": len(runs),
-                "epochs": _range([run.epochs for run in runs]),
-                "training time": _duration(float(np.median([run.train_seconds for run in runs]))),
-                **{f"{metric} ↑": format_interval(intervals[metric]) for metric in TABLE_METRICS},
-            }
-        )
+    labelled = zip(labels(groups), groups, strict=True)
+    in_order = sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0])))
+    # One after the other: of millions of queries, not all fit into memory.
+    tables = iterate_aligned_outcomes([run for _, runs in in_order for run in runs])
+    return [
+        ConfigurationRow(label, tuple(runs), _intervals(islice(tables, len(runs)), metrics)) for label, runs in in_order
+    ]
+
+
+def comparison_table(records: Sequence[RunResult], tablefmt: str = "github") -> str:
+    """Returns a table with a row per model and settings: parameters, epochs, training time, test metrics ± interval.
+
+    Args:
+        records: of finished runs, as of `configuration_rows`.
+        tablefmt: one of tabulate's formats, or "csv".
+
+    Raises:
+        InputError: as `configuration_rows`.
+    """
+    rows = comparison_cells(configuration_rows(records))
     if tablefmt == "csv":
         return pd.DataFrame(rows).to_csv(index=False).rstrip("\n")
     return tabulate(rows, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=["left"] + ["right"] * 8)
+
+
+def comparison_cells(rows: Sequence[ConfigurationRow]) -> list[dict[str, str]]:
+    """Returns the rows of the comparison table as text, by column; ± is half the width of the interval."""
+    return [
+        {
+            "model": row.label,
+            "parameters": f"{row.runs[0].parameters:,}",
+            "seeds": str(len(row.runs)),
+            "epochs": _range([run.epochs for run in row.runs]),
+            "training time": _duration(float(np.median([run.train_seconds for run in row.runs]))),
+            **{
+                f"{metric} {'↑' if metric_direction(metric) == 'higher' else '↓'}": format_interval(interval)
+                for metric, interval in row.intervals.items()
+            },
+        }
+        for row in rows
+    ]
 
 
 def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[str, Interval]:
@@ -62,9 +99,21 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
     Raises:
         InputError: the runs' outcomes are not of the same queries.
     """
-    tables = aligned_outcomes(runs)
-    users = user_numbers(tables[0])
-    return {metric: bootstrap_mean(metric_values(tables, metric), users) for metric in metrics}
+    return _intervals(iterate_aligned_outcomes(runs), metrics)
+
+
+def _intervals(tables: Iterable[pd.DataFrame], metrics: Sequence[str]) -> dict[str, Interval]:
+    """Returns the metrics of some tables of `aligned_outcomes`; queries without a metric (GAUC) are left out of it."""
+    rows: list[list[np.ndarray]] = []
+    for table in tables:
+        user_Q = user_numbers(table)
+        rows.append([metric_values([table], metric)[0] for metric in metrics])
+    intervals = {}
+    for metric, *of_metric in zip(metrics, *rows, strict=True):
+        values_SQ = np.stack(of_metric)
+        defined = ~np.isnan(values_SQ).any(axis=0)
+        intervals[metric] = bootstrap_mean(values_SQ[:, defined], user_Q[defined])
+    return intervals
 
 
 def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
@@ -139,15 +188,6 @@ def runs_table(records: Sequence[RunResult], tablefmt: str = "simple") -> str:
 def format_interval(interval: Interval) -> str:
     """Returns "0.0712 ± 0.0131"."""
     return f"{interval.mean:.4f} ± {interval.half_width:.4f}"
-
-
-def _labels(groups: list[list[RunResult]]) -> list[str]:
-    """Returns the groups' names: the model, with the settings in which groups of the same model differ."""
-    labels = []
-    for runs in groups:
-        rivals = [other[0] for other in groups if other[0].model == runs[0].model]
-        labels.append(describe(runs[0], differing_settings(rivals)))
-    return labels
 
 
 def _natural(label: str) -> list[tuple[int, str]]:

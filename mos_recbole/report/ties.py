@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 from tabulate import tabulate
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means
+from mos_recbole.report.compare import holm
 from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
 from mos_recbole.report.formats import format_count, format_difference, format_p_value
 from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers
@@ -146,7 +146,7 @@ def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) 
         found = sorted(orders.items(), key=lambda item: _ORDERS.index(item[0]))
         rows += [_row(label, order, runs, reference, metric) for order, runs in found]
     p_values = {number: row.difference.p_value for number, row in enumerate(rows) if row.difference is not None}
-    adjusted = dict(zip(p_values, multipletests([*p_values.values()], method="holm")[1].tolist(), strict=True))
+    adjusted = dict(zip(p_values, holm([*p_values.values()]), strict=True))
     return TieEffects(
         dataset=first.dataset,
         metric=metric,

@@ -1,0 +1,164 @@
+"""What a section of the report shows: its tables and figures, in the order in which they are read."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import Bins
+from mos_recbole.report.article import read_article
+from mos_recbole.report.compare import compare_sides, join_comparisons
+from mos_recbole.report.queries import read_queries
+from mos_recbole.report.slices import SliceBy, Slices, slice_queries
+from mos_recbole.report.study import DIMENSION, Matchup, Section
+from mos_recbole.report.study_figures import (
+    Drawing,
+    draw_cell_maps,
+    draw_difference_maps,
+    draw_dimensions,
+    draw_slices,
+    draw_training_curves,
+)
+from mos_recbole.report.study_tables import Table, article_table, main_table, paired_table, slices_table
+from mos_recbole.report.style import Look, model_looks
+from mos_recbole.report.tables import TABLE_METRICS, configuration_rows
+
+_TIME_GAP = "time_gap"
+_SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
+_DRAWN = ("train_count", "oldest_distance", "previous_distance")
+_CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
+_BINS = 4
+# A gap of 0 is a tie; no gap is negative.
+_TIE_EDGES = (-1.0, 0.0, float("inf"))
+_TIE_LABELS = ("tied", "not tied")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a section shows.
+
+    Attributes:
+        items: tables and figures as they are read.
+        notes: what is not shown, and why.
+    """
+
+    items: tuple[Table | Drawing, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [item for item in self.items if isinstance(item, Table)]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        return [item for item in self.items if isinstance(item, Drawing)]
+
+
+def section_contents(section: Section, metric: str) -> Contents:
+    """Returns the tables and figures of one protocol's runs.
+
+    Args:
+        section: the runs.
+        metric: which one slices and figures show, in RecBole's spelling.
+
+    Raises:
+        InputError: outcomes that are missing, broken or not of the same queries.
+    """
+    metrics = list(dict.fromkeys([*TABLE_METRICS, metric]))
+    rows = {row.label: row for row in configuration_rows(section.runs, metrics)}
+    chosen = {key: rows[side.label] for key, side in section.chosen.items()}
+    looks = model_looks(section.models)
+    items: list[Table | Drawing] = [main_table(list(rows.values()))]
+    notes = list(section.notes)
+    if section.matched_pairs:
+        parts = [compare_sides(pair, metrics) for pair in section.matched_pairs]
+        items.append(paired_table(join_comparisons(parts)))
+    else:
+        notes.append("No paired differences: no model has a baseline head beside it in the same settings and code.")
+    article = read_article()
+    if article.describes(section.runs[0]) and article.metric in metrics:
+        items.append(article_table(article, chosen))
+    else:
+        notes.append("The article's published numbers are not shown: these runs are not by its protocol.")
+    if chosen:
+        items.append(draw_dimensions({key: row.intervals[metric] for key, row in chosen.items()}, metric, looks))
+    for matchup in section.matchups:
+        found, missing = _matchup_contents(section, matchup, metric, looks)
+        items += found
+        notes += missing
+    if chosen:
+        items.append(_training_curves(section, looks))
+    return Contents(tuple(items), tuple(dict.fromkeys(notes)))
+
+
+def _matchup_contents(
+    section: Section, matchup: Matchup, metric: str, looks: Mapping[str, Look]
+) -> tuple[list[Table | Drawing], list[str]]:
+    """Returns the slices of a model and its baseline, and by which columns there are none."""
+    models = (matchup.baseline, matchup.model)
+    there = _shared_columns(matchup)
+    lacking = [column for column in _SLICED_BY if column not in there]
+    notes = [f"No slices by {', '.join(lacking)}: not all outcomes have such a column."] if lacking else []
+    wanted = [columns for columns in (*((one,) for one in _SLICED_BY), *_CROSSED) if there.issuperset(columns)]
+    found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
+    for dimension, pair in matchup.pairs.items():
+        queries = read_queries(pair, [metric], sorted(there))
+        for columns in wanted:
+            try:
+                slices = slice_queries(queries, pair, metric, [_bins(section, column) for column in columns])
+            except InputError as error:
+                notes.append(f"No slices by {' and '.join(columns)} at {DIMENSION} {dimension}: {error}")
+                continue
+            # All dimensions stand in one table, which tells them apart.
+            found[columns][dimension] = _name_ties(replace(slices, sides=models))
+    items: list[Table | Drawing] = []
+    for columns, by_dimension in found.items():
+        if not by_dimension:
+            continue
+        if len(columns) == 2:
+            items.append(draw_difference_maps(columns, models, by_dimension))
+            items.append(draw_cell_maps(columns, *models, by_dimension))
+        elif columns[0] in _DRAWN:
+            items.append(draw_slices(columns[0], models, by_dimension, looks))
+        title = f"{matchup.model} against {matchup.baseline} by {' and '.join(columns)}, in numbers"
+        items.append(slices_table("-".join((*columns, matchup.model)), title, by_dimension))
+    return items, notes
+
+
+def _shared_columns(matchup: Matchup) -> set[str]:
+    """Returns the columns to slice by that all outcomes of a matchup have."""
+    runs = [run for pair in matchup.pairs.values() for side in pair for run in side.runs]
+    return set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
+
+
+def _bins(section: Section, column: str) -> SliceBy:
+    """Returns how a column is sliced: by the article's protocol in the article's bins."""
+    article = read_article()
+    if column == _TIME_GAP:
+        return SliceBy(column, _TIE_EDGES)
+    if article.describes(section.runs[0]) and column in article.bins:
+        return SliceBy(column, article.bins[column])
+    return SliceBy(column, _BINS)
+
+
+def _name_ties(slices: Slices) -> Slices:
+    """Returns slices in which the bins of time_gap are in words."""
+    if _TIME_GAP not in [by.column for by in slices.by]:
+        return slices
+    words = dict(zip(Bins(_TIE_EDGES).labels, _TIE_LABELS, strict=True))
+    axes = tuple(tuple(words.get(label, label) for label in axis) for axis in slices.axes)
+    cells = tuple(
+        replace(cell, labels=tuple(words.get(label, label) for label in cell.labels)) for cell in slices.cells
+    )
+    return replace(slices, axes=axes, cells=cells)
+
+
+def _training_curves(section: Section, looks: Mapping[str, Look]) -> Drawing:
+    """Returns the curves of the chosen configurations, by the validation metric that most of them have."""
+    metrics = Counter(side.runs[0].valid_metric for side in section.chosen.values())
+    logs: dict[int, dict[str, list[pd.DataFrame]]] = {}
+    for (model, dimension), side in sorted(section.chosen.items(), key=lambda item: item[0][1]):
+        logs.setdefault(dimension, {})[model] = [run.training_log() for run in side.runs]
+    return draw_training_curves(logs, metrics.most_common(1)[0][0], looks)

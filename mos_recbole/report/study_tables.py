@@ -1,0 +1,150 @@
+"""The tables of a study: each with its caption, as text for readers and in full precision for programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+from mos_recbole.report.article import Article
+from mos_recbole.report.compare import Comparisons
+from mos_recbole.report.markup import latex_table, markdown
+from mos_recbole.report.slices import Slices
+from mos_recbole.report.study import DIMENSION
+from mos_recbole.report.tables import ConfigurationRow, comparison_cells, format_interval
+
+_TEXT_COLUMNS = ("model", "A", "B", "metric")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that knows what it shows.
+
+    Attributes:
+        name: of its files, without ending.
+        header, rows: as text.
+        frame: the same in full precision, intervals by their ends.
+    """
+
+    name: str
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    frame: pd.DataFrame
+
+    def markdown(self) -> str:
+        """Returns title, table and caption in Markdown."""
+        return f"# {markdown(self.title)}\n\n{self._tabulate('github')}\n\n{markdown(self.caption)}\n"
+
+    def latex(self) -> str:
+        """Returns a tabular for the package booktabs, title and caption before it as comments."""
+        return latex_table(self._tabulate("latex_booktabs"), f"{self.title}\n{self.caption}")
+
+    def csv(self) -> str:
+        """Returns the table in full precision."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
+
+    def is_text(self, column: int) -> bool:
+        """Returns whether a column holds words, and is set to the left."""
+        return self.header[column] in _TEXT_COLUMNS
+
+    def _tabulate(self, tablefmt: str) -> str:
+        alignment = ["left" if self.is_text(number) else "right" for number in range(len(self.header))]
+        header, rows = self.header, self.rows
+        if tablefmt == "github":
+            header, rows = tuple(map(markdown, header)), tuple(tuple(map(markdown, row)) for row in rows)
+        return tabulate(rows, headers=header, tablefmt=tablefmt, disable_numparse=True, colalign=alignment)
+
+
+def main_table(rows: Sequence[ConfigurationRow]) -> Table:
+    """Returns all configurations with their test metrics."""
+    frame = pd.DataFrame(
+        [
+            {
+                "model": row.label,
+                "parameters": row.runs[0].parameters,
+                "seeds": len(row.runs),
+                "epochs": sum(run.epochs for run in row.runs) / len(row.runs),
+                "train_seconds": sum(run.train_seconds for run in row.runs) / len(row.runs),
+                **{
+                    f"{metric}{end}": getattr(interval, field)
+                    for metric, interval in row.intervals.items()
+                    for end, field in (("", "mean"), (" low", "low"), (" high", "high"))
+                },
+            }
+            for row in rows
+        ]
+    )
+    caption = (
+        "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval "
+        "over users and, where there are several, seeds. Intervals of two rows that overlap say little of the "
+        "difference between them, which the paired table tests. Training time is the median over seeds; in the CSV "
+        "file, epochs and training time are means over seeds."
+    )
+    return _from_cells("models", "Models", caption, comparison_cells(rows), frame)
+
+
+def paired_table(comparisons: Comparisons) -> Table:
+    """Returns the differences of the models from their baselines."""
+    header, *rows = _cells(comparisons)
+    caption = (
+        "A has the baseline head, B is the same encoder with another one, in all other settings the same.\n"
+        f"{comparisons.caption()}"
+    )
+    return Table("paired", "Differences from the baseline head", caption, header, tuple(rows), comparisons.frame())
+
+
+def slices_table(name: str, title: str, by_dimension: Mapping[int, Slices]) -> Table:
+    """Returns the slices of a model and its baseline at all dimensions, below each other."""
+    cells = {dimension: _cells(slices) for dimension, slices in by_dimension.items()}
+    header = (DIMENSION, *next(iter(cells.values()))[0])
+    rows = [(str(dimension), *row) for dimension, (_, *rows) in cells.items() for row in rows]
+    frames = [slices.frame() for slices in by_dimension.values()]
+    for dimension, frame in zip(by_dimension, frames, strict=True):
+        frame.insert(0, DIMENSION, dimension)
+    # Of what the captions have in common once.
+    lines = dict.fromkeys(line for slices in by_dimension.values() for line in slices.caption().splitlines())
+    own = [f"p values are corrected for each {DIMENSION} by itself."] if len(by_dimension) > 1 else []
+    return Table(name, title, "\n".join([*lines, *own]), header, tuple(rows), pd.concat(frames, ignore_index=True))
+
+
+def _cells(source: Comparisons | Slices) -> list[tuple[str, ...]]:
+    """Returns the header and the rows of a table as text."""
+    return [tuple(cell.strip() for cell in line.split("\t")) for line in source.table("tsv").splitlines()]
+
+
+def article_table(article: Article, chosen: Mapping[tuple[str, int], ConfigurationRow]) -> Table:
+    """Returns the article's numbers beside ours, of the dimensions that both have.
+
+    Args:
+        article: its numbers.
+        chosen: our configurations by model and dimension, measured by the article's protocol.
+    """
+    records: list[dict[str, object]] = []
+    rows = []
+    for dimension, pair in article.results.items():
+        for model, published in zip((article.baseline, article.model), pair, strict=True):
+            if (model, dimension) not in chosen:
+                continue
+            here = chosen[model, dimension].intervals[article.metric]
+            difference = here.mean - published
+            rows.append((str(dimension), model, f"{published:.4f}", format_interval(here), f"{difference:+.4f}"))
+            ends = {"here": here.mean, "here low": here.low, "here high": here.high}
+            own = {DIMENSION: dimension, "model": model, "article": published}
+            records.append({**own, **ends, "here - article": difference})
+    caption = (
+        f"Test {article.metric}. Article: {article.source}. Here: mean over seeds and queries ± half the width of the "
+        "95 % bootstrap interval. Same data, split and context; but here a validation part is cut from the end of "
+        "training, which the models therefore do not learn from, and epochs are chosen on it."
+    )
+    header = (DIMENSION, "model", f"article {article.metric}", f"here {article.metric}", "here - article")
+    return Table("article", "Beside the article", caption, header, tuple(rows), pd.DataFrame(records))
+
+
+def _from_cells(name: str, title: str, caption: str, cells: Sequence[Mapping[str, str]], frame: pd.DataFrame) -> Table:
+    return Table(name, title, caption, tuple(cells[0]), _tuples([list(row.values()) for row in cells]), frame)
+
+
+def _tuples(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(row) for row in rows)

@@ -1,0 +1,805 @@
+"""The report of a study, made from runs whose files are fabricated: nothing is trained."""
+
+import base64
+import html
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mos_recbole import cli
+from mos_recbole.evaluation import Interval
+from mos_recbole.report import Cell, SliceBy, Slices, write_report
+from mos_recbole.report.article import read_article
+from mos_recbole.report.page import sort_value
+from mos_recbole.report.study import read_study
+from mos_recbole.report.study_figures import plot_difference_map, plot_dimensions, plot_relative_difference, plot_slices
+from mos_recbole.report.style import model_looks
+from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, SweepPlan, Trial
+
+PROTOCOL = {"split": {"name": "leave_one_out"}, "filter_seen": False, "tie_rule": "mean", "candidates": "all"}
+N_USERS, N_QUERIES = 60, 240
+SOFTMAX, MOS = "GRU4RecSoftmax", "GRU4RecMoS"
+
+
+class Maker:
+    """Writes finished runs into a results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, 0
+
+    def __call__(
+        self,
+        model: str = SOFTMAX,
+        dimension: int | None = 8,
+        seed: int = 1,
+        *,
+        change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+        valid: float = 0.5,
+        finished: str | None = None,
+        **changes: Any,
+    ) -> RunResult:
+        """Returns a run; `changes` are fields of the record or settings."""
+        self.made += 1
+        fields = {key: changes.pop(key) for key in list(changes) if key in RunResult.model_fields}
+        dataset = fields.get("dataset", "toy")
+        settings = {"model": model, "dataset": dataset, "learning_rate": 0.2, "seed": seed} | changes
+        settings |= {} if dimension is None else {"embedding_size": dimension}
+        settings |= {"mos_heads": 4} if model == MOS else {}
+        run_id = fields.setdefault("run_id", f"{self.made:016x}")
+        metrics = {"Recall@100": Metric(value=valid, direction="higher")}
+        defaults: dict[str, Any] = {
+            **{"protocol_hash": "feedbeef12", "protocol": PROTOCOL, "data": {"users": 60, "fingerprint": "f00d"}},
+            **{"parameters": 1000 + (dimension or 0), "epochs": 3, "best_epoch": 2, "valid_metric": "Recall@100"},
+            **{"valid": metrics, "test": metrics, "train_seconds": 65.0, "eval_seconds": 1.0, "wall_seconds": 70.0},
+            **{"peak_memory_bytes": {}, "resumed": False, "device": "cpu", "threads": 1, "versions": {"torch": "2.13"}},
+            **{"code": "0.1+abc", "git_commit": "c0ffee", "model": model, "dataset": dataset, "seed": seed},
+            **{"settings": settings, "finished": finished or f"2026-01-02T03:04:{self.made % 60:02}+00:00"},
+        }
+        folder = self.folder / RUNS_FOLDER / f"run-seed{seed}-{run_id}"
+        folder.mkdir(parents=True)
+        change(outcomes(model, dimension or 0, seed)).to_parquet(folder / OUTCOMES_FILE, index=False)
+        curve = pd.DataFrame({"epoch": [1, 2, 3], "loss": [7.0, 6.5, 6.0], "Recall@100": [0.1, valid, 0.2]})
+        curve.to_csv(folder / "training_log.csv", index=False)
+        record = RunResult(**(defaults | fields))
+        record.write(folder)
+        return record
+
+    def study(self, dimensions: Sequence[int] = (8, 16), seeds: Sequence[int] = (1, 2), **changes: Any) -> None:
+        """Writes runs of both heads."""
+        for model in (SOFTMAX, MOS):
+            for dimension in dimensions:
+                for seed in seeds:
+                    self(model, dimension, seed, **changes)
+
+
+def outcomes(model: str, dimension: int, seed: int) -> pd.DataFrame:
+    """Returns the outcomes of a run: 4 queries of each user, ranks by model, dimension and seed."""
+    query = np.random.default_rng(0)
+    number = np.arange(N_QUERIES)
+    own = np.random.default_rng([*model.encode(), dimension, seed])
+    rank = own.integers(1, 300 - dimension - 20 * (model == MOS), N_QUERIES).astype(float)
+    train_count = query.integers(0, 900, N_QUERIES)
+    rank[train_count == 0] = np.inf
+    return pd.DataFrame(
+        {
+            "user": [f"u{user:02}" for user in number // 4],
+            "position": number % 4 + 3,
+            "target": [f"i{item}" for item in query.integers(0, 50, N_QUERIES)],
+            "rank": rank,
+            "tied": 0,
+            "candidates": 400,
+            "log_probability": -1.0,
+            "context_length": number % 4 + 3,
+            "train_count": train_count,
+            "previous_distance": query.random(N_QUERIES).round(3),
+            "oldest_distance": query.random(N_QUERIES).round(3),
+            "time_gap": query.choice([0.0, 0.0, 5.0, 60.0], N_QUERIES),
+        }
+    )
+
+
+def recall(model: str, dimension: int, seeds: Sequence[int] = (1, 2), k: int = 100) -> np.ndarray:
+    """Returns Recall@k by query, averaged over seeds."""
+    return np.mean([outcomes(model, dimension, seed)["rank"] <= k for seed in seeds], axis=0)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path / "results")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves figures undrawn, which take most of a report's time."""
+
+    def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+        paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+        for path in paths:
+            path.write_text("<svg/>")
+        return paths
+
+    monkeypatch.setattr("mos_recbole.report.style.save_figure", save)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a study with two dimensions, by the article's protocol."""
+    make = Maker(tmp_path_factory.mktemp("study") / "results")
+    split = {"name": "temporal", "time": "1499856234"}
+    protocol = PROTOCOL | {"split": split, "candidates": "trained"}
+    make.study((32, 64), dataset="ml-25m", protocol=protocol, MAX_ITEM_LIST_LENGTH=10, tie_order="file")
+    make("Pop", None, dataset="ml-25m", protocol=protocol, MAX_ITEM_LIST_LENGTH=10, tie_order="file")
+    page, *_ = write_report([make.folder])
+    return page.parent
+
+
+def table(report: Path, name: str) -> pd.DataFrame:
+    (path,) = report.glob(f"tables/*/{name}.csv")
+    return pd.read_csv(path)
+
+
+class Reader(html.parser.HTMLParser):
+    """Reads a page: its elements in order, their attributes, its visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+# ---------------------------------------------------------------------------------------------------- numbers
+
+
+def test_the_main_table_has_the_means_of_the_outcomes(report: Path) -> None:
+    """All configurations, a model without a dimension too, to full precision."""
+    rows = table(report, "models").set_index("model")
+    assert list(rows.index) == [
+        *(f"{SOFTMAX} embedding_size={d}" for d in (32, 64)),
+        *(f"{MOS} embedding_size={d}" for d in (32, 64)),
+        "Pop",
+    ]
+    for model in (SOFTMAX, MOS):
+        for dimension in (32, 64):
+            row = rows.loc[f"{model} embedding_size={dimension}"]
+            assert row["Recall@100"] == pytest.approx(recall(model, dimension).mean())
+            assert row["Recall@10"] == pytest.approx(recall(model, dimension, k=10).mean())
+            assert row["Recall@100 low"] < row["Recall@100"] < row["Recall@100 high"]
+            assert (row["seeds"], row["parameters"]) == (2, 1000 + dimension)
+
+
+def test_pairs_are_of_one_dimension_and_corrected_together(report: Path) -> None:
+    """Model less baseline at the same settings; Holm's correction over all rows of the table, by hand."""
+    rows = table(report, "paired")
+    assert len(rows) == 2 * 4
+    for row in rows[rows["metric"] == "Recall@100"].to_dict("records"):
+        dimension = int(row["A"].rpartition("=")[2])
+        assert row["A"] == f"{SOFTMAX} embedding_size={dimension}"
+        assert row["B"] == f"{MOS} embedding_size={dimension}"
+        expected = recall(MOS, dimension).mean() - recall(SOFTMAX, dimension).mean()
+        assert row["B - A"] == pytest.approx(expected)
+    in_order = rows.sort_values("p")
+    by_hand = (in_order["p"] * np.arange(len(rows), 0, -1)).cummax().clip(upper=1)
+    np.testing.assert_allclose(in_order["p (Holm)"], by_hand)
+    (markdown,) = report.glob("tables/*/paired.md")
+    text = markdown.read_text(encoding="utf-8")
+    assert "null hypothesis" in text
+    assert "Holm's method for the 8 comparisons of this table" in text
+
+
+def test_slices_have_the_articles_bins_and_the_queries_in_them(report: Path) -> None:
+    """By training count and crossed with the distance to the oldest item: counts, means and relative differences."""
+    query = outcomes(SOFTMAX, 32, 1)
+    rows = table(report, f"train_count-{MOS}")
+    assert list(rows["train_count"][:2]) == ["[0, 814]", "(814, 4976]"]
+    inside = (query["train_count"] <= 814).to_numpy()
+    for dimension in (32, 64):
+        row = rows[(rows["embedding_size"] == dimension) & (rows["train_count"] == "[0, 814]")].iloc[0]
+        before, after = (recall(model, dimension)[inside].mean() for model in (SOFTMAX, MOS))
+        assert (row["queries"], row["A"], row["B"]) == (inside.sum(), SOFTMAX, MOS)
+        assert row["relative"] == pytest.approx(after / before - 1)
+    crossed = table(report, f"train_count-oldest_distance-{MOS}")
+    both = inside & query["oldest_distance"].between(0.66, 0.78, inclusive="right").to_numpy()
+    chosen = (crossed["train_count"] == "[0, 814]") & (crossed["oldest_distance"] == "(0.66, 0.78]")
+    assert list(crossed[chosen]["queries"]) == [both.sum()] * 2
+
+
+def test_ties_are_a_slice_of_their_own(report: Path) -> None:
+    """Of the queries whose previous interaction has the same time."""
+    rows = table(report, f"time_gap-{MOS}")
+    tied = (outcomes(SOFTMAX, 32, 1)["time_gap"] == 0).sum()
+    of_first = rows[rows["embedding_size"] == 32].set_index("time_gap")["queries"]
+    assert dict(of_first) == {"tied": tied, "not tied": N_QUERIES - tied}
+
+
+def test_the_articles_numbers_beside_ours(report: Path) -> None:
+    """Its two dimensions that were run, with the difference; the source and what differs in the caption."""
+    rows = table(report, "article").set_index(["embedding_size", "model"])
+    assert list(rows.index) == [(d, model) for d in (32, 64) for model in (SOFTMAX, MOS)]
+    assert rows.loc[(32, SOFTMAX), "article"] == 0.836285
+    expected = recall(MOS, 64).mean() - 0.856911
+    assert rows.loc[(64, MOS), "here - article"] == pytest.approx(expected)
+    (markdown,) = report.glob("tables/*/article.md")
+    assert re.search(r"Biarnes.*2023.*validation part is cut", markdown.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "split"),
+    [
+        ({"dataset": "ml-1m"}, {"name": "temporal", "time": 1499856234}),
+        ({}, {"name": "leave_one_out"}),
+        ({}, {"name": "temporal", "time": 1499856235}),
+        ({"MAX_ITEM_LIST_LENGTH": 50}, {"name": "temporal", "time": 1499856234}),
+    ],
+)
+def test_the_articles_numbers_are_not_beside_another_protocol(make: Maker, changes: dict, split: dict) -> None:
+    """Another data set, split, time or context."""
+    fields = {"dataset": "ml-25m", "MAX_ITEM_LIST_LENGTH": 10} | changes
+    run = make(protocol=PROTOCOL | {"split": split}, **fields)
+    assert not read_article().describes(run)
+    same = make(
+        protocol=PROTOCOL | {"split": {"name": "temporal", "at": "1499856234"}},
+        dataset="ml-25m",
+        MAX_ITEM_LIST_LENGTH=10,
+    )
+    assert read_article().describes(same)
+
+
+def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: Path) -> None:
+    """LaTeX has booktabs' rules and no sign that pdfLaTeX lacks; a caption comes as comments before it."""
+    names = {path.stem for path in report.glob("tables/*/*")}
+    single = {f"{column}-{MOS}" for column in ("train_count", "previous_distance", "oldest_distance")}
+    crossed = {f"train_count-{column}-{MOS}" for column in ("previous_distance", "oldest_distance")}
+    others = {f"context_length-{MOS}", f"time_gap-{MOS}"}
+    assert names == {"models", "paired", "article"} | single | crossed | others
+    assert all(len(list(report.glob(f"tables/*/{name}.*"))) == 3 for name in names)
+    for path in report.glob("tables/*/*.tex"):
+        text = path.read_text(encoding="utf-8")
+        body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+        assert body.startswith("\\begin{tabular}")
+        assert "\\toprule" in body
+        assert body.isascii()
+    figures = {path.stem for path in report.glob("figures/*/*")}
+    maps = {f"{kind}-{name}" for kind in ("map", "cells") for name in crossed}
+    assert figures == {"dimensions", "training_curves"} | single | maps
+    assert all(len(list(report.glob(f"figures/*/{name}.*"))) == 2 for name in figures)
+
+
+# ---------------------------------------------------------------------------------------------------- the page
+
+
+def test_the_page_needs_nothing_but_itself(report: Path) -> None:
+    """No address but its own parts; every figure embedded, with words for those who do not see it; facts in words."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    page = Reader(text)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "srcset"):
+            address = attributes.get(name) or ""
+            assert address == "" or address.startswith(("#", "data:image/svg+xml;base64,")), (tag, address)
+    assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[\w+/=]+", "", text))
+    images = [attributes for tag, attributes in page.tags if tag == "img" and attributes.get("src")]
+    svgs = sorted(path.read_bytes() for path in report.glob("figures/*/*.svg"))
+    assert sorted(base64.b64decode(str(one["src"]).partition(",")[2]) for one in images) == svgs
+    assert all(len(str(one["alt"])) > 30 for one in images)
+    for fact in ("ml-25m", "temporal (time 1499856234)", "No model learns", "1, 2", "0.1+abc", "c0ffee", "2026-01-02"):
+        assert fact in page.text
+    assert "mos-recbole report" in page.text
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    referred = " ".join(str(a.get("aria-labelledby") or a.get("aria-describedby") or "") for _, a in page.tags).split()
+    assert set(referred) <= set(ids)
+
+
+HOSTILE = "</script><script>alert(1)</script>\"'&amp;<b>"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_names_and_settings_are_text(make: Maker) -> None:
+    """Whatever a data set, a setting, a device or a failed trial is called, it adds no element to the page."""
+    make.study((8,))
+    (plain, *_) = write_report([make.folder])
+    expected = Reader(plain.read_text(encoding="utf-8"))
+    hostile = Maker(make.folder.parent / "hostile")
+    hostile.study((8,), dataset=HOSTILE, note=HOSTILE, device=HOSTILE, git_commit=HOSTILE)
+    (page, *others) = write_report([hostile.folder])
+    text = page.read_text(encoding="utf-8")
+    found = Reader(text)
+    assert [tag for tag, _ in found.tags if tag != "tr"][:20] == [tag for tag, _ in expected.tags if tag != "tr"][:20]
+    assert [found.count(tag) for tag in ("script", "b", "table")] == [
+        expected.count(tag) for tag in ("script", "b", "table")
+    ]
+    assert HOSTILE in found.text
+    assert {path.relative_to(page.parent).parts[1] for path in others} == {
+        "__script__script_alert_1___script____amp__b_-leave_one_out-feedbeef"
+    }
+
+
+def test_the_same_results_give_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    """Page, tables and figures, in whatever order the runs are found; nothing is of today."""
+    again = write_report([report.parent], tmp_path / "again")
+    assert len(again) > 30
+    for path in again:
+        assert path.read_bytes() == (report / path.relative_to(tmp_path / "again")).read_bytes(), path.name
+
+
+# ---------------------------------------------------------------------------------------------------- sections
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_protocols_have_sections_and_are_never_mixed(make: Maker) -> None:
+    """Two data sets, and on one of them two orders of ties: three sections, each with its own runs alone."""
+    make.study((8,), dataset="beauty", protocol_hash="b" * 12, tie_order="file")
+    make.study((8,), tie_order="file")
+    make.study((8,), protocol_hash="c" * 12, tie_order="reverse")
+    study = read_study([make.folder])
+    assert [section.title for section in study.sections] == [
+        "beauty, leave_one_out",
+        "toy, leave_one_out, tie_order file",
+        "toy, leave_one_out, tie_order reverse",
+    ]
+    page, *_ = write_report([make.folder])
+    folders = sorted(path.name for path in (page.parent / "tables").iterdir())
+    assert folders == [
+        f"{name}-leave_one_out-{key}" for name, key in (("beauty", "b" * 8), ("toy", "c" * 8), ("toy", "feedbeef"))
+    ]
+    for folder in folders:
+        assert list(pd.read_csv(page.parent / "tables" / folder / "models.csv")["seeds"]) == [2, 2]
+    text = Reader(page.read_text(encoding="utf-8")).text
+    assert "numbers of different sections cannot be compared" in text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_in_two_folders_counts_once(make: Maker, tmp_path: Path) -> None:
+    make.study((8,))
+    shutil.copytree(make.folder, tmp_path / "copy")
+    page, *_ = write_report([make.folder, tmp_path / "copy"], tmp_path / "out")
+    assert list(table(page.parent, "models")["seeds"]) == [2, 2]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_of_several_configurations_validation_chooses(make: Maker) -> None:
+    """The one with the higher validation metric stands in figures and slices, and is named; the tables have both."""
+    for rate, valid in ((0.1, 0.4), (0.3, 0.6)):
+        for seed in (1, 2):
+            make(SOFTMAX, 8, seed, learning_rate=rate, valid=valid)
+            make(MOS, 8, seed, learning_rate=rate, valid=1 - valid)
+    (section,) = read_study([make.folder]).sections
+    chosen = {model: side.runs[0].settings["learning_rate"] for (model, _), side in section.chosen.items()}
+    assert chosen == {SOFTMAX: 0.3, MOS: 0.1}
+    assert all(side.by_validation for side in section.chosen.values())
+    assert [(a.label, b.label) for a, b in section.matched_pairs] == [
+        (f"{SOFTMAX} learning_rate={rate}", f"{MOS} learning_rate={rate}") for rate in (0.1, 0.3)
+    ]
+    page, *_ = write_report([make.folder])
+    text = Reader(page.read_text(encoding="utf-8")).text
+    assert f"of 2 configurations chosen by validation: {SOFTMAX} learning_rate=0.3" in text
+    assert len(table(page.parent, "models")) == 4
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_models_without_a_baseline_are_reported_without_pairs(make: Maker) -> None:
+    """Another encoder's baseline is none, nor is one with other settings."""
+    make("SASRecMoS", 8)
+    make("GRU4RecMoS", 8, learning_rate=0.1)
+    make(SOFTMAX, 16)
+    page, *others = write_report([make.folder])
+    assert not [path for path in others if path.stem == "paired"]
+    assert "No paired differences" in Reader(page.read_text(encoding="utf-8")).text
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_columns_that_older_outcomes_lack_are_named(make: Maker) -> None:
+    """Slices by the others are there."""
+    make.study((8,), change=lambda table: table.drop(columns=["oldest_distance", "time_gap"]))
+    page, *_ = write_report([make.folder])
+    assert "No slices by oldest_distance, time_gap" in Reader(page.read_text(encoding="utf-8")).text
+    assert len(table(page.parent, f"previous_distance-{MOS}")) == 4
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_has_not_finished_is_named(make: Maker, tmp_path: Path) -> None:
+    """Trials of a sweep by how they stand, the last line of an error; runs without a record."""
+    parts: dict[str, Any] = {part: {} for part in ("search", "stopping", "space", "settings")}
+    plan = {"models": [SOFTMAX, MOS], "datasets": ["toy"], "seeds": [1], "metric": "Recall@100", "mode": "max"}
+    make.study((8,), seeds=(1,))
+    SweepPlan(name="grid <1>", **plan, **parts).write(make.folder)
+    finished = [path.name for path in (make.folder / RUNS_FOLDER).iterdir()]
+    for number, (run, ended, error) in enumerate(
+        [
+            *((name, None, None) for name in finished),
+            ("a-b-0001", "failed", "Traceback\nValueError: no <b>"),
+            ("a-b-0002", None, None),
+        ],
+        start=1,
+    ):
+        trial = {"model": MOS, "dataset": "toy", "seed": 1, "parameters": {"embedding_size": 8}}
+        Trial(number=number, run=run, ended=ended, error=error, **trial).write(make.folder)
+    other = Maker(tmp_path / "other")
+    run = other(SOFTMAX, 16, 1)
+    (run.folder / "record.json").unlink()
+    other(SOFTMAX, 16, 2)
+    study = read_study([make.folder, other.folder])
+    assert study.missing == (
+        "Sweep grid <1>: 2 of 4 trials have finished.",
+        f"Sweep grid <1>, trial 3, failed: {MOS} on toy embedding_size=8 seed 1 (ValueError: no <b>)",
+        f"Sweep grid <1>, trial 4, unfinished: {MOS} on toy embedding_size=8 seed 1",
+        f"Run {run.folder.name}: unfinished.",
+    )
+    page, *_ = write_report([make.folder, other.folder])
+    text = Reader(page.read_text(encoding="utf-8")).text
+    assert all(line in text for line in study.missing)
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Returns a function (arguments...) -> exit status, standard output, standard error of `mos-recbole report`."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.main(["report", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_command_says_where_the_report_is(call: Callable[..., tuple[int, str, str]], make: Maker) -> None:
+    """In the first results folder, or where --output says; by another metric too, which the page's command has."""
+    make.study((8,))
+    status, out, error = call(make.folder)
+    assert (status, error) == (0, "")
+    assert out.startswith(f"{make.folder}/report/report.html\n")
+    other = make.folder.parent / "other"
+    status, out, _ = call(make.folder, "--metric", "ndcg@10", "--output", other)
+    assert (status, out.splitlines()[0]) == (0, f"{other}/report.html")
+    assert "--metric NDCG@10" in (other / "report.html").read_text(encoding="utf-8")
+    assert set(table(other, f"train_count-{MOS}")["metric"]) == {"NDCG@10"}
+    assert not list(other.glob(".*"))
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_nothing_of_an_earlier_report_is_left(call: Callable[..., tuple[int, str, str]], make: Maker) -> None:
+    """Its tables and figures are replaced; other files in the folder stay."""
+    make.study((8,))
+    out = make.folder.parent / "out"
+    assert call(make.folder, "--output", out)[0] == 0
+    stale = next(out.glob("tables/*/models.csv")).with_name("stale.csv")
+    stale.touch()
+    (out / "notes.txt").touch()
+    assert call(make.folder, "--output", out)[0] == 0
+    assert not stale.exists()
+    assert sorted(path.name for path in out.iterdir()) == ["figures", "notes.txt", "report.html", "tables"]
+
+
+def spoil_record(folder: Path) -> None:
+    next(folder.glob("runs/*/record.json")).write_text("{", encoding="utf-8")
+
+
+def spoil_outcomes(folder: Path) -> None:
+    next(folder.glob("runs/*/outcomes.parquet")).write_bytes(b"PAR1")
+
+
+def remove_outcomes(folder: Path) -> None:
+    next(folder.glob("runs/*/outcomes.parquet")).unlink()
+
+
+def other_queries(folder: Path) -> None:
+    path = sorted(folder.glob("runs/*/outcomes.parquet"))[-1]
+    pd.read_parquet(path).iloc[1:].to_parquet(path, index=False)
+
+
+def remove_logs(folder: Path) -> None:
+    for path in folder.glob("runs/*/training_log.csv"):
+        path.unlink()
+
+
+def remove_runs(folder: Path) -> None:
+    shutil.rmtree(folder / "runs")
+
+
+def seed_twice(folder: Path) -> None:
+    path = next(folder.glob("runs/*/record.json"))
+    record = json.loads(path.read_text(encoding="utf-8")) | {"run_id": "another"}
+    shutil.copytree(path.parent, path.parent.with_name("copy"))
+    (path.parent.with_name("copy") / "record.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_record, r"record\.json: not the record of a finished run"),
+        (spoil_outcomes, r"outcomes\.parquet"),
+        (remove_outcomes, r"outcomes\.parquet"),
+        (other_queries, "its outcomes are of other queries"),
+        (remove_logs, r"training_log\.csv"),
+        (remove_runs, "no finished runs in"),
+        (shutil.rmtree, "no such folder"),
+        (seed_twice, "seed 1 appears 2 times"),
+    ],
+)
+def test_what_cannot_be_reported(
+    call: Callable[..., tuple[int, str, str]], make: Maker, spoil: Callable[[Path], None], message: str
+) -> None:
+    """Exit status 2 with one message; an earlier report is as it was, and nothing is half-written."""
+    make.study((8,))
+    out = make.folder.parent / "out"
+    assert call(make.folder, "--output", out)[0] == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    spoil(make.folder)
+    status, printed, error = call(make.folder, "--output", out)
+    assert (status, printed, error.count("error:")) == (2, "", 1)
+    assert re.search(message, error)
+    assert "Traceback" not in error
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metric", "Recal@100"], "unknown metric"),
+        (["--metric", "ItemCoverage@10"], "recommended lists"),
+        (["--output", "taken"], "taken: has tables but no report.html"),
+        (["--output", "file"], "file: .*expected a folder that can be written to"),
+    ],
+)
+def test_options_that_are_refused(
+    call: Callable[..., tuple[int, str, str]],
+    make: Maker,
+    monkeypatch: pytest.MonkeyPatch,
+    no_figures: None,
+    options: list[str],
+    message: str,
+) -> None:
+    """A metric that ranks do not decide; a folder whose tables are somebody else's; a file."""
+    make.study((8,))
+    monkeypatch.chdir(make.folder.parent)
+    Path("taken/tables").mkdir(parents=True)
+    Path("file").touch()
+    status, printed, error = call(make.folder, *options)
+    assert (status, printed) == (2, "")
+    assert re.search(message, error)
+    assert not list(make.folder.parent.rglob("report.html"))
+
+
+def test_a_failure_while_writing_leaves_the_earlier_report(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that cannot be saved: the exception comes through, the folder is as before."""
+    make.study((8,))
+    out = make.folder.parent / "out"
+    out.mkdir()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mos_recbole.report.style.save_figure", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report([make.folder], out)
+    assert not list(out.iterdir())
+
+
+def test_report_imports_neither_training_nor_figures() -> None:
+    """No RecBole and no Ray for a report; no matplotlib for a table."""
+    program = (
+        "import sys, mos_recbole.report; early = set(sys.modules)\n"
+        "import mos_recbole.report.contents\n"
+        "print(sorted({'recbole', 'ray', 'mos_recbole.training'} & set(sys.modules)))\n"
+        "print(sorted({'matplotlib', 'jinja2'} & early))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
+
+
+# ---------------------------------------------------------------------------------------------------- in a browser
+
+# Does what a reader does, and writes down what it saw.
+ACTIONS = """
+<pre id="seen"></pre>
+<script>
+"use strict";
+addEventListener("load", async () => {
+  const seen = {};
+  const column = (table, number) => [...table.tBodies[0].rows].map((row) => row.cells[number].textContent);
+  const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const scale = () => new DOMMatrix(getComputedStyle(viewer.querySelector("img")).transform).a;
+  try {
+    await Promise.all([...document.images].filter((image) => image.src).map((image) => image.decode()));
+    seen.figures = [...document.querySelectorAll(".enlarge img")].map((image) => image.naturalWidth);
+    const table = document.querySelector("table[data-sortable]");
+    const heads = [...table.tHead.rows[0].cells];
+    const number = heads.findIndex((head) => head.textContent.startsWith("Recall@100"));
+    seen.before = column(table, number);
+    for (const order of ["up", "down"]) {
+      heads[number].querySelector("button").click();
+      seen[order] = [heads[number].getAttribute("aria-sort"), column(table, number)];
+    }
+    heads[0].querySelector("button").click();
+    seen.model = [heads[number].getAttribute("aria-sort"), column(table, 0)];
+    const viewer = document.getElementById("viewer");
+    const button = document.querySelector(".enlarge");
+    button.focus();
+    button.click();
+    seen.open = [viewer.open, viewer.querySelector("img").naturalWidth > 0, viewer.querySelector("img").alt.length > 0];
+    seen.scales = [scale()];
+    viewer.querySelector("[data-zoom]").click();
+    seen.scales.push(scale());
+    press(viewer, "+");
+    seen.scales.push(scale());
+    const stage = viewer.querySelector(".stage");
+    stage.dispatchEvent(new WheelEvent("wheel", {deltaY: -200, clientX: 100, clientY: 200, cancelable: true}));
+    seen.scales.push(scale());
+    press(viewer, "0");
+    seen.scales.push(scale());
+    viewer.querySelector("[data-close]").click();
+    seen.closed = [viewer.open, document.activeElement === button];
+    seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  } catch (error) {
+    seen.error = String(error);
+  }
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
+def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
+    """Figures are shown; tables sort by value both ways; the viewer opens, enlarges and gives the focus back."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    copy = tmp_path / "copy.html"
+    copy.write_text(text.replace("</body>", f"{ACTIONS}</body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=10000"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        ["chromium", *options, profile, "--window-size=1200,900", "--dump-dom", copy.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None
+    seen = json.loads(html.unescape(found[1]))
+    assert "error" not in seen
+    assert len(seen["figures"]) == len(list(report.glob("figures/*/*.svg")))
+    assert min(seen["figures"]) > 300
+    values = sorted(seen["before"], key=lambda cell: float(cell.split()[0]))
+    assert (seen["up"], seen["down"]) == (["ascending", values], ["descending", values[::-1]])
+    models = [*(f"{model} embedding_size={d}" for model in (MOS, SOFTMAX) for d in (32, 64)), "Pop"]
+    assert seen["model"] == [None, models]
+    assert seen["open"] == [True, True, True]
+    fitted, *larger, again = seen["scales"]
+    assert [fitted, *larger] == sorted({fitted, *larger})
+    assert again == pytest.approx(fitted)
+    assert seen["closed"] == [False, True]
+    assert seen["wide"] == 0
+
+
+# ---------------------------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.0712 ± 0.0131", 0.0712),
+        ("+1.4 %", 1.4),
+        ("-0.0046 [-0.0110, +0.0017]", -0.0046),
+        ("+0.33 % [+0.12, ∞]", 0.33),
+        ("<0.0001", 0.0001),
+        ("1,204,117", 1204117),
+        ("237 *", 237),
+        ("[0, 814]", 0),
+        ("(4976, 13865]", 4976),
+        ("(0.66, 0.78]", 0.66),
+        ("(1,204, 5,000]", 1204),
+        ("[-inf, 3]", float("-inf")),
+        ("40-44", 40),
+        ("3.9 s", 3.9),
+        ("3 min 20 s", 200),
+        ("2 h 05 min", 7500),
+        ("1e-05", 1e-5),
+        ("-", None),
+        ("n/a", None),
+        ("", None),
+        ("all", None),
+        ("tied", None),
+        ("GRU4RecMoS embedding_size=8", None),
+        ("4Rec", None),
+    ],
+)
+def test_cells_are_sorted_by_their_value(text: str, value: float | None) -> None:
+    assert sort_value(text) == value
+
+
+@given(st.floats(-1e9, 1e9), st.sampled_from(["{:,.4f}", "{:+.4f}", "{:.4f} ± 0.1000", "{:+,.4f} %", "({:.4f}, 9]"]))
+def test_any_number_is_read_back(value: float, template: str) -> None:
+    found = sort_value(template.format(value))
+    assert found is not None
+    assert found == pytest.approx(value, abs=1e-4)
+
+
+def cell(mean: float | None, *, small: bool = False, high: float = 0.1, queries: int = 50) -> Cell:
+    """A cell of two sides with a relative difference."""
+    means = (Interval(0.5, 0.4, 0.6), Interval(0.55, 0.45, 0.65))
+    relative = None if mean is None else Interval(mean, mean - 0.05, mean + high)
+    return Cell(("a", "b"), queries, min(queries, 9), means, None, relative, small)
+
+
+def slices(cells: Sequence[Cell], *shape: int) -> Slices:
+    axes = tuple(tuple(f"{'ab'[axis]}{number}" for number in range(size)) for axis, size in enumerate(shape))
+    by = tuple(SliceBy(column) for column in ("train_count", "oldest_distance")[: len(shape)])
+    return Slices("Recall@100", by, axes, (SOFTMAX, MOS), tuple(cells))
+
+
+def test_points_of_small_cells_are_hollow_and_none_is_hidden() -> None:
+    """Means with their intervals, every cell with queries; an infinite end is left open."""
+    looks = model_looks([SOFTMAX, MOS])
+    found = slices([cell(0.2), cell(-0.1, small=True), cell(0.3, high=np.inf), cell(None, queries=0)], 4)
+    ax = plot_relative_difference(found, looks[MOS], Figure().add_subplot())
+    filled, hollow = (container.lines[0] for container in ax.containers)
+    assert (list(filled.get_ydata()), list(hollow.get_ydata())) == ([0.2, 0.3], [-0.1])
+    assert to_hex(hollow.get_markerfacecolor()) == "#ffffff"
+    assert np.isfinite(np.concatenate([line.get_ydata() for line in ax.lines]).astype(float)).all()
+    ax = plot_slices(found, list(looks.values()), Figure().add_subplot())
+    assert sum(len(container.lines[0].get_ydata()) for container in ax.containers) == 2 * 3
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a0\n50", "a1\n50", "a2\n50", "a3\n0"]
+
+
+def test_cells_of_a_map_are_in_their_places_and_small_ones_hatched() -> None:
+    """Rows from below to above; a cell without queries says so; bold where the interval excludes 0."""
+    found = slices([cell(0.2), cell(0.01), cell(-0.3, small=True), cell(None, queries=0)], 2, 2)
+    ax = plot_difference_map(found, 0.3, Figure().add_subplot())
+    (image,) = ax.images
+    np.testing.assert_array_equal(np.asarray(image.get_array().filled(9.0)), [[0.2, 0.01], [-0.3, 9.0]])
+    assert image.origin == "lower"
+    hatched = [patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()]
+    assert hatched == [(-0.5, 0.5)]
+    texts = {text.get_position(): (text.get_text().split("\n")[0], text.get_fontweight()) for text in ax.texts}
+    assert texts == {
+        (0, 0): ("+20.0 %", "bold"),
+        (1, 0): ("+1.0 %", "normal"),
+        (0, 1): ("-30.0 %", "bold"),
+        (1, 1): ("none", "normal"),
+    }
+
+
+def test_dimensions_have_a_line_a_model_at_even_distances() -> None:
+    """A model that lacks a dimension has a gap there."""
+    means = {(SOFTMAX, 8): 0.1, (SOFTMAX, 64): 0.3, (MOS, 64): 0.2, ("Other", 16): 0.5}
+    intervals = {key: Interval(mean, mean - 0.01, mean + 0.02) for key, mean in means.items()}
+    ax = plot_dimensions(intervals, "Recall@100", model_looks([SOFTMAX, MOS, "Other"]), Figure().add_subplot())
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16", "64"]
+    drawn = [([round(x) for x in c.lines[0].get_xdata()], list(c.lines[0].get_ydata())) for c in ax.containers]
+    assert drawn == [([0, 2], [0.1, 0.3]), ([2], [0.2]), ([1], [0.5])]
