@@ -32,6 +32,15 @@ from mos_recbole.report.style import model_looks
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, SweepPlan, Trial
 
 PROTOCOL = {"split": {"name": "leave_one_out"}, "filter_seen": False, "tie_rule": "mean", "candidates": "all"}
+SPLIT = {
+    **{"name": "temporal", "split_time": 1499856234, "context_reach": "side", "min_side_interactions": 4},
+    "valid_share": 0.1,
+}
+# Fields and settings of runs by the article's protocol.
+ARTICLES: dict[str, Any] = {
+    **{"dataset": "ml-25m", "protocol": PROTOCOL | {"split": SPLIT, "candidates": "trained"}},
+    **{"MAX_ITEM_LIST_LENGTH": 10, "val_interval": {"rating": "[2.0,inf)"}},
+}
 N_USERS, N_QUERIES = 60, 240
 SOFTMAX, MOS = "GRU4RecSoftmax", "GRU4RecMoS"
 
@@ -140,10 +149,8 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study with two dimensions, by the article's protocol."""
     make = Maker(tmp_path_factory.mktemp("study") / "results")
-    split = {"name": "temporal", "time": "1499856234"}
-    protocol = PROTOCOL | {"split": split, "candidates": "trained"}
-    make.study((32, 64), dataset="ml-25m", protocol=protocol, MAX_ITEM_LIST_LENGTH=10, tie_order="file")
-    make("Pop", None, dataset="ml-25m", protocol=protocol, MAX_ITEM_LIST_LENGTH=10, tie_order="file")
+    make.study((32, 64), **ARTICLES, tie_order="file")
+    make("Pop", None, **ARTICLES, tie_order="file")
     page, *_ = write_report([make.folder])
     return page.parent
 
@@ -252,26 +259,33 @@ def test_the_articles_numbers_beside_ours(report: Path) -> None:
     assert re.search(r"Biarnes.*2023.*validation part is cut", markdown.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def test_the_articles_differences_beside_ours(report: Path) -> None:
+    """Of all targets and of frequent ones, in percent of the baseline."""
+    rows = table(report, "article-differences").set_index(["embedding_size", "targets"])
+    frequent = "in training more than 814 times"
+    assert list(rows.index) == [(d, targets) for d in (32, 64) for targets in ("all", frequent)]
+    assert rows.loc[(32, "all"), "article"] == pytest.approx(0.837041 / 0.836285 - 1)
+    assert rows.loc[(64, frequent), "article"] == 0.00459
+    chosen = outcomes(MOS, 64, 1)["train_count"] > 814
+    means = [recall(model, 64)[chosen].mean() for model in (SOFTMAX, MOS)]
+    assert rows.loc[(64, frequent), "here"] == pytest.approx(means[1] / means[0] - 1)
+
+
 @pytest.mark.parametrize(
-    ("changes", "split"),
+    "changes",
     [
-        ({"dataset": "ml-1m"}, {"name": "temporal", "time": 1499856234}),
-        ({}, {"name": "leave_one_out"}),
-        ({}, {"name": "temporal", "time": 1499856235}),
-        ({"MAX_ITEM_LIST_LENGTH": 50}, {"name": "temporal", "time": 1499856234}),
+        {"dataset": "ml-1m"},
+        {"protocol": PROTOCOL | {"split": {"name": "leave_one_out"}}},
+        {"protocol": PROTOCOL | {"split": SPLIT | {"split_time": 1499856235}}},
+        {"protocol": PROTOCOL | {"split": SPLIT | {"context_reach": "past"}}},
+        {"MAX_ITEM_LIST_LENGTH": 50},
+        {"val_interval": None},
     ],
 )
-def test_the_articles_numbers_are_not_beside_another_protocol(make: Maker, changes: dict, split: dict) -> None:
-    """Another data set, split, time or context."""
-    fields = {"dataset": "ml-25m", "MAX_ITEM_LIST_LENGTH": 10} | changes
-    run = make(protocol=PROTOCOL | {"split": split}, **fields)
-    assert not read_article().describes(run)
-    same = make(
-        protocol=PROTOCOL | {"split": {"name": "temporal", "at": "1499856234"}},
-        dataset="ml-25m",
-        MAX_ITEM_LIST_LENGTH=10,
-    )
-    assert read_article().describes(same)
+def test_the_articles_numbers_are_not_beside_another_protocol(make: Maker, changes: dict[str, Any]) -> None:
+    """Another data set, split, context or filter of ratings."""
+    assert not read_article().describes(make(**(ARTICLES | changes)))
+    assert read_article().describes(make(**ARTICLES))
 
 
 def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: Path) -> None:
@@ -279,7 +293,7 @@ def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: P
     names = {path.stem for path in report.glob("tables/*/*")}
     single = {f"{column}-{MOS}" for column in ("train_count", "previous_distance", "oldest_distance")}
     crossed = {f"train_count-{column}-{MOS}" for column in ("previous_distance", "oldest_distance")}
-    others = {f"context_length-{MOS}", f"time_gap-{MOS}"}
+    others = {f"context_length-{MOS}", f"time_gap-{MOS}", "article-differences"}
     assert names == {"models", "paired", "article"} | single | crossed | others
     assert all(len(list(report.glob(f"tables/*/{name}.*"))) == 3 for name in names)
     for path in report.glob("tables/*/*.tex"):

@@ -81,7 +81,9 @@ def test_table_and_caption(records: list[RunResult]) -> None:
     share = records[0].data["tied_test_share"]
     assert f"{share:.1%} of the test's targets" in effects.caption()
     assert "null hypothesis" in effects.caption()
-    assert effects.table("csv").startswith("model,ties,seeds,Recall@3")
+    frame = effects.frame()
+    assert frame["Recall@3"].tolist() == [row.mean.mean for row in effects.rows]
+    assert frame["p"].isna().tolist() == [True, False, False]
 
 
 def test_runs_that_are_no_tie_study_give_nothing(records: list[RunResult]) -> None:

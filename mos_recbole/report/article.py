@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import pydantic
 import yaml
@@ -9,29 +10,39 @@ import yaml
 from mos_recbole.results import RunResult
 
 
-class Article(pydantic.BaseModel):
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class FrequentTargets(_Part):
+    """Relative differences by dimension, on the targets that training holds more often than `more_than` times."""
+
+    more_than: int
+    relative: dict[int, float]
+
+
+class Article(_Part):
     """What `article.yaml` holds.
 
     Attributes:
         source: who published it, and how it was measured.
-        dataset, split, time, context: by which its protocol is known: the data set's name, the split's name and time,
-            the number of items of the context that models see.
+        dataset, split, settings: by which its protocol is known: the data set's name, the split's name and settings,
+            and settings of a run.
         baseline, model: the names of its two models here.
         metric: of `results`, which are baseline and model by dimension.
+        frequent: its relative differences without rare targets.
         bins: edges of its breakdowns, by column of the outcomes.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
     source: str
     dataset: str
-    split: str
-    time: float
-    context: int
+    split: dict[str, Any]
+    settings: dict[str, Any]
     baseline: str
     model: str
     metric: str
     results: dict[int, tuple[float, float]]
+    frequent: FrequentTargets
     bins: dict[str, tuple[float, ...]]
 
     def describes(self, run: RunResult) -> bool:
@@ -39,17 +50,9 @@ class Article(pydantic.BaseModel):
         split = run.protocol["split"]
         return (
             run.dataset == self.dataset
-            and split["name"] == self.split
-            and any(_is_number(value, self.time) for value in split.values())
-            and run.settings.get("MAX_ITEM_LIST_LENGTH") == self.context
+            and all(split.get(key) == value for key, value in self.split.items())
+            and all(run.settings.get(key) == value for key, value in self.settings.items())
         )
-
-
-def _is_number(text: object, number: float) -> bool:
-    try:
-        return float(str(text)) == number
-    except ValueError:
-        return False
 
 
 @cache

@@ -8,9 +8,9 @@ import pandas as pd
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bins
-from mos_recbole.report.article import read_article
-from mos_recbole.report.compare import compare_sides, join_comparisons
-from mos_recbole.report.queries import read_queries
+from mos_recbole.report.article import Article, read_article
+from mos_recbole.report.compare import Comparison, compare_sides, join_comparisons
+from mos_recbole.report.queries import Condition, read_queries
 from mos_recbole.report.slices import SliceBy, Slices, slice_queries
 from mos_recbole.report.study import DIMENSION, Matchup, Section
 from mos_recbole.report.study_figures import (
@@ -19,11 +19,21 @@ from mos_recbole.report.study_figures import (
     draw_difference_maps,
     draw_dimensions,
     draw_slices,
+    draw_ties,
     draw_training_curves,
 )
-from mos_recbole.report.study_tables import Table, article_table, main_table, paired_table, slices_table
+from mos_recbole.report.study_tables import (
+    Table,
+    article_differences_table,
+    article_table,
+    main_table,
+    paired_table,
+    slices_table,
+    ties_table,
+)
 from mos_recbole.report.style import Look, model_looks
 from mos_recbole.report.tables import TABLE_METRICS, configuration_rows
+from mos_recbole.report.ties import TieEffects
 
 _TIME_GAP = "time_gap"
 _SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
@@ -56,6 +66,11 @@ class Contents:
         return [item for item in self.items if isinstance(item, Drawing)]
 
 
+def ties_contents(effects: TieEffects) -> Contents:
+    """Returns what is shown of the order of ties, which is about runs of several protocols."""
+    return Contents((draw_ties(effects, model_looks(row.label for row in effects.rows)), ties_table(effects)), ())
+
+
 def section_contents(section: Section, metric: str) -> Contents:
     """Returns the tables and figures of one protocol's runs.
 
@@ -80,6 +95,8 @@ def section_contents(section: Section, metric: str) -> Contents:
     article = read_article()
     if article.describes(section.runs[0]) and article.metric in metrics:
         items.append(article_table(article, chosen))
+        if differences := _article_differences(article, section):
+            items.append(article_differences_table(article, differences))
     else:
         notes.append("The article's published numbers are not shown: these runs are not by its protocol.")
     if chosen:
@@ -91,6 +108,20 @@ def section_contents(section: Section, metric: str) -> Contents:
     if chosen:
         items.append(_training_curves(section, looks))
     return Contents(tuple(items), tuple(dict.fromkeys(notes)))
+
+
+def _article_differences(article: Article, section: Section) -> dict[tuple[int, bool], Comparison]:
+    """Returns the article's two models compared, by dimension and by whether rare targets are left out."""
+    rare = Condition("train_count", ">", str(article.frequent.more_than))
+    found: dict[tuple[int, bool], Comparison] = {}
+    for matchup in section.matchups:
+        if (matchup.baseline, matchup.model) != (article.baseline, article.model):
+            continue
+        for dimension in matchup.pairs.keys() & article.results.keys():
+            for without_rare in (False, True):
+                compared = compare_sides(matchup.pairs[dimension], [article.metric], [rare] if without_rare else [])
+                found[dimension, without_rare] = compared.rows[0]
+    return dict(sorted(found.items()))
 
 
 def _matchup_contents(

@@ -8,7 +8,8 @@ _LEAKS = {
     "leave_one_out": "Each user's last item is the test target, the one before it the validation target. Training "
     "holds what other users did after a query's time, so models know more of fashions than they could have known then.",
     "temporal": "One moment in time parts training from test. No model learns from anything at or after that moment; "
-    "contexts of test queries hold items after it only as far as the user had them before the target.",
+    "contexts of test queries hold items after it only as far as the user had them before the target. Filters by "
+    "numbers of interactions, where there are any, count both sides.",
 }
 _CANDIDATES = {
     "all": "all items of the data set",
@@ -29,7 +30,7 @@ def section_facts(section: Section) -> list[tuple[str, str]]:
     details = ", ".join(f"{key} {value}" for key, value in flatten(split).items() if key != "name")
     counts = {key: value for key, value in data.items() if isinstance(value, int | float)}
     facts = {
-        "Data set": f"{first.dataset}: " + ", ".join(f"{_words(key)} {value:,}" for key, value in counts.items()),
+        "Data set": f"{first.dataset}: " + ", ".join(f"{_words(key)} {_count(key, counts[key])}" for key in counts),
         "Equal times": f"in {first.settings['tie_order']} order" if "tie_order" in first.settings else "",
         "Split": f"{split['name']}" + (f" ({details})" if details else ""),
         "Leakage": _LEAKS.get(split["name"], ""),
@@ -61,6 +62,13 @@ def section_settings(section: Section) -> list[tuple[str, str]]:
 def moment(finished: str) -> str:
     """Returns when a run finished, to the second; records are in UTC."""
     return f"{finished[:19].replace('T', ' ')} UTC"
+
+
+def _count(key: str, value: float) -> str:
+    """Returns a count, a share in percent, or a time as it is."""
+    if key.endswith("_share"):
+        return f"{value:.1%}"
+    return str(value) if key.endswith("_from") else f"{value:,}"
 
 
 def _words(key: str) -> str:

@@ -18,6 +18,7 @@ from mos_recbole.report.figures import plot_training_curves
 from mos_recbole.report.slices import Slices
 from mos_recbole.report.study import DIMENSION
 from mos_recbole.report.style import GREY, PANEL, STYLE, Look, add_legend, say_empty
+from mos_recbole.report.ties import TieEffects
 
 AXIS_LABELS = {
     "train_count": "how often training holds the target",
@@ -95,6 +96,23 @@ def draw_slices(
         "Hollow: too few queries or users for the interval to be trusted."
     )
     return Drawing(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {column}", caption, figure)
+
+
+def draw_ties(effects: TieEffects, looks: Mapping[str, Look]) -> Drawing:
+    """Returns the metric by the order of ties, of all targets, of tied ones and of the others."""
+    panels_of = {"all targets": "mean", "tied with the item before": "tied", "not tied": "untied"}
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(len(panels_of))
+        for ax, (title, attribute) in zip(panels, panels_of.items(), strict=True):
+            means = {(row.label, row.order): getattr(row, attribute) for row in effects.rows}
+            plot_orders({key: mean for key, mean in means.items() if mean is not None}, effects.metric, looks, ax)
+            ax.set_title(title)
+        add_legend(figure, looks, [])
+    caption = (
+        f"Test {effects.metric} on {effects.dataset} by the order of interactions of equal time: means over seeds and "
+        "queries with 95 % bootstrap intervals over users and seeds. Each panel has its own scale."
+    )
+    return Drawing("ties", f"{effects.metric} by the order of ties", caption, figure)
 
 
 def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimension: Mapping[int, Slices]) -> Drawing:
@@ -382,6 +400,28 @@ def _label_bins(ax: Axes, slices: Slices) -> None:
 def _beside(number: int, count: int) -> float:
     """Returns how far the points of one of several models are moved, so that intervals do not cover each other."""
     return 0.12 * (number - (count - 1) / 2)
+
+
+def plot_orders(means: Mapping[tuple[str, str], Interval], metric: str, looks: Mapping[str, Look], ax: Axes) -> Axes:
+    """Returns the axes with a metric by the order of ties, with intervals, a look per model.
+
+    Args:
+        means: by model and order.
+        metric: which one.
+        looks: of the models.
+        ax: where to draw.
+    """
+    ax.set(xlabel="order of ties", ylabel=f"test {metric}")
+    if not means:
+        return say_empty(ax)
+    orders = list(dict.fromkeys(order for _, order in means))
+    for number, model in enumerate(looks):
+        own = [order for order in orders if (model, order) in means]
+        places = [orders.index(order) + _beside(number, len(looks)) for order in own]
+        _draw_intervals(ax, places, [means[model, order] for order in own], looks[model], "")
+    ax.set_xticks(range(len(orders)), orders)
+    ax.set_xlim(-0.5, len(orders) - 0.5)
+    return ax
 
 
 def _panels(n: int, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -5,17 +5,39 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mos_recbole.errors import InputError
 from mos_recbole.report.facts import moment, section_facts, section_settings
 from mos_recbole.report.queries import rank_metrics
-from mos_recbole.report.study import read_study
+from mos_recbole.report.study import read_study, slug
+from mos_recbole.report.ties import tie_effects
 from mos_recbole.results import require_writable
+
+if TYPE_CHECKING:
+    from mos_recbole.report.contents import Contents
 
 PAGE_FILE = "report.html"
 REPORT_METRIC = "Recall@100"
 _FOLDERS = ("tables", "figures")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What becomes a section of the page, and a folder of tables and figures.
+
+    Attributes:
+        name: for files and links.
+        facts, settings: what a reader must know, as names and texts.
+    """
+
+    title: str
+    name: str
+    contents: "Contents"
+    facts: Sequence[tuple[str, str]] = ()
+    settings: Sequence[tuple[str, str]] = ()
 
 
 def write_report(folders: Sequence[Path], output: Path | None = None, metric: str = REPORT_METRIC) -> list[Path]:
@@ -35,7 +57,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None, metric: st
             that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report.contents import section_contents
+    from mos_recbole.report.contents import section_contents, ties_contents
     from mos_recbole.report.page import PageFigure, PageSection, render_page
     from mos_recbole.report.study_tables import Table
     from mos_recbole.report.style import save_figure
@@ -44,15 +66,21 @@ def write_report(folders: Sequence[Path], output: Path | None = None, metric: st
     study = read_study(folders)
     output = folders[0] / "report" if output is None else output
     _require_own(output)
-    contents = [section_contents(section, metric) for section in study.sections]
+    parts = [
+        _Part(one.title, one.name, section_contents(one, metric), section_facts(one), section_settings(one))
+        for one in study.sections
+    ]
+    for effects in tie_effects([run for section in study.sections for run in section.runs], metric):
+        name = slug(f"{effects.dataset}-ties-{effects.protocol_hash[:8]}")
+        parts.append(_Part(f"{effects.dataset}, the order of ties", name, ties_contents(effects)))
     with _replacing(output) as temporary:
         paths, sections = [], []
-        for section, content in zip(study.sections, contents, strict=True):
-            tables, figures = (temporary / folder / section.name for folder in _FOLDERS)
+        for part in parts:
+            tables, figures = (temporary / folder / part.name for folder in _FOLDERS)
             tables.mkdir(parents=True)
             figures.mkdir(parents=True)
             items: list[Table | PageFigure] = []
-            for item in content.items:
+            for item in part.contents.items:
                 if isinstance(item, Table):
                     for ending, text in (("md", item.markdown()), ("tex", item.latex()), ("csv", item.csv())):
                         paths.append(tables / f"{item.name}.{ending}")
@@ -62,8 +90,8 @@ def write_report(folders: Sequence[Path], output: Path | None = None, metric: st
                     png, svg = save_figure(item.figure, figures, item.name)
                     paths += [png, svg]
                     items.append(PageFigure(item.name, item.title, item.caption, svg.read_bytes(), item.size))
-            facts, settings = section_facts(section), section_settings(section)
-            sections.append(PageSection(section.title, section.name, facts, settings, content.notes, items))
+            notes = part.contents.notes
+            sections.append(PageSection(part.title, part.name, part.facts, part.settings, notes, items))
         newest = max(run.finished for section in study.sections for run in section.runs)
         page = render_page(sections, study.missing, _command(folders, metric), moment(newest))
         (temporary / PAGE_FILE).write_text(page, encoding="utf-8", newline="\n")

@@ -7,13 +7,15 @@ import pandas as pd
 from tabulate import tabulate
 
 from mos_recbole.report.article import Article
-from mos_recbole.report.compare import Comparisons
+from mos_recbole.report.compare import Comparison, Comparisons
+from mos_recbole.report.formats import format_p_value, format_relative, interval_numbers
 from mos_recbole.report.markup import latex_table, markdown
 from mos_recbole.report.slices import Slices
 from mos_recbole.report.study import DIMENSION
 from mos_recbole.report.tables import ConfigurationRow, comparison_cells, format_interval
+from mos_recbole.report.ties import TieEffects
 
-_TEXT_COLUMNS = ("model", "A", "B", "metric")
+_TEXT_COLUMNS = ("model", "A", "B", "metric", "targets", "ties")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def slices_table(name: str, title: str, by_dimension: Mapping[int, Slices]) -> T
     return Table(name, title, "\n".join([*lines, *own]), header, tuple(rows), pd.concat(frames, ignore_index=True))
 
 
-def _cells(source: Comparisons | Slices) -> list[tuple[str, ...]]:
+def _cells(source: Comparisons | Slices | TieEffects) -> list[tuple[str, ...]]:
     """Returns the header and the rows of a table as text."""
     return [tuple(cell.strip() for cell in line.split("\t")) for line in source.table("tsv").splitlines()]
 
@@ -140,6 +142,45 @@ def article_table(article: Article, chosen: Mapping[tuple[str, int], Configurati
     )
     header = (DIMENSION, "model", f"article {article.metric}", f"here {article.metric}", "here - article")
     return Table("article", "Beside the article", caption, header, tuple(rows), pd.DataFrame(records))
+
+
+def article_differences_table(article: Article, ours: Mapping[tuple[int, bool], Comparison]) -> Table:
+    """Returns the article's relative differences beside ours.
+
+    Args:
+        article: its numbers.
+        ours: baseline and model compared, by dimension and by whether rare targets are left out.
+    """
+    frequent = f"in training more than {article.frequent.more_than} times"
+    records: list[dict[str, object]] = []
+    rows = []
+    for (dimension, without_rare), comparison in ours.items():
+        baseline, model = article.results[dimension]
+        published = article.frequent.relative[dimension] if without_rare else model / baseline - 1
+        targets = frequent if without_rare else "all"
+        p_value = format_p_value(comparison.difference.p_value)
+        rows.append(
+            (str(dimension), targets, f"{100 * published:+.2f} %", format_relative(comparison.relative), p_value)
+        )
+        here = interval_numbers("here", comparison.relative)
+        own = {DIMENSION: dimension, "targets": targets, "article": published, **here}
+        records.append({**own, "p": comparison.difference.p_value})
+    caption = (
+        f"Relative difference of {article.model}'s {article.metric} from {article.baseline}'s. Article: "
+        f"{article.source}. Here: with its 95 % interval over users and seeds; p: two-sided, not corrected, of the "
+        "null hypothesis that both have the same mean over all users and seeds; users are the unit, seeds the second "
+        "level."
+    )
+    header = (DIMENSION, "targets", "article", "here [95 %]", "p")
+    frame = pd.DataFrame(records)
+    return Table("article-differences", "The article's differences", caption, header, tuple(rows), frame)
+
+
+def ties_table(effects: TieEffects) -> Table:
+    """Returns the effects of the order of ties."""
+    header, *rows = _cells(effects)
+    title = f"{effects.metric} by the order of ties"
+    return Table("ties", title, effects.caption(), header, tuple(rows), effects.frame())
 
 
 def _from_cells(name: str, title: str, caption: str, cells: Sequence[Mapping[str, str]], frame: pd.DataFrame) -> Table:

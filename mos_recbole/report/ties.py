@@ -11,7 +11,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means
 from mos_recbole.report.compare import holm
 from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
-from mos_recbole.report.formats import format_count, format_difference, format_p_value
+from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
 from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers
 from mos_recbole.results import RunResult
 
@@ -50,18 +50,20 @@ class TieEffects:
     """A metric by the order of ties. `tie_effects` returns it.
 
     Attributes:
+        protocol_hash: of the runs in the order of the file.
         tied_share: share of the interactions of the data that share their time with another of the same user.
         tied_test_share: share of the test's targets, in the order of the file, that have the time of the item before.
     """
 
     dataset: str
+    protocol_hash: str
     metric: str
     rows: tuple[TieRow, ...]
     tied_share: float
     tied_test_share: float
 
     def table(self, tablefmt: str = "github") -> str:
-        """Returns a table with a row a configuration and order, in one of tabulate's formats or as "csv"."""
+        """Returns a table with a row a configuration and order, in one of tabulate's formats."""
         cells = [
             {
                 "model": row.label,
@@ -76,10 +78,28 @@ class TieEffects:
             }
             for row in self.rows
         ]
-        if tablefmt == "csv":
-            return pd.DataFrame(cells).to_csv(index=False).rstrip("\n")
         alignment = ["left"] * 2 + ["right"] * 7
         return tabulate(cells, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=alignment)
+
+    def frame(self) -> pd.DataFrame:
+        """Returns the table in full precision, a row a configuration and order."""
+        return pd.DataFrame(
+            [
+                {
+                    "model": row.label,
+                    "ties": row.order,
+                    "seeds": row.n_seeds,
+                    **interval_numbers(self.metric, row.mean),
+                    **interval_numbers("tied targets", row.tied),
+                    **interval_numbers("others", row.untied),
+                    **interval_numbers("less the file's order", _as_interval(row.difference)),
+                    "p": row.difference.p_value if row.difference else None,
+                    "p (Holm)": row.adjusted_p_value,
+                    "common targets": row.n_common or None,
+                }
+                for row in self.rows
+            ]
+        )
 
     def caption(self) -> str:
         """Returns what the table's numbers mean, in a few lines."""
@@ -94,6 +114,10 @@ class TieEffects:
             "two-sided, of the null hypothesis that the order leaves the mean over all users and seeds as it is; users "
             "are the unit, seeds the second level; Holm's correction over this table."
         )
+
+
+def _as_interval(difference: Difference | None) -> Interval | None:
+    return None if difference is None else Interval(difference.effect, difference.low, difference.high)
 
 
 def tie_effects(records: Sequence[RunResult], metric: str = "Recall@100") -> list[TieEffects]:
@@ -149,6 +173,7 @@ def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) 
     adjusted = dict(zip(p_values, holm([*p_values.values()]), strict=True))
     return TieEffects(
         dataset=first.dataset,
+        protocol_hash=first.protocol_hash,
         metric=metric,
         rows=tuple(replace(row, adjusted_p_value=adjusted.get(number)) for number, row in enumerate(rows)),
         tied_share=first.data["tied_share"],
