@@ -38,7 +38,7 @@ from mos_recbole.report.tables import format_interval
 _MOST_BINS = 100
 _MOST_CELLS = 1000
 
-# Below these, intervals miss the truth more often than they say (results/coverage).
+# Below these, intervals may miss the truth much more often than they say (results/coverage/cells.csv).
 FEWEST_USERS = 30
 FEWEST_THAT_DIFFER = 10
 
@@ -144,8 +144,8 @@ class Slices:
             )
         if any(cell.small for cell in self.cells):
             lines.append(
-                f"*: too small for its interval to be trusted: fewer than {FEWEST_USERS} users (by Kish's effective "
-                "number, which counts users with many queries)"
+                f"*: too small for its interval to be trusted: fewer than {FEWEST_USERS} users, counted by weight "
+                "(Kish's effective number)"
                 + (f", or fewer than {FEWEST_THAT_DIFFER} in whom A and B differ." if paired else ".")
             )
         return "\n".join([*lines, *self.notes])
