@@ -72,7 +72,7 @@ class Maker:
         run_id = fields.setdefault("run_id", f"{self.made:016x}")
         metrics = {"Recall@100": Metric(value=valid, direction="higher")}
         defaults: dict[str, Any] = {
-            **{"protocol_hash": "feedbeef12", "protocol": PROTOCOL, "data": {"users": 60, "fingerprint": "f00d"}},
+            **{"protocol_hash": "feedbeef12", "protocol": PROTOCOL, "data": {"users": 60, "tied_share": 0.3}},
             **{"parameters": 1000 + (dimension or 0), "epochs": 3, "best_epoch": 2, "valid_metric": "Recall@100"},
             **{"valid": metrics, "test": metrics, "train_seconds": 65.0, "eval_seconds": 1.0, "wall_seconds": 70.0},
             **{"peak_memory_bytes": {}, "resumed": False, "device": "cpu", "threads": 1, "versions": {"torch": "2.13"}},
@@ -324,7 +324,7 @@ def test_the_page_needs_nothing_but_itself(report: Path) -> None:
     svgs = sorted(path.read_bytes() for path in report.glob("figures/*/*.svg"))
     assert sorted(base64.b64decode(str(one["src"]).partition(",")[2]) for one in images) == svgs
     assert all(len(str(one["alt"])) > 30 for one in images)
-    for fact in ("ml-25m", "temporal (time 1499856234)", "No model learns", "1, 2", "0.1+abc", "c0ffee", "2026-01-02"):
+    for fact in ("ml-25m", "split_time 1499856234", "No model learns", "1, 2", "0.1+abc", "c0ffee", "2026-01-02"):
         assert fact in page.text
     assert "mos-recbole report" in page.text
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -370,7 +370,8 @@ def test_the_same_results_give_the_same_bytes(report: Path, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("no_figures")
 def test_protocols_have_sections_and_are_never_mixed(make: Maker) -> None:
-    """Two data sets, and on one of them two orders of ties: three sections, each with its own runs alone."""
+    """Two data sets, and on one of them two orders of ties: three sections, each with its own runs alone. That between
+    the two orders is tested, on the targets that they share, is said in a section of its own."""
     make.study((8,), dataset="beauty", protocol_hash="b" * 12, tie_order="file")
     make.study((8,), tie_order="file")
     make.study((8,), protocol_hash="c" * 12, tie_order="reverse")
@@ -381,10 +382,16 @@ def test_protocols_have_sections_and_are_never_mixed(make: Maker) -> None:
         "toy, leave_one_out, tie_order reverse",
     ]
     page, *_ = write_report([make.folder])
-    folders = sorted(path.name for path in (page.parent / "tables").iterdir())
+    *folders, ties = sorted(path.name for path in (page.parent / "tables").iterdir())
     assert folders == [
         f"{name}-leave_one_out-{key}" for name, key in (("beauty", "b" * 8), ("toy", "c" * 8), ("toy", "feedbeef"))
     ]
+    assert ties == "toy-ties-feedbeef"
+    rows = pd.read_csv(page.parent / "tables" / ties / "ties.csv")
+    assert list(zip(rows["model"], rows["ties"], strict=True)) == [
+        (model, order) for model in (SOFTMAX, MOS) for order in ("file", "reverse")
+    ]
+    assert rows["common targets"].dropna().tolist() == [N_QUERIES, N_QUERIES]
     for folder in folders:
         assert list(pd.read_csv(page.parent / "tables" / folder / "models.csv")["seeds"]) == [2, 2]
     text = Reader(page.read_text(encoding="utf-8")).text

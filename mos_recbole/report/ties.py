@@ -177,7 +177,7 @@ def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) 
         metric=metric,
         rows=tuple(replace(row, adjusted_p_value=adjusted.get(number)) for number, row in enumerate(rows)),
         tied_share=first.data["tied_share"],
-        tied_test_share=first.data["tied_test_share"],
+        tied_test_share=float((first.outcomes()["time_gap"] == 0).mean()),
     )
 
 
