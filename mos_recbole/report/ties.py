@@ -10,7 +10,7 @@ from tabulate import tabulate
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means
 from mos_recbole.report.compare import holm
-from mos_recbole.report.configurations import describe, differing_settings, group_by_configuration
+from mos_recbole.report.configurations import group_by_configuration, labels
 from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
 from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers
 from mos_recbole.results import RunResult
@@ -162,10 +162,9 @@ def _without(record: RunResult, *left_out: str, data_only: bool = False) -> Iter
 
 def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) -> TieEffects:
     first = configurations[0]["file"][0]
-    keys = differing_settings([orders["file"][0] for orders in configurations])
+    names = labels([orders["file"] for orders in configurations])
     rows = []
-    for orders in configurations:
-        label = describe(orders["file"][0], keys)
+    for label, orders in zip(names, configurations, strict=True):
         reference = aligned_outcomes(orders["file"])
         found = sorted(orders.items(), key=lambda item: _ORDERS.index(item[0]))
         rows += [_row(label, order, runs, reference, metric) for order, runs in found]
