@@ -116,6 +116,15 @@ def test_a_share_is_never_exceeded_and_nearly_reached(histories: list[list[int]]
         assert (times >= test_from - 1).sum() > test_share * len(times)
 
 
+def test_times_over_the_whole_range_of_int64() -> None:
+    """A share of them, and a border."""
+    lowest, highest = -(2**63), 2**63 - 1
+    sequences = flat([[lowest, lowest + 1, 0, highest - 1], [lowest, highest]])
+    facts = split_of(sequences, test_share=0.4, valid_share=0.3).facts
+    assert (facts["valid_from"], facts["test_from"]) == (lowest + 2, 1)
+    assert split_of(sequences, test_share=0.2, valid_share=0.3).facts["test_from"] == highest
+
+
 def test_the_example_of_the_docstring() -> None:
     """Eight items, the test from the sixth on, validation from the fourth."""
     sequences = flat([range(8)])

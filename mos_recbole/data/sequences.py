@@ -1,5 +1,6 @@
 """Interaction sequences as flat arrays. A prefix is never copied out: it is a start and a length."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,24 @@ class Sequences:
     def tied_share(self) -> float:
         """Returns the share of rows whose user has another row with the same time."""
         return tied_rows(self.times, self.offsets) / max(1, len(self.times))
+
+
+_BLOCK_ROWS = 2**20
+
+
+def blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields an array of one dimension piece by piece: which rows, and their values, which are not to be changed.
+
+    An array that is mapped from a file is read from it and not through the map, so that of a long one no more than a
+    piece counts as this process's memory.
+    """
+    for start in range(0, len(array), _BLOCK_ROWS):
+        rows = slice(start, min(start + _BLOCK_ROWS, len(array)))
+        if isinstance(array, np.memmap) and array.filename is not None:
+            offset = array.offset + start * array.itemsize
+            yield rows, np.fromfile(array.filename, array.dtype, rows.stop - start, offset=offset)
+        else:
+            yield rows, array[rows]
 
 
 def tied_rows(times: np.ndarray, offsets: np.ndarray) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mos_recbole.data.sequences import Segments, Sequences
+from mos_recbole.data.sequences import Segments, Sequences, blocks
 
 
 @dataclass(frozen=True)
@@ -123,38 +123,52 @@ def _segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) ->
     return Segments(user, context_start[kept], first[kept], last[kept])
 
 
-_ROWS = 2**20  # at a time: of a log of millions a copy of the times is not small
-
-
 def _rows_before(sequences: Sequences, time: int) -> np.ndarray:
     """Returns how many of a user's interactions are before a time, int64 [U]."""
-    before = np.empty(len(sequences.times), dtype=bool)
-    np.less(sequences.times, time, out=before)
-    return np.add.reduceat(before, sequences.offsets[:-1], dtype=np.int64)
+    is_before = np.empty(len(sequences.times), dtype=bool)
+    for rows, times in blocks(sequences.times):
+        np.less(times, time, out=is_before[rows])
+    return np.add.reduceat(is_before, sequences.offsets[:-1], dtype=np.int64)
 
 
-def _latest_share(times: np.ndarray, low: int, high: int, share: float) -> int:
+# Buckets that a range of times is cut into at a time: few enough to be counted in the processor's cache.
+_BUCKET_BITS = 12
+
+
+def _latest_share(all_times: np.ndarray, low: int, high: int, share: float) -> int:
     """Returns the earliest time t of which no more than a share of the interactions in [low, high) are in [t, high)."""
-    below_high = _count_before(times, high)
-    allowed = share * (below_high - _count_before(times, low))
+    allowed = None
+    # Of the interactions in the range that is left, those at or after its end count too.
+    after = 0
     while low < high:
-        middle = (low + high) // 2
-        if below_high - _count_before(times, middle) <= allowed:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+        shift = max(0, (high - low).bit_length() - _BUCKET_BITS)
+        counts = np.zeros(((high - low - 1) >> shift) + 1, dtype=np.int64)
+        for _, times in blocks(all_times):
+            inside = times[(times >= low) & (times < high)]
+            # Without sign, since the range of int64 is no int64.
+            since_low = inside.view(np.uint64) - np.uint64(low % 2**64)
+            counts += np.bincount((since_low >> np.uint64(shift)).astype(np.int64), minlength=len(counts))
+        if allowed is None:
+            allowed = share * counts.sum()
+        # Of every bucket how many are in it or later.
+        from_bucket = after + np.cumsum(counts[::-1])[::-1]
+        too_many = int((from_bucket > allowed).sum())  # they are the first ones
+        if too_many == 0:
+            return low
+        if too_many < len(counts):
+            after = int(from_bucket[too_many])
+        start = low + ((too_many - 1) << shift)
+        if shift == 0:
+            return start + 1
+        # The time is in the last bucket that has too many, or is the next one's beginning.
+        low, high = start, min(start + (1 << shift), high)
+    return high
 
 
-def _count_before(times: np.ndarray, time: int) -> int:
-    return sum(int((times[start : start + _ROWS] < time).sum()) for start in range(0, len(times), _ROWS))
-
-
-def _n_items(items: np.ndarray, rows: np.ndarray) -> int:
-    is_there = np.zeros(int(items.max()) + 1, dtype=bool)
-    for start in range(0, len(items), _ROWS):
-        part = slice(start, start + _ROWS)
-        is_there[items[part][rows[part]]] = True
+def _n_items(all_items: np.ndarray, chosen: np.ndarray) -> int:
+    is_there = np.zeros(int(all_items.max()) + 1, dtype=bool)
+    for rows, items in blocks(all_items):
+        is_there[items[chosen[rows]]] = True
     return int(is_there.sum())
 
 

@@ -198,21 +198,27 @@ class WindowLoader:
         start_W = start_W.clamp(min=0)
         return self.target_start[segment_W] + start_W, stop_W - start_W
 
-    def _batches(self, size_W: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
-        """Returns the window numbers of each batch."""
-        order = torch.randperm(len(size_W), generator=generator) if self.shuffle else torch.arange(len(size_W))
-        batches: list[torch.Tensor] = []
-        pool = max(1, round(self._POOL * self.batch_size * len(size_W) / self.n_targets))
-        for chunk in order.split(pool):
-            by_length = chunk[torch.argsort(size_W[chunk], stable=True)]
-            # Cut where the running number of targets passes a multiple of an even share, so that no batch is a rest.
-            running = size_W[by_length].cumsum(0)
-            n_batches = -(-running[-1] // self.batch_size)
-            batch_number = (running - 1) * n_batches // running[-1]
-            batches += by_length.split(torch.unique_consecutive(batch_number, return_counts=True)[1].tolist())
-        if self.shuffle:
-            batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-        return batches
+    def _batches(self, size_W: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yields the window numbers of each batch."""
+        n_windows = len(size_W)
+        order_W = torch.randperm(n_windows, generator=generator) if self.shuffle else torch.arange(n_windows)
+        per_pool = max(1, round(self._POOL * self.batch_size * n_windows / self.n_targets))
+        pool_W = torch.arange(n_windows) // per_pool
+        # By length within each pool.
+        key_W = pool_W * (self.max_length + 1) + size_W[order_W]
+        order_W = order_W[torch.argsort(key_W, stable=True)]
+        # Cut where a pool's running number of targets passes a multiple of an even share, so that no batch is a rest.
+        running_W = size_W[order_W].cumsum(0)
+        pool_stop_P = running_W[torch.arange(per_pool, n_windows + per_pool, per_pool).clamp(max=n_windows) - 1]
+        targets_P = pool_stop_P.diff(prepend=pool_stop_P.new_zeros(1))
+        batches_P = -(-targets_P // self.batch_size)
+        within_W = running_W - (pool_stop_P - targets_P)[pool_W]
+        batch_W = (within_W - 1) * batches_P[pool_W] // targets_P[pool_W] + (batches_P.cumsum(0) - batches_P)[pool_W]
+        counts_N = torch.unique_consecutive(batch_W, return_counts=True)[1]
+        stop_N = counts_N.cumsum(0)
+        order_N = torch.randperm(len(stop_N), generator=generator) if self.shuffle else torch.arange(len(stop_N))
+        for start, stop in zip((stop_N - counts_N)[order_N].tolist(), stop_N[order_N].tolist(), strict=True):
+            yield order_W[start:stop]
 
     def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
         generator = epoch_generator(self.seed, number)
