@@ -225,7 +225,8 @@ def run_experiment(
         test_queries = make_query_set(config, data, split, "test", protocol, chosen_device)
         test, ranks = evaluate.metrics(test_queries)
         with atomic_write(folder / OUTCOMES_FILE) as temporary:
-            _outcomes(data, split, test_queries, ranks, protocol, model).to_parquet(temporary, index=False)
+            length = config["MAX_ITEM_LIST_LENGTH"]
+            _outcomes(data, split, length, ranks, protocol, model).to_parquet(temporary, index=False)
         record = RunResult(
             run_id=run_id,
             protocol_hash=protocol.hash(fingerprint),
@@ -388,15 +389,20 @@ class _Evaluation:
 def _outcomes(
     data: SequenceDataset,
     split: Split,
-    queries: QuerySet,
+    max_length: int,
     ranks: TargetRanks,
     protocol: EvaluationProtocol,
     model: torch.nn.Module,
 ) -> pd.DataFrame:
-    """Returns one row per test query; docs/results.md describes the columns."""
+    """Returns one row per test query, of which models see the last `max_length` items of the context.
+
+    docs/results.md describes the columns.
+    """
     sequences = data.sequences
     rows, segment = split.test.targets()
-    user_number = split.test.user[segment]
+    user_number, context_start = split.test.user[segment], split.test.context_start[segment]
+    target = sequences.items[rows]
+    time_gap = sequences.times[rows] - sequences.times[rows - 1]
     in_training = split.train_rows(len(sequences.items))
     row_user = np.repeat(np.arange(sequences.n_users, dtype=np.int32), np.diff(sequences.offsets))
     distance = partial(item_distance, row_user[in_training], sequences.items[in_training], n_items=data.item_num)
@@ -404,18 +410,18 @@ def _outcomes(
     probabilistic = isinstance(model, EncoderHeadRecommender)
     return pd.DataFrame(
         {
-            "user": data.id2token(data.uid_field, queries.user),
+            "user": data.id2token(data.uid_field, sequences.users[user_number]),
             "position": rows - sequences.offsets[user_number],
-            "target": data.id2token(data.iid_field, queries.target),
+            "target": data.id2token(data.iid_field, target),
             "rank": ranks.ranks(protocol.tie_rule).numpy(),
             "tied": ranks.tied.numpy(),
             "candidates": ranks.n_candidates.numpy(),
             "log_probability": ranks.target_score.double().numpy() if probabilistic else np.nan,
-            "context_length": queries.context_length,
-            "time_gap": queries.time_gap if sequences.time_scale == 1 else queries.time_gap / sequences.time_scale,
-            "train_count": data.train_counts(split)[queries.target],
-            "previous_distance": distance(queries.previous, queries.target),
-            "oldest_distance": distance(queries.oldest, queries.target),
+            "context_length": rows - context_start,
+            "time_gap": time_gap if sequences.time_scale == 1 else time_gap / sequences.time_scale,
+            "train_count": data.train_counts(split)[target],
+            "previous_distance": distance(sequences.items[rows - 1], target),
+            "oldest_distance": distance(sequences.items[np.maximum(rows - max_length, context_start)], target),
         }
     )
 

@@ -18,7 +18,7 @@ from mos_recbole.data.atomic import LogFile
 from mos_recbole.data.log import read_log
 from mos_recbole.data.prepare import Filters, time_order
 from mos_recbole.data.prepared import PreparedLog, fingerprint, name_arrays, prepared_log
-from mos_recbole.data.sequences import Sequences
+from mos_recbole.data.sequences import Sequences, blocks, read_rows
 from mos_recbole.data.splits import SPLITS, Split
 from mos_recbole.data.store import ArrayInfo
 from mos_recbole.errors import InputError
@@ -29,7 +29,6 @@ _BEYOND_PREPARATION = (
     *("benchmark_filename", "additional_feat_suffix", "alias_of_user_id", "alias_of_item_id", "threshold"),
     *("normalize_field", "discretization", "numerical_features", "preload_weight"),
 )
-_COUNT_ROWS = 2**20
 
 
 @dataclass(frozen=True)
@@ -391,16 +390,22 @@ class SequenceDataset(Dataset):
 
     def _item_counts(self, rows: np.ndarray) -> np.ndarray:
         counts = np.zeros(self.item_num, dtype=np.int64)
-        for start in range(0, len(rows), _COUNT_ROWS):
-            chunk = slice(start, start + _COUNT_ROWS)
-            counts += np.bincount(self.sequences.items[chunk][rows[chunk]], minlength=self.item_num)
+        for chunk, items in blocks(self.sequences.items):
+            counts += np.bincount(items[rows[chunk]], minlength=self.item_num)
         return counts
 
     def summary(self, split: Split) -> DataSummary:
         """Returns the counts of the data and of a split of them."""
         flat = self.sequences
-        trained = self.train_counts(split) > 0
-        rows, segment = split.test.targets()
+        is_trained = self.train_counts(split) > 0
+        is_target = split.test_target_rows(len(flat.items))
+        tied = unseen = 0
+        for rows, items in blocks(flat.items):
+            # The row before is of the same user, where a row is a target.
+            first = max(rows.start, 1)
+            gaps = np.diff(read_rows(flat.times, first - 1, rows.stop))
+            tied += int((gaps[is_target[first : rows.stop]] == 0).sum())
+            unseen += int((~is_trained[items[is_target[rows]]]).sum())
         has_target = np.zeros(flat.n_users, dtype=bool)
         in_training = np.zeros(flat.n_users, dtype=bool)
         in_training[split.train.user] = True
@@ -418,9 +423,9 @@ class SequenceDataset(Dataset):
             train_users=len(split.train.user),
             valid_users=len(split.valid.user),
             test_users=len(split.test.user),
-            trained_items=int(trained.sum()),
-            tied_test_share=float((flat.times[rows] == flat.times[rows - 1]).mean()),
-            unseen_test_share=float((~trained[flat.items[rows]]).mean()),
-            new_test_share=float((~in_training[split.test.user[segment]]).mean()),
+            trained_items=int(is_trained.sum()),
+            tied_test_share=tied / split.test.n_targets,
+            unseen_test_share=unseen / split.test.n_targets,
+            new_test_share=int(split.test.counts[~in_training[split.test.user]].sum()) / split.test.n_targets,
             split_facts=split.facts,
         )

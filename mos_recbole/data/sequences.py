@@ -36,19 +36,22 @@ class Sequences:
 _BLOCK_ROWS = 2**20
 
 
-def blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields an array of one dimension piece by piece: which rows, and their values, which are not to be changed.
+def read_rows(array: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Returns rows of an array of one dimension, not to be changed.
 
-    An array that is mapped from a file is read from it and not through the map, so that of a long one no more than a
-    piece counts as this process's memory.
+    An array that is mapped from a file is read from it and not through the map, so that the rest of a long one does not
+    come to count as this process's memory.
     """
+    if isinstance(array, np.memmap) and array.filename is not None:
+        return np.fromfile(array.filename, array.dtype, stop - start, offset=array.offset + start * array.itemsize)
+    return array[start:stop]
+
+
+def blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields an array of one dimension piece by piece: which rows, and `read_rows` of them."""
     for start in range(0, len(array), _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, len(array)))
-        if isinstance(array, np.memmap) and array.filename is not None:
-            offset = array.offset + start * array.itemsize
-            yield rows, np.fromfile(array.filename, array.dtype, rows.stop - start, offset=offset)
-        else:
-            yield rows, array[rows]
+        yield rows, read_rows(array, rows.start, rows.stop)
 
 
 def tied_rows(times: np.ndarray, offsets: np.ndarray) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mos_recbole.data.sequences import Segments, Sequences, blocks
+from mos_recbole.data.sequences import Segments, Sequences, blocks, read_rows
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,13 @@ class Split:
         """Returns a mask [N] of the interactions that are targets of training."""
         return _mask(n_rows, self.train.target_start, self.train.target_stop)
 
+    def test_target_rows(self, n_rows: int) -> np.ndarray:
+        """Returns a mask [N] of the interactions that are targets of the test."""
+        return _mask(n_rows, self.test.target_start, self.test.target_stop)
+
 
 def _mask(n_rows: int, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    # One byte a row: training has one segment a user, so the running sum is 0 or 1.
+    # One byte a row: a side has one segment a user, so the running sum is 0 or 1.
     change = np.zeros(n_rows + 1, dtype=np.int8)
     np.add.at(change, start, 1)
     np.add.at(change, stop, -1)
@@ -90,7 +94,8 @@ def temporal_split(
         min_side_interactions: users with fewer interactions on a side have no targets there.
     """
     times = sequences.times
-    beginning, end = int(times.min()), int(times.max()) + 1
+    beginning = min(int(part.min()) for _, part in blocks(times))
+    end = max(int(part.max()) for _, part in blocks(times)) + 1
     if split_time is not None:
         test_from = int(np.ceil(split_time * sequences.time_scale))
     else:
@@ -123,12 +128,17 @@ def _segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) ->
     return Segments(user, context_start[kept], first[kept], last[kept])
 
 
+_USERS = 2**13  # at a time, whose times are copied
+
+
 def _rows_before(sequences: Sequences, time: int) -> np.ndarray:
     """Returns how many of a user's interactions are before a time, int64 [U]."""
-    is_before = np.empty(len(sequences.times), dtype=bool)
-    for rows, times in blocks(sequences.times):
-        np.less(times, time, out=is_before[rows])
-    return np.add.reduceat(is_before, sequences.offsets[:-1], dtype=np.int64)
+    counts = np.empty(sequences.n_users, dtype=np.int64)
+    for first in range(0, sequences.n_users, _USERS):
+        offsets = sequences.offsets[first : first + _USERS + 1]
+        is_before = read_rows(sequences.times, int(offsets[0]), int(offsets[-1])) < time
+        counts[first : first + _USERS] = np.add.reduceat(is_before, offsets[:-1] - offsets[0], dtype=np.int64)
+    return counts
 
 
 # Buckets that a range of times is cut into at a time: few enough to be counted in the processor's cache.
@@ -166,7 +176,7 @@ def _latest_share(all_times: np.ndarray, low: int, high: int, share: float) -> i
 
 
 def _n_items(all_items: np.ndarray, chosen: np.ndarray) -> int:
-    is_there = np.zeros(int(all_items.max()) + 1, dtype=bool)
+    is_there = np.zeros(1 + max(int(items.max()) for _, items in blocks(all_items)), dtype=bool)
     for rows, items in blocks(all_items):
         is_there[items[chosen[rows]]] = True
     return int(is_there.sum())

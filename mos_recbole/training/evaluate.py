@@ -25,26 +25,16 @@ class QuerySet:
 
     Attributes:
         gatherer: makes the batches.
-        user: int64 [Q], RecBole's user ids.
-        target, previous, oldest: int64 [Q], the target, the item before it, and the first of the last L before it.
-        context_length: int64 [Q], all items before the target that the split lets a model see.
-        time_gap: int64 [Q], time since the item before, in the unit of the sequences.
         seen: (query, item) pairs that the protocol takes out of the candidates, sorted by query; None if none.
         excluded_V: bool, items that the protocol takes out of the candidates of all queries; None if none.
     """
 
     gatherer: PrefixGatherer
-    user: np.ndarray
-    target: np.ndarray
-    previous: np.ndarray
-    oldest: np.ndarray
-    context_length: np.ndarray
-    time_gap: np.ndarray
     seen: tuple[torch.Tensor, torch.Tensor] | None
     excluded_V: torch.Tensor | None
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.gatherer)
 
 
 def make_query_set(
@@ -57,11 +47,11 @@ def make_query_set(
 ) -> QuerySet:
     """Returns the queries of one side of a split."""
     sequences, segments = dataset.sequences, getattr(split, side)
-    rows, segment = segments.targets()
     gatherer = PrefixGatherer(sequences, segments, config["MAX_ITEM_LIST_LENGTH"], device, crop=crops(config))
     seen = None
     if protocol.filter_seen:
         # The whole history counts as seen, also what lies before the context.
+        rows, segment = segments.targets()
         first = sequences.offsets[segments.user[segment]]
         counts = rows - first
         query = np.repeat(np.arange(len(rows)), counts)
@@ -71,18 +61,7 @@ def make_query_set(
     excluded_V = None
     if protocol.candidates == "trained":
         excluded_V = torch.from_numpy(dataset.train_counts(split) == 0).to(device)
-    first_of_context = segments.context_start[segment]
-    return QuerySet(
-        gatherer=gatherer,
-        user=sequences.users[segments.user[segment]].astype(np.int64),
-        target=sequences.items[rows].astype(np.int64),
-        previous=sequences.items[rows - 1].astype(np.int64),
-        oldest=sequences.items[np.maximum(rows - config["MAX_ITEM_LIST_LENGTH"], first_of_context)].astype(np.int64),
-        context_length=rows - first_of_context,
-        time_gap=sequences.times[rows] - sequences.times[rows - 1],
-        seen=seen,
-        excluded_V=excluded_V,
-    )
+    return QuerySet(gatherer, seen, excluded_V)
 
 
 @torch.no_grad()

@@ -140,6 +140,9 @@ class PrefixLoader:
             yield batch, len(index)
 
 
+_POOLED_WINDOWS = 2**17
+
+
 class WindowLoader:
     """Whole windows, every position of which is trained on: the targets of an epoch for 1/L of the prefixes' work.
 
@@ -203,22 +206,31 @@ class WindowLoader:
         n_windows = len(size_W)
         order_W = torch.randperm(n_windows, generator=generator) if self.shuffle else torch.arange(n_windows)
         per_pool = max(1, round(self._POOL * self.batch_size * n_windows / self.n_targets))
-        pool_W = torch.arange(n_windows) // per_pool
-        # By length within each pool.
-        key_W = pool_W * (self.max_length + 1) + size_W[order_W]
-        order_W = order_W[torch.argsort(key_W, stable=True)]
-        # Cut where a pool's running number of targets passes a multiple of an even share, so that no batch is a rest.
-        running_W = size_W[order_W].cumsum(0)
-        pool_stop_P = running_W[torch.arange(per_pool, n_windows + per_pool, per_pool).clamp(max=n_windows) - 1]
-        targets_P = pool_stop_P.diff(prepend=pool_stop_P.new_zeros(1))
-        batches_P = -(-targets_P // self.batch_size)
-        within_W = running_W - (pool_stop_P - targets_P)[pool_W]
-        batch_W = (within_W - 1) * batches_P[pool_W] // targets_P[pool_W] + (batches_P.cumsum(0) - batches_P)[pool_W]
-        counts_N = torch.unique_consecutive(batch_W, return_counts=True)[1]
+        # Many pools at a time, but not all, whose temporaries would be the most that a long log takes.
+        parts = order_W.split(per_pool * max(1, _POOLED_WINDOWS // per_pool))
+        sorted_parts, count_parts = zip(*(self._cut_pools(part, size_W, per_pool) for part in parts), strict=True)
+        order_W, counts_N = torch.cat(sorted_parts), torch.cat(count_parts)
         stop_N = counts_N.cumsum(0)
         order_N = torch.randperm(len(stop_N), generator=generator) if self.shuffle else torch.arange(len(stop_N))
         for start, stop in zip((stop_N - counts_N)[order_N].tolist(), stop_N[order_N].tolist(), strict=True):
             yield order_W[start:stop]
+
+    def _cut_pools(
+        self, window_W: torch.Tensor, size_W: torch.Tensor, per_pool: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns windows sorted by length within each pool of so many, and the number of windows of each batch."""
+        n_windows = len(window_W)
+        pool_W = torch.arange(n_windows) // per_pool
+        key_W = pool_W * (self.max_length + 1) + size_W[window_W]
+        window_W = window_W[torch.argsort(key_W, stable=True)]
+        # Cut where a pool's running number of targets passes a multiple of an even share, so that no batch is a rest.
+        running_W = size_W[window_W].cumsum(0)
+        stop_P = running_W[torch.arange(per_pool, n_windows + per_pool, per_pool).clamp(max=n_windows) - 1]
+        targets_P = stop_P.diff(prepend=stop_P.new_zeros(1))
+        batches_P = -(-targets_P // self.batch_size)
+        within_W = running_W - (stop_P - targets_P)[pool_W]
+        batch_W = (within_W - 1) * batches_P[pool_W] // targets_P[pool_W] + (batches_P.cumsum(0) - batches_P)[pool_W]
+        return window_W, torch.unique_consecutive(batch_W, return_counts=True)[1]
 
     def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
         generator = epoch_generator(self.seed, number)
