@@ -11,6 +11,7 @@ from mos_recbole.evaluation import Bins
 from mos_recbole.report.article import Article, read_article
 from mos_recbole.report.compare import Comparison, compare_sides, join_comparisons
 from mos_recbole.report.queries import Condition, read_queries
+from mos_recbole.report.sides import Side
 from mos_recbole.report.slices import SliceBy, Slices, slice_queries
 from mos_recbole.report.study import DIMENSION, Matchup, Section
 from mos_recbole.report.study_figures import (
@@ -39,6 +40,8 @@ _TIME_GAP = "time_gap"
 _SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
+# The oldest item is another one in a window of another length.
+_OF_WINDOW = "oldest_distance"
 _BINS = 4
 # A gap of 0 is a tie; no gap is negative.
 _TIE_EDGES = (-1.0, 0.0, float("inf"))
@@ -93,8 +96,9 @@ def section_contents(section: Section, metric: str) -> Contents:
     else:
         notes.append("No paired differences: no model has a baseline head beside it in the same settings and code.")
     article = read_article()
-    if article.describes(section.runs[0]) and article.metric in metrics:
-        items.append(article_table(article, chosen))
+    by_article = {key: row for key, row in chosen.items() if article.describes(row.runs[0])}
+    if by_article and article.metric in metrics:
+        items.append(article_table(article, by_article))
         if differences := _article_differences(article, section):
             items.append(article_differences_table(article, differences))
     else:
@@ -118,8 +122,11 @@ def _article_differences(article: Article, section: Section) -> dict[tuple[int, 
         if (matchup.baseline, matchup.model) != (article.baseline, article.model):
             continue
         for dimension in matchup.pairs.keys() & article.results.keys():
+            pair = matchup.pairs[dimension]
+            if not all(article.describes(side.runs[0]) for side in pair):
+                continue
             for without_rare in (False, True):
-                compared = compare_sides(matchup.pairs[dimension], [article.metric], [rare] if without_rare else [])
+                compared = compare_sides(pair, [article.metric], [rare] if without_rare else [])
                 found[dimension, without_rare] = compared.rows[0]
     return dict(sorted(found.items()))
 
@@ -132,13 +139,16 @@ def _matchup_contents(
     there = _shared_columns(matchup)
     lacking = [column for column in _SLICED_BY if column not in there]
     notes = [f"No slices by {', '.join(lacking)}: not all outcomes have such a column."] if lacking else []
+    if _OF_WINDOW in there and any(len(_windows(pair)) > 1 for pair in matchup.pairs.values()):
+        there.remove(_OF_WINDOW)
+        notes.append(f"No slices by {_OF_WINDOW}: {models[0]} and {models[1]} have windows of different lengths.")
     wanted = [columns for columns in (*((one,) for one in _SLICED_BY), *_CROSSED) if there.issuperset(columns)]
     found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
     for dimension, pair in matchup.pairs.items():
         queries = read_queries(pair, [metric], sorted(there))
         for columns in wanted:
             try:
-                slices = slice_queries(queries, pair, metric, [_bins(section, column) for column in columns])
+                slices = slice_queries(queries, pair, metric, [_bins(matchup, column) for column in columns])
             except InputError as error:
                 notes.append(f"No slices by {' and '.join(columns)} at {DIMENSION} {dimension}: {error}")
                 continue
@@ -164,12 +174,18 @@ def _shared_columns(matchup: Matchup) -> set[str]:
     return set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
 
 
-def _bins(section: Section, column: str) -> SliceBy:
+def _windows(pair: tuple[Side, Side]) -> set[object]:
+    """Returns the lengths of the windows that two sides look at."""
+    return {side.runs[0].settings.get("MAX_ITEM_LIST_LENGTH") for side in pair}
+
+
+def _bins(matchup: Matchup, column: str) -> SliceBy:
     """Returns how a column is sliced: by the article's protocol in the article's bins."""
     article = read_article()
     if column == _TIME_GAP:
         return SliceBy(column, _TIE_EDGES)
-    if article.describes(section.runs[0]) and column in article.bins:
+    runs = [side.runs[0] for pair in matchup.pairs.values() for side in pair]
+    if column in article.bins and all(map(article.describes, runs)):
         return SliceBy(column, article.bins[column])
     return SliceBy(column, _BINS)
 

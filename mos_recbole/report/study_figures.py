@@ -299,7 +299,12 @@ def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
     """Returns the axes with the first side's metric in every cell of two crossed columns."""
     means = [cell.means[0] if cell.n_queries else None for cell in slices.cells]
     values = [np.nan if mean is None else mean.mean for mean in means]
-    texts = ["none" if mean is None else f"{mean.mean:.3f}\n[{mean.low:.3f}, {mean.high:.3f}]" for mean in means]
+    texts = [
+        "none"
+        if mean is None
+        else f"{mean.mean:.3f}" + ("" if np.isnan(mean.low) else f"\n[{mean.low:.3f}, {mean.high:.3f}]")
+        for mean in means
+    ]
     return _draw_map(slices, values, texts, _SEQUENTIAL, matplotlib.colors.Normalize(0, 1), ax)
 
 
