@@ -310,7 +310,7 @@ def test_the_articles_numbers_are_beside_its_own_window_only(make: Maker, no_fig
     assert "article-differences" not in names
     assert f"train_count-{MOS}" in names
     assert not {name for name in names if "oldest_distance" in name}
-    assert list(table(page.parent, f"train_count-{MOS}")["train_count"])[0] != "[0, 814]"
+    assert table(page.parent, f"train_count-{MOS}")["train_count"].iloc[0] != "[0, 814]"
     assert "windows of different lengths" in page.read_text(encoding="utf-8")
 
 

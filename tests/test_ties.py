@@ -12,8 +12,8 @@ from test_report import Maker
 
 from mos_recbole import run_experiment
 from mos_recbole.report import tie_effects
-from mos_recbole.report.ties import TieEffects
 from mos_recbole.report.study_tables import ties_table
+from mos_recbole.report.ties import TieEffects
 from mos_recbole.results import RunResult, find_records
 
 ORDERS = ("file", "random", "reverse")

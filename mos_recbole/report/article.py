@@ -9,7 +9,6 @@ import yaml
 
 from mos_recbole.results import RunResult
 
-
 # Counts that differ by a share of this are of the same data: how the article counted is not known to the last user.
 _SAME = 0.05
 
