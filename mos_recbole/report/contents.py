@@ -60,14 +60,6 @@ class Contents:
     items: tuple[Table | Drawing, ...]
     notes: tuple[str, ...]
 
-    @property
-    def tables(self) -> list[Table]:
-        return [item for item in self.items if isinstance(item, Table)]
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        return [item for item in self.items if isinstance(item, Drawing)]
-
 
 def ties_contents(effects: TieEffects) -> Contents:
     """Returns what is shown of the order of ties, which is about runs of several protocols."""
