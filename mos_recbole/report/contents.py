@@ -11,7 +11,6 @@ from mos_recbole.evaluation import Bins
 from mos_recbole.report.article import Article, read_article
 from mos_recbole.report.compare import Comparison, compare_sides, join_comparisons
 from mos_recbole.report.queries import Condition, read_queries
-from mos_recbole.report.sides import Side
 from mos_recbole.report.slices import SliceBy, Slices, slice_queries
 from mos_recbole.report.study import DIMENSION, Matchup, Section
 from mos_recbole.report.study_figures import (
@@ -35,6 +34,7 @@ from mos_recbole.report.study_tables import (
 from mos_recbole.report.style import Look, model_looks
 from mos_recbole.report.tables import TABLE_METRICS, configuration_rows
 from mos_recbole.report.ties import TieEffects
+from mos_recbole.results import RunResult
 
 _TIME_GAP = "time_gap"
 _SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
@@ -131,9 +131,10 @@ def _matchup_contents(
     there = _shared_columns(matchup)
     lacking = [column for column in _SLICED_BY if column not in there]
     notes = [f"No slices by {', '.join(lacking)}: not all outcomes have such a column."] if lacking else []
-    if _OF_WINDOW in there and any(len(_windows(pair)) > 1 for pair in matchup.pairs.values()):
+    windows = sorted({str(run.settings.get("MAX_ITEM_LIST_LENGTH")) for run in _first_runs(matchup)})
+    if _OF_WINDOW in there and len(windows) > 1:
         there.remove(_OF_WINDOW)
-        notes.append(f"No slices by {_OF_WINDOW}: {models[0]} and {models[1]} have windows of different lengths.")
+        notes.append(f"No slices by {_OF_WINDOW}: there are windows of different lengths, {' and '.join(windows)}.")
     wanted = [columns for columns in (*((one,) for one in _SLICED_BY), *_CROSSED) if there.issuperset(columns)]
     found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
     for dimension, pair in matchup.pairs.items():
@@ -166,9 +167,9 @@ def _shared_columns(matchup: Matchup) -> set[str]:
     return set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
 
 
-def _windows(pair: tuple[Side, Side]) -> set[object]:
-    """Returns the lengths of the windows that two sides look at."""
-    return {side.runs[0].settings.get("MAX_ITEM_LIST_LENGTH") for side in pair}
+def _first_runs(matchup: Matchup) -> list[RunResult]:
+    """Returns a run of every configuration of a matchup."""
+    return [side.runs[0] for pair in matchup.pairs.values() for side in pair]
 
 
 def _bins(matchup: Matchup, column: str) -> SliceBy:
@@ -176,8 +177,7 @@ def _bins(matchup: Matchup, column: str) -> SliceBy:
     article = read_article()
     if column == _TIME_GAP:
         return SliceBy(column, _TIE_EDGES)
-    runs = [side.runs[0] for pair in matchup.pairs.values() for side in pair]
-    if column in article.bins and all(map(article.describes, runs)):
+    if column in article.bins and all(map(article.describes, _first_runs(matchup))):
         return SliceBy(column, article.bins[column])
     return SliceBy(column, _BINS)
 

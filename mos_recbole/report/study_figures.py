@@ -144,7 +144,7 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimen
         f"Relative difference of test {metric} of {models[1]} from {models[0]} over {AXIS_LABELS[columns[0]]} and "
         f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
         f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
-        f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0."
+        f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0, or there is one user."
     )
     name = f"map-train_count-{columns[1]}-{models[1]}"
     return Drawing(name, f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}", caption, figure)
