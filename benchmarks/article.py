@@ -22,6 +22,7 @@ import yaml
 from synthetic_log import write_log
 
 from mos_recbole.cli import main as mos_recbole
+from mos_recbole.results import atomic_write
 
 STUDY = Path(__file__).parents[1] / "configs" / "study"
 DATASETS = ("ml-25m", "ml-latest-small", "ml-100k", "synthetic")
@@ -76,7 +77,8 @@ def main() -> int:
         folder = options.data_path / "synthetic"
         if not (folder / "ratings.csv").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_log(folder / "ratings.csv", SYNTHETIC_ROWS, "ratings")
+            with atomic_write(folder / "ratings.csv") as temporary:
+                write_log(temporary, SYNTHETIC_ROWS, "ratings")
     for command in commands(options, passed):
         print(f"\n$ {shlex.join(['mos-recbole', *command])}", flush=True)
         if status := mos_recbole(command):

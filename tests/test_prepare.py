@@ -280,6 +280,16 @@ def bad_crc() -> bytes:
     return bytes(content)
 
 
+def bad_lzma() -> bytes:
+    """Returns an archive packed by LZMA in which a byte was changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("ml-25m/ratings.csv", CSV)
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"ratings.csv") + 60] ^= 0xFF
+    return bytes(content)
+
+
 def encrypted() -> bytes:
     """Returns an archive that says that its ratings are encrypted."""
     content = bytearray(zip_of({"ml-25m/ratings.csv": CSV}))
@@ -299,6 +309,7 @@ def with_csv(content: bytes) -> bytes:
         pytest.param(b"<html>Not Found</html>", "not a whole zip archive", id="not a zip"),
         pytest.param(ARCHIVE[:-300], "not a whole zip archive", id="truncated"),
         pytest.param(bad_crc(), "Bad CRC-32", id="changed byte"),
+        pytest.param(bad_lzma(), "not a whole zip archive (Corrupt", id="changed byte of LZMA"),
         pytest.param(encrypted(), "ml-25m/ratings.csv is encrypted", id="encrypted"),
         pytest.param(zip_of({"ml-25m/movies.csv": CSV}), "found neither", id="no ratings"),
         pytest.param(

@@ -39,7 +39,8 @@ SPLIT = {
 # Fields and settings of runs by the article's protocol.
 ARTICLES: dict[str, Any] = {
     **{"dataset": "ml-25m", "protocol": PROTOCOL | {"split": SPLIT, "candidates": "trained"}},
-    **{"MAX_ITEM_LIST_LENGTH": 10, "val_interval": {"rating": "[2.0,inf)"}},
+    "data": {"users": 60, "tied_share": 0.3, "targets_before_test": 20_278_000, "test_targets": 2_982_000},
+    **{"MAX_ITEM_LIST_LENGTH": 10, "val_interval": {"rating": "[2.0,inf)"}, "filter_seen": False, "tie_order": "file"},
 }
 N_USERS, N_QUERIES = 60, 240
 SOFTMAX, MOS = "GRU4RecSoftmax", "GRU4RecMoS"
@@ -149,8 +150,8 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study with two dimensions, by the article's protocol."""
     make = Maker(tmp_path_factory.mktemp("study") / "results")
-    make.study((32, 64), **ARTICLES, tie_order="file")
-    make("Pop", None, **ARTICLES, tie_order="file")
+    make.study((32, 64), **ARTICLES)
+    make("Pop", None, **ARTICLES)
     page, *_ = write_report([make.folder])
     return page.parent
 
@@ -280,12 +281,37 @@ def test_the_articles_differences_beside_ours(report: Path) -> None:
         {"protocol": PROTOCOL | {"split": SPLIT | {"context_reach": "past"}}},
         {"MAX_ITEM_LIST_LENGTH": 50},
         {"val_interval": None},
+        {"item_inter_num_interval": "[5,inf)"},
+        {"tie_order": "random"},
+        {"filter_seen": True},
+        {"data": {"targets_before_test": 20_278_780, "test_targets": 2_000_000}},
+        {"data": {}},
     ],
 )
 def test_the_articles_numbers_are_not_beside_another_protocol(make: Maker, changes: dict[str, Any]) -> None:
-    """Another data set, split, context or filter of ratings."""
+    """Another data set, split, context, filter or order of ratings; a subset of the data."""
     assert not read_article().describes(make(**(ARTICLES | changes)))
     assert read_article().describes(make(**ARTICLES))
+
+
+def test_the_articles_numbers_are_beside_its_own_window_only(make: Maker, no_figures: None) -> None:
+    """Of two window lengths in one protocol: where validation chose another one, the page says nothing of the article.
+
+    Baseline and model may then look at different windows, whose oldest items are no column to slice both by.
+    """
+    for seed in (1, 2):
+        make(SOFTMAX, 32, seed, valid=0.5, **ARTICLES)
+        make(MOS, 32, seed, valid=0.4, **ARTICLES)
+        changed = ARTICLES | {"MAX_ITEM_LIST_LENGTH": 50}
+        make(MOS, 32, seed, valid=0.5, change=lambda table: table.assign(oldest_distance=0.5), **changed)
+    page, *_ = write_report([make.folder])
+    assert list(table(page.parent, "article")["model"]) == [SOFTMAX]
+    names = {path.stem for path in page.parent.glob("tables/*/*")}
+    assert "article-differences" not in names
+    assert f"train_count-{MOS}" in names
+    assert not {name for name in names if "oldest_distance" in name}
+    assert table(page.parent, f"train_count-{MOS}")["train_count"].iloc[0] != "[0, 814]"
+    assert "windows of different lengths" in page.read_text(encoding="utf-8")
 
 
 def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: Path) -> None:

@@ -369,7 +369,7 @@ def test_what_is_in_no_cell_is_told(make: Make) -> None:
         ([SliceBy("train_count", 814)], "train_count:0,814,inf"),
         ([SliceBy("train_count", (50, 60))], "from 0 to 11"),
         ([SliceBy("empty")], "no query has a value"),
-        ([SliceBy("rank")], "differs between"),
+        ([SliceBy("rank")], "a model's answer"),
         ([SliceBy("log_probability")], "a model's answer"),
         ([SliceBy("position", None), SliceBy("user", None)], "at most 1,000"),
     ],

@@ -72,6 +72,22 @@ def test_every_step_is_a_command(dataset: str, monkeypatch: pytest.MonkeyPatch) 
             }
 
 
+def test_synthetic_data_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted while they are written, they are not taken for the data by the next call."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import article
+
+    def interrupted(path: Path, *_: object) -> None:
+        path.write_text("userId,movieId,rating,timestamp\n1,1,5.0,1\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(article, "write_log", interrupted)
+    monkeypatch.setattr(sys, "argv", ["article.py", "--dataset", "synthetic", "--data-path", str(tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        article.main()
+    assert not list((tmp_path / "synthetic").iterdir())
+
+
 @pytest.mark.slow
 def test_one_command_from_data_to_report_and_again(tmp_path: Path) -> None:
     """On synthetic ratings; the second call trains nothing and leaves the same report, byte for byte."""

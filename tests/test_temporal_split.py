@@ -142,6 +142,10 @@ def test_a_time_with_a_fraction_is_in_the_unit_of_the_file() -> None:
     split = split_of(flat(histories, time_scale=1_000_000), split_time=1.5, valid_share=0.5)
     assert split.facts["test_from"] == 1.5
     assert [row for _, row, _ in targets_of(split.test)] == [3, 4]
+    for ticks in (8_300_000, 16_600_000, 2_007_000):  # times 10**6 they are a little more than whole
+        histories = [[0, 1, 2, 3, ticks, ticks + 1]]
+        split = split_of(flat(histories, time_scale=1_000_000), split_time=ticks / 1_000_000, valid_share=0.5)
+        assert [row for _, row, _ in targets_of(split.test)] == [5]
     # Whole times, and a border between two of them.
     assert [row for _, row, _ in targets_of(split_of(flat([[1, 2, 3, 4]]), split_time=2.5).test)] == [3]
 

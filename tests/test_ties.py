@@ -2,15 +2,19 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import write_inter
+from test_report import Maker
 
 from mos_recbole import run_experiment
 from mos_recbole.report import tie_effects
+from mos_recbole.report.study_tables import ties_table
 from mos_recbole.report.ties import TieEffects
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, find_records
 
 ORDERS = ("file", "random", "reverse")
 SETTINGS = {"hidden_size": 8, "embedding_size": 8, "epochs": 2, "split": "temporal", "test_share": 0.3}
@@ -112,3 +116,57 @@ def test_a_model_can_learn_the_order_of_the_file(records: list[RunResult], tmp_p
     # Of the last three of a user the last one is predicted: certain in the file's order, one of several at random.
     assert in_file.mean.mean > 0.9
     assert at_random.mean.mean < 0.7
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path / "results")
+
+
+def in_orders(make: Maker, seeds: tuple[int, ...] = (1, 2), **changes: Any) -> None:
+    """Writes runs in the file's order and in a random one."""
+    for order, protocol_hash in (("file", "f" * 10), ("random", "a" * 10)):
+        for seed in seeds:
+            make(seed=seed, tie_order=order, protocol_hash=protocol_hash, **changes)
+
+
+def test_window_lengths_share_a_table(make: Maker) -> None:
+    """They are of one protocol, and their targets the same; each is compared with itself in the file's order."""
+    for length in (10, 20):
+        in_orders(make, MAX_ITEM_LIST_LENGTH=length)
+    (effects,) = tie_effects(find_records(make.folder))
+    assert [row.order for row in effects.rows] == ["file", "random"] * 2
+    assert {row.label for row in effects.rows} == {f"GRU4RecSoftmax MAX_ITEM_LIST_LENGTH={n}" for n in (10, 20)}
+
+
+def test_data_of_one_name_that_changed_are_apart(make: Maker) -> None:
+    """An order is compared with the file's order of the same data."""
+    in_orders(make, data={"users": 60, "tied_share": 0.3})
+    for order, protocol_hash in (("file", "e" * 10), ("random", "b" * 10)):
+        data = {"users": 50, "tied_share": 0.4}
+        make(tie_order=order, protocol_hash=protocol_hash, data=data, change=lambda table: table.head(200))
+    first, second = tie_effects(find_records(make.folder))
+    assert (first.tied_share, second.tied_share) == (0.3, 0.4)
+    assert {row.n_common for row in second.rows if row.order == "random"} == {200}
+
+
+@pytest.mark.parametrize("metric", ["Recall@100", "GAUC"])
+def test_without_two_users_in_common_there_is_no_test(make: Maker, metric: str) -> None:
+    """One user, of whom one query has no rival; the means are there, the difference is not."""
+
+    def one_user(table: pd.DataFrame) -> pd.DataFrame:
+        alone = np.arange(len(table)) == 0
+        table = table.assign(user="u", position=np.arange(len(table)))
+        return table.assign(candidates=np.where(alone, 1, 400), rank=np.where(alone, 1, table["rank"]))
+
+    in_orders(make, change=one_user)
+    (effects,) = tie_effects(find_records(make.folder), metric)
+    assert [row.difference for row in effects.rows] == [None, None]
+    assert all(np.isfinite(row.mean.mean) for row in effects.rows)
+
+
+def test_every_row_of_the_table_has_every_column(make: Maker) -> None:
+    """Of the file's own order too, of which there is no difference: the page sorts by all columns."""
+    in_orders(make)
+    shown = ties_table(tie_effects(find_records(make.folder))[0])
+    assert {len(row) for row in shown.rows} == {len(shown.header)}

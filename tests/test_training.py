@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "GRU4Rec": GRU,
     "SASRec": TRANSFORMER,
     "GRU4RecCPR": {**GRU, "reranker_CAN_NUM": 5},
+    "CORE": {"embedding_size": 8, "inner_size": 16, "n_layers": 1},
     "FPMC": {"embedding_size": 8},
     "BPR": {"embedding_size": 8},
     "LightGCN": {"embedding_size": 8, "n_layers": 1},

@@ -135,6 +135,8 @@ class SequenceDataset(Dataset):
             self._to_sequences()
             for name in self.feat_name_list:
                 setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+        # A model of RecBole's asks for the length of the sequences that it will be given.
+        self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
             self.logger.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -97,7 +98,7 @@ def temporal_split(
     beginning = min(int(part.min()) for _, part in blocks(times))
     end = max(int(part.max()) for _, part in blocks(times)) + 1
     if split_time is not None:
-        test_from = int(np.ceil(split_time * sequences.time_scale))
+        test_from = _ticks(split_time, sequences.time_scale)
     else:
         test_from = _latest_share(times, beginning, end, test_share)
     valid_from = _latest_share(times, beginning, min(max(test_from, beginning), end), valid_share)
@@ -119,6 +120,13 @@ def temporal_split(
     }
     train, valid, test = (side(first, last) for first, last in pairwise(borders))
     return Split(train, valid, test, facts)
+
+
+def _ticks(time: float, scale: int) -> int:
+    """Returns the first time of a file that is not before `time`, in parts of 1 / scale of the file's unit."""
+    nearest = round(time * scale)
+    # 16.6 * 10**6 is a little more than 16,600,000, and yet the same time.
+    return nearest if nearest / scale == time else ceil(time * scale)
 
 
 def _segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) -> Segments:

@@ -9,6 +9,9 @@ import yaml
 
 from mos_recbole.results import RunResult
 
+# Counts that differ by a share of this are of the same data: how the article counted is not known to the last user.
+_SAME = 0.05
+
 
 class _Part(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -26,8 +29,8 @@ class Article(_Part):
 
     Attributes:
         source: who published it, and how it was measured.
-        dataset, split, settings: by which its protocol is known: the data set's name, the split's name and settings,
-            and settings of a run.
+        dataset, split, settings, data: by which its protocol is known: the data set's name, the split's name and
+            settings, settings of a run, and counts of its data, to within a twentieth.
         baseline, model: the names of its two models here.
         metric: of `results`, which are baseline and model by dimension.
         frequent: its relative differences without rare targets.
@@ -38,6 +41,7 @@ class Article(_Part):
     dataset: str
     split: dict[str, Any]
     settings: dict[str, Any]
+    data: dict[str, int]
     baseline: str
     model: str
     metric: str
@@ -52,6 +56,7 @@ class Article(_Part):
             run.dataset == self.dataset
             and all(split.get(key) == value for key, value in self.split.items())
             and all(run.settings.get(key) == value for key, value in self.settings.items())
+            and all(abs(run.data.get(key, 0) / count - 1) <= _SAME for key, count in self.data.items())
         )
 
 

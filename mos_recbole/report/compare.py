@@ -158,7 +158,7 @@ def compare_sides(
             try:
                 row = _compare(sides[a].label, sides[b].label, metric, first, second, users[defined])
             except ValueError as error:
-                raise InputError(f"{metric}: {error}") from error
+                raise InputError(f"{sides[a].label} and {sides[b].label}, {metric}: {error}") from error
             rows.append((a, b, row))
     rows.sort(key=lambda numbered: numbered[:2])
     adjusted = holm([row.difference.p_value for *_, row in rows])

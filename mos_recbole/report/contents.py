@@ -34,11 +34,14 @@ from mos_recbole.report.study_tables import (
 from mos_recbole.report.style import Look, model_looks
 from mos_recbole.report.tables import TABLE_METRICS, configuration_rows
 from mos_recbole.report.ties import TieEffects
+from mos_recbole.results import RunResult
 
 _TIME_GAP = "time_gap"
 _SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
+# The oldest item is another one in a window of another length.
+_OF_WINDOW = "oldest_distance"
 _BINS = 4
 # A gap of 0 is a tie; no gap is negative.
 _TIE_EDGES = (-1.0, 0.0, float("inf"))
@@ -56,14 +59,6 @@ class Contents:
 
     items: tuple[Table | Drawing, ...]
     notes: tuple[str, ...]
-
-    @property
-    def tables(self) -> list[Table]:
-        return [item for item in self.items if isinstance(item, Table)]
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        return [item for item in self.items if isinstance(item, Drawing)]
 
 
 def ties_contents(effects: TieEffects) -> Contents:
@@ -93,8 +88,9 @@ def section_contents(section: Section, metric: str) -> Contents:
     else:
         notes.append("No paired differences: no model has a baseline head beside it in the same settings and code.")
     article = read_article()
-    if article.describes(section.runs[0]) and article.metric in metrics:
-        items.append(article_table(article, chosen))
+    by_article = {key: row for key, row in chosen.items() if article.describes(row.runs[0])}
+    if by_article and article.metric in metrics:
+        items.append(article_table(article, by_article))
         if differences := _article_differences(article, section):
             items.append(article_differences_table(article, differences))
     else:
@@ -118,8 +114,11 @@ def _article_differences(article: Article, section: Section) -> dict[tuple[int, 
         if (matchup.baseline, matchup.model) != (article.baseline, article.model):
             continue
         for dimension in matchup.pairs.keys() & article.results.keys():
+            pair = matchup.pairs[dimension]
+            if not all(article.describes(side.runs[0]) for side in pair):
+                continue
             for without_rare in (False, True):
-                compared = compare_sides(matchup.pairs[dimension], [article.metric], [rare] if without_rare else [])
+                compared = compare_sides(pair, [article.metric], [rare] if without_rare else [])
                 found[dimension, without_rare] = compared.rows[0]
     return dict(sorted(found.items()))
 
@@ -132,13 +131,17 @@ def _matchup_contents(
     there = _shared_columns(matchup)
     lacking = [column for column in _SLICED_BY if column not in there]
     notes = [f"No slices by {', '.join(lacking)}: not all outcomes have such a column."] if lacking else []
+    windows = sorted({str(run.settings.get("MAX_ITEM_LIST_LENGTH")) for run in _first_runs(matchup)})
+    if _OF_WINDOW in there and len(windows) > 1:
+        there.remove(_OF_WINDOW)
+        notes.append(f"No slices by {_OF_WINDOW}: there are windows of different lengths, {' and '.join(windows)}.")
     wanted = [columns for columns in (*((one,) for one in _SLICED_BY), *_CROSSED) if there.issuperset(columns)]
     found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
     for dimension, pair in matchup.pairs.items():
         queries = read_queries(pair, [metric], sorted(there))
         for columns in wanted:
             try:
-                slices = slice_queries(queries, pair, metric, [_bins(section, column) for column in columns])
+                slices = slice_queries(queries, pair, metric, [_bins(matchup, column) for column in columns])
             except InputError as error:
                 notes.append(f"No slices by {' and '.join(columns)} at {DIMENSION} {dimension}: {error}")
                 continue
@@ -164,12 +167,17 @@ def _shared_columns(matchup: Matchup) -> set[str]:
     return set(_SLICED_BY).intersection(*(run.outcomes_columns() for run in runs))
 
 
-def _bins(section: Section, column: str) -> SliceBy:
+def _first_runs(matchup: Matchup) -> list[RunResult]:
+    """Returns a run of every configuration of a matchup."""
+    return [side.runs[0] for pair in matchup.pairs.values() for side in pair]
+
+
+def _bins(matchup: Matchup, column: str) -> SliceBy:
     """Returns how a column is sliced: by the article's protocol in the article's bins."""
     article = read_article()
     if column == _TIME_GAP:
         return SliceBy(column, _TIE_EDGES)
-    if article.describes(section.runs[0]) and column in article.bins:
+    if column in article.bins and all(map(article.describes, _first_runs(matchup))):
         return SliceBy(column, article.bins[column])
     return SliceBy(column, _BINS)
 

@@ -120,8 +120,8 @@ def read_queries(
             values_Q = _column(table, column, run)
             if column in found and not _alike(found[column], values_Q):
                 raise InputError(
-                    f"column {column} differs between {runs[0].folder} and {run.folder}: it is a model's answer, and "
-                    "queries are chosen by what is known without one"
+                    f"column {column} differs between {runs[0].folder} and {run.folder}: queries are chosen by what "
+                    "is the same for all runs"
                 )
             found.setdefault(column, values_Q)
         rows.append({metric: metric_values([table], metric)[0] for metric in metrics})
@@ -158,9 +158,18 @@ def is_numeric(values_Q: np.ndarray) -> bool:
     return values_Q.dtype.kind in "iufb"
 
 
+# What a model answers, or is made of that.
+_ANSWERS = ("rank", "tied", "log_probability", "mean_rank")
+
+
 def _column(table: pd.DataFrame, column: str, run: RunResult) -> np.ndarray:
+    if column in _ANSWERS:
+        raise InputError(
+            f"column {column} is a model's answer, and queries are chosen by what is known without one; expected one "
+            f"of {', '.join(str(name) for name in table if name not in _ANSWERS)}"
+        )
     if column not in table:
-        known = [str(name) for name in table if name != "mean_rank"]
+        known = [str(name) for name in table if name not in _ANSWERS]
         nearest = difflib.get_close_matches(column, known, n=1)
         raise InputError(
             f"no column {column!r} in the outcomes of {run.folder}{f'; nearest: {nearest[0]}' if nearest else ''}; "

@@ -144,7 +144,7 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimen
         f"Relative difference of test {metric} of {models[1]} from {models[0]} over {AXIS_LABELS[columns[0]]} and "
         f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
         f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
-        f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0."
+        f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0, or there is one user."
     )
     name = f"map-train_count-{columns[1]}-{models[1]}"
     return Drawing(name, f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}", caption, figure)
@@ -299,7 +299,12 @@ def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
     """Returns the axes with the first side's metric in every cell of two crossed columns."""
     means = [cell.means[0] if cell.n_queries else None for cell in slices.cells]
     values = [np.nan if mean is None else mean.mean for mean in means]
-    texts = ["none" if mean is None else f"{mean.mean:.3f}\n[{mean.low:.3f}, {mean.high:.3f}]" for mean in means]
+    texts = [
+        "none"
+        if mean is None
+        else f"{mean.mean:.3f}" + ("" if np.isnan(mean.low) else f"\n[{mean.low:.3f}, {mean.high:.3f}]")
+        for mean in means
+    ]
     return _draw_map(slices, values, texts, _SEQUENTIAL, matplotlib.colors.Normalize(0, 1), ax)
 
 

@@ -91,7 +91,8 @@ def paired_table(comparisons: Comparisons) -> Table:
     """Returns the differences of the models from their baselines."""
     header, *rows = _cells(comparisons)
     caption = (
-        "A has the baseline head, B is the same encoder with another one, in all other settings the same.\n"
+        "A has the baseline head, B is another model of the same encoder, RecBole's own among them, in all settings "
+        "that both have the same.\n"
         f"{comparisons.caption()}"
     )
     return Table("paired", "Differences from the baseline head", caption, header, tuple(rows), comparisons.frame())

@@ -132,6 +132,8 @@ def iterate_aligned_outcomes(runs: Sequence[RunResult]) -> Iterator[pd.DataFrame
     first = None
     for run in runs:
         table = run.outcomes()
+        if missing := [column for column in _NEEDED if column not in table]:
+            raise InputError(f"{run.folder}: its outcomes have no column {', '.join(missing)}")
         to_mean = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}[run.protocol["tie_rule"]]
         table["mean_rank"] = table["rank"] + to_mean * table["tied"]
         if first is None:
@@ -145,6 +147,7 @@ def iterate_aligned_outcomes(runs: Sequence[RunResult]) -> Iterator[pd.DataFrame
 
 
 _QUERY = ["user", "position", "target"]
+_NEEDED = (*_QUERY, "rank", "tied", "candidates")
 
 
 def _same_queries(table: pd.DataFrame, other: pd.DataFrame) -> bool:

@@ -1,6 +1,6 @@
 """What the order of interactions of equal time does to a metric: the same data and models, the ties in other orders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,8 @@ class TieRow:
         mean: of the metric over all queries.
         tied, untied: over the queries whose target has the time of the item before it, and over the others; None where
             there are none.
-        difference: from the order of the file, on the targets that are queries in both orders; None for the file's own.
+        difference: from the order of the file, on the targets that are queries in both orders; None for the file's own,
+            and where these targets are of fewer than two users.
         adjusted_p_value: of `difference`, by Holm's method over all rows.
         n_common: targets that are queries in both orders.
     """
@@ -72,9 +73,9 @@ class TieEffects:
                 self.metric: format_interval(row.mean),
                 "tied targets": format_interval(row.tied) if row.tied else "none",
                 "others": format_interval(row.untied) if row.untied else "none",
-                "less the file's order [95 %]": format_difference(row.difference) if row.difference else "",
-                "p": format_p_value(row.difference.p_value) if row.difference else "",
-                "p (Holm)": "" if row.adjusted_p_value is None else format_p_value(row.adjusted_p_value),
+                "less the file's order [95 %]": format_difference(row.difference) if row.difference else "-",
+                "p": format_p_value(row.difference.p_value) if row.difference else "-",
+                "p (Holm)": "-" if row.adjusted_p_value is None else format_p_value(row.adjusted_p_value),
             }
             for row in self.rows
         ]
@@ -128,36 +129,30 @@ def tie_effects(records: Sequence[RunResult], metric: str = "Recall@100") -> lis
         metric: any that is computed from target ranks.
 
     Raises:
-        InputError: outcomes are missing.
+        InputError: outcomes are missing, or those of one configuration and order are not of the same queries.
     """
-    by_data: dict[str, dict[str, dict[str, list[RunResult]]]] = {}
+    configurations: dict[str, dict[str, list[RunResult]]] = {}
     for runs in group_by_configuration(records):
-        first = runs[0]
-        order = first.settings.get("tie_order")
-        if order is None:  # a run of before there was this setting
-            continue
-        data = str([first.dataset, first.protocol, *_without(first, "model", "tie_order", "seed", data_only=True)])
-        same = str([first.model, first.code, *_without(first, "tie_order", "seed")])
-        by_data.setdefault(data, {}).setdefault(same, {}).setdefault(order, []).extend(runs)
-    effects = []
-    for configurations in by_data.values():
-        several = [orders for orders in configurations.values() if "file" in orders and len(orders) > 1]
-        if several:
-            effects.append(_effects(several, metric))
-    return effects
+        order = runs[0].settings.get("tie_order")
+        if order is not None:  # else a run of before there was this setting
+            configurations.setdefault(_but_for_order(runs[0]), {}).setdefault(order, []).extend(runs)
+    by_protocol: dict[tuple[str, str], list[dict[str, list[RunResult]]]] = {}
+    for orders in configurations.values():
+        if "file" in orders and len(orders) > 1:
+            first = orders["file"][0]
+            by_protocol.setdefault((first.dataset, first.protocol_hash), []).append(orders)
+    return [_effects(several, metric) for several in by_protocol.values()]
 
 
-# Settings that decide which interactions there are.
-_DATA_KEYS = (
-    *("load_col", "val_interval", "rm_dup_inter", "user_inter_num_interval", "item_inter_num_interval"),
-    "MAX_ITEM_LIST_LENGTH",
-)
+# Of the data, whose fingerprint is another in every order.
+_COUNTS = ("users", "items", "interactions")
 
 
-def _without(record: RunResult, *left_out: str, data_only: bool = False) -> Iterator[tuple[str, str]]:
-    for key, value in sorted(record.settings.items()):
-        if key not in left_out and (not data_only or key in _DATA_KEYS):
-            yield key, str(value)
+def _but_for_order(record: RunResult) -> str:
+    """Returns what runs have in common that differ in seed and order of ties only."""
+    settings = {key: str(value) for key, value in sorted(record.settings.items()) if key not in ("tie_order", "seed")}
+    counts = [record.data.get(key) for key in _COUNTS]
+    return str([record.dataset, counts, record.protocol, record.model, record.code, settings])
 
 
 def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) -> TieEffects:
@@ -182,27 +177,30 @@ def _effects(configurations: Sequence[dict[str, list[RunResult]]], metric: str) 
 
 def _row(label: str, order: str, runs: Sequence[RunResult], reference: Sequence[pd.DataFrame], metric: str) -> TieRow:
     tables = aligned_outcomes(runs)
+    if "time_gap" not in tables[0]:
+        raise InputError(f"{runs[0].folder}: its outcomes have no column time_gap")
     values_SQ, users = metric_values(tables, metric), user_numbers(tables[0])
     is_tied = tables[0]["time_gap"].to_numpy() == 0
+    defined = ~np.isnan(values_SQ).any(axis=0)  # of GAUC, a target that is the only candidate has none
 
     def mean_of(chosen: np.ndarray) -> Interval | None:
+        chosen = chosen & defined
         return bootstrap_mean(values_SQ[:, chosen], users[chosen]) if chosen.any() else None
 
     difference, n_common = None, 0
     if order != "file":
-        theirs, ours = _common_rows(reference[0], tables[0])
-        n_common = len(ours)
-        common_users = user_numbers(tables[0].iloc[ours])
         reference_SQ = metric_values(reference, metric)
-        try:
-            difference = compare_means(reference_SQ[:, theirs], values_SQ[:, ours], common_users)
-        except ValueError as error:
-            raise InputError(f"{runs[0].folder}: {error}") from error
+        theirs, ours = _common_rows(reference[0], tables[0])
+        both = defined[ours] & ~np.isnan(reference_SQ[:, theirs]).any(axis=0)
+        theirs, ours = theirs[both], ours[both]
+        n_common = len(ours)
+        if len(np.unique(users[ours])) > 1:
+            difference = compare_means(reference_SQ[:, theirs], values_SQ[:, ours], users[ours])
     return TieRow(
         label=label,
         order=order,
         n_seeds=len(runs),
-        mean=bootstrap_mean(values_SQ, users),
+        mean=bootstrap_mean(values_SQ[:, defined], users[defined]),
         tied=mean_of(is_tied),
         untied=mean_of(~is_tied),
         difference=difference,

@@ -1,6 +1,7 @@
 """An archive of MovieLens: which of its members are taken, and as what."""
 
 import fnmatch
+import lzma
 import os
 import zipfile
 import zlib
@@ -90,7 +91,7 @@ def open_archive(path: Path) -> Iterator[RatingsArchive]:
     try:
         with file, zipfile.ZipFile(file) as opened:
             yield RatingsArchive(path, opened)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise InputError(f"{path}: not a whole zip archive ({error}); expected one as GroupLens has it") from error
 
 
