@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_inter
-from test_report import Maker
+from fabricated import Maker
 
 from mos_recbole import run_experiment
 from mos_recbole.report import tie_effects
