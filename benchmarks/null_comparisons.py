@@ -53,7 +53,9 @@ def main() -> None:
     if not groups:
         parser.error("no configuration has four seeds or more")
     rows = []
-    for label, runs in zip(labels(groups), groups, strict=True):
+    datasets = dict.fromkeys(runs[0].dataset for runs in groups)
+    rivals = [[runs for runs in groups if runs[0].dataset == dataset] for dataset in datasets]
+    for label, runs in (pair for of_dataset in rivals for pair in zip(labels(of_dataset), of_dataset, strict=True)):
         tables = aligned_outcomes(runs)
         values_SQ, users = metric_values(tables, options.metric), user_numbers(tables[0])
         for kind, first, second in divisions(len(runs)):

@@ -88,6 +88,16 @@ def test_synthetic_data_are_whole_or_not_there(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "synthetic").iterdir())
 
 
+def test_the_sweep_of_ties_under_leave_one_out() -> None:
+    """Five trials, which differ in the seed alone."""
+    path = STUDY / "ties-leave-one-out.yaml"
+    trials = Planner(read_sweep_file(path), path, ["--tie_order=reverse"]).trials()
+    assert [trial.settings.values["seed"] for trial in trials] == [1, 2, 3, 4, 5]
+    assert {(trial.settings.values["split"], trial.settings.values["tie_order"]) for trial in trials} == {
+        ("leave_one_out", "reverse")
+    }
+
+
 @pytest.mark.slow
 def test_one_command_from_data_to_report_and_again(tmp_path: Path) -> None:
     """On synthetic ratings; the second call trains nothing and leaves the same report, byte for byte."""
