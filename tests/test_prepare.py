@@ -799,3 +799,11 @@ def test_published_checksums_are_checksums() -> None:
     assert len({release.md5 for release in published}) == len(published) == 5
     assert all(re.fullmatch("[0-9a-f]{32}", release.md5 or "") for release in published)
     assert all(name in ("ml-latest", "ml-latest-small") for name, one in RELEASES.items() if one == Release())
+
+
+@pytest.mark.parametrize("kind", [EOFError, NotImplementedError])
+def test_a_defect_while_an_archive_is_open_is_no_broken_archive(place: Path, kind: type[Exception]) -> None:
+    """What zipfile raises of a broken archive comes through as it is where somebody else raises it."""
+    (place / "a.zip").write_bytes(ARCHIVE)
+    with pytest.raises(kind, match="a defect"), ratings_archive.open_archive(place / "a.zip"):
+        raise kind("a defect")

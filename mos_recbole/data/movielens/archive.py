@@ -40,7 +40,7 @@ class RatingsArchive:
             raise InputError(f"{path}: expected one {RATINGS_FILE} or {DAT_FILE} in the archive; found {found}")
         if ratings[0].flag_bits & 1:
             raise InputError(f"{path}: {ratings[0].filename} is encrypted; expected an archive as GroupLens has it")
-        self._opened, self._ratings = opened, ratings[0]
+        self._path, self._opened, self._ratings = path, opened, ratings[0]
         self._texts = [
             member
             for member in inside
@@ -60,7 +60,9 @@ class RatingsArchive:
             InputError: the file has another header than it should have, or a line that is not four numbers.
         """
         for member in self._texts:
-            _write(file.with_name(_name(member)), [self._opened.read(member)])
+            with _faults_named(self._path):
+                text = self._opened.read(member)
+            _write(file.with_name(_name(member)), [text])
         _write(file, self._blocks())
 
     def is_content_of(self, file: Path) -> bool:
@@ -71,7 +73,8 @@ class RatingsArchive:
     def _blocks(self) -> Iterator[bytes]:
         size, name = self._ratings.file_size, _name(self._ratings)
         bar = tqdm(desc=name, total=size, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None)
-        with bar, self._opened.open(self._ratings) as stream:
+        # What is done with a block outside of here is not within.
+        with _faults_named(self._path), bar, self._opened.open(self._ratings) as stream:
             for block in (csv_blocks if name == RATINGS_FILE else dat_blocks)(stream, self.place):
                 yield block
                 bar.update(stream.tell() - bar.n)
@@ -79,7 +82,7 @@ class RatingsArchive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[RatingsArchive]:
-    """Gives an archive opened for reading, and names it in the errors of what is done with it.
+    """Gives an archive opened for reading.
 
     Raises:
         InputError: no such file, one that is no whole zip archive, or as `RatingsArchive`.
@@ -88,9 +91,18 @@ def open_archive(path: Path) -> Iterator[RatingsArchive]:
         file = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected an archive of MovieLens") from error
-    try:
-        with file, zipfile.ZipFile(file) as opened:
+    with file:
+        with _faults_named(path):
+            opened = zipfile.ZipFile(file)
+        with opened:
             yield RatingsArchive(path, opened)
+
+
+@contextmanager
+def _faults_named(path: Path) -> Iterator[None]:
+    """Names the archive in what zipfile and its decompressors say of a broken one; nobody else is called within."""
+    try:
+        yield
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise InputError(f"{path}: not a whole zip archive ({error}); expected one as GroupLens has it") from error
 
