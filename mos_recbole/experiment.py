@@ -48,7 +48,7 @@ from mos_recbole.results import (
     require_writable,
     run_identity,
 )
-from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings
+from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
     BenchmarkTrainer,
     EpochReport,
@@ -295,11 +295,8 @@ def protocol_hash(settings: Settings, fingerprint: str) -> str:
 def evaluation_protocol(settings: Settings) -> EvaluationProtocol:
     """Returns the way in which runs with these settings are evaluated."""
     values = settings.values
-    split = {"name": values["split"], **{key: values[key] for key in SPLIT_SETTINGS[values["split"]]}}
-    if split.get("split_time") is not None:
-        del split["test_share"]  # which is not read then
     return EvaluationProtocol(
-        split=split,
+        split={"name": values["split"], **split_settings(values)},
         filter_seen=values["filter_seen"],
         tie_rule=values["tie_rule"],
         # Items of the future have weights that nothing was learned for; in the split by user there is no future.

@@ -134,7 +134,7 @@ FIELD_TYPES: dict[str, Any] = {
     "sampling_alpha": NonNegative,
 }
 
-# What each split reads, by its name: the settings that are part of the protocol with it.
+# The settings that each split takes, by its name.
 SPLIT_SETTINGS: dict[str, tuple[str, ...]] = {
     "leave_one_out": (),
     "temporal": ("split_time", "test_share", "valid_share", "context_reach", "min_side_interactions"),
@@ -404,21 +404,20 @@ def _without_effect_on_sampling(values: Mapping[str, Any], given: Mapping[str, _
     ]
 
 
+def split_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that decide about the split in force, by key: they are part of the protocol with it."""
+    read = {key: values[key] for key in SPLIT_SETTINGS[values["split"]]}
+    if read.get("split_time") is not None:
+        del read["test_share"]
+    return read
+
+
 def _without_effect_on_the_split(values: Mapping[str, Any], given: Mapping[str, _Given]) -> list[str]:
-    """Returns a sentence for each given setting that the split in force does not read."""
-    read = set(SPLIT_SETTINGS[values["split"]])
-    if values["split_time"] is not None:
-        read.discard("test_share")
-    unread = {key for keys in SPLIT_SETTINGS.values() for key in keys} - read
-    return [
-        f"{given[key].origin}: {key} has no effect where "
-        + (
-            f"split is {values['split']!r}"
-            if values["split_time"] is None or key != "test_share"
-            else "split_time is set"
-        )
-        for key in sorted(unread & given.keys())
-    ]
+    """Returns a sentence for each given setting that does not decide about the split in force."""
+    own, read = SPLIT_SETTINGS[values["split"]], split_settings(values)
+    unread = sorted({key for keys in SPLIT_SETTINGS.values() for key in keys if key in given and key not in read})
+    reason = {key: "split_time is set" if key in own else f"split is {values['split']!r}" for key in unread}
+    return [f"{given[key].origin}: {key} has no effect where {reason[key]}" for key in unread]
 
 
 def _agrees(key: str, value: Any, fixed: Any) -> bool:
