@@ -62,7 +62,7 @@ def rank(n_queries: int, n_items: int, n_components: int, width: int, top_k: int
             parts: list[TargetRanks] = []
 
             def work(state=state, target=target, parts=parts) -> None:
-                parts.append(rank_targets(scorer, *head.components(state), target, None, top_k))
+                parts.append(rank_targets(scorer, head.queries(state), target, None, top_k))
 
             total += seconds(work, where)
             found = found or parts[0].room_for(n_queries)
@@ -93,7 +93,7 @@ def reference(n_queries: int, n_items: int, n_components: int, width: int, top_k
                 log_prob[:, 1:].topk(top_k)
 
         def at_once(state=state, target=target, better=better) -> None:
-            better.append(rank_targets(scorer, *head.components(state), target, None, top_k).better)
+            better.append(rank_targets(scorer, head.queries(state), target, None, top_k).better)
 
         plain += seconds(plainly, where)
         ours += seconds(at_once, where)

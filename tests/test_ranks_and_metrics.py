@@ -135,20 +135,20 @@ def test_nan_is_refused(place: int) -> None:
     scores[1, place] = torch.nan
     with pytest.raises(ValueError, match=r"query 1 .*NaN"):
         rank_targets_by_scores(scores.clone(), torch.tensor([2, 2, 2]))
-    queries = (torch.arange(3)[:, None, None], torch.zeros(3, 1), torch.tensor([2, 2, 2]))
     with pytest.raises(ValueError, match="NaN"):
-        rank_targets(ListedScores(scores, 2), *queries)
+        rank_targets(ListedScores(scores, 2), (torch.arange(3),), torch.tensor([2, 2, 2]))
 
 
 class ListedScores:
-    """A scorer whose query b, given as the component vector [b], has the scores of row b."""
+    """A scorer whose query b, given as the number b, has the scores of row b."""
 
     def __init__(self, scores: torch.Tensor, n_queries: int) -> None:
         self.scores, self.n_queries, self.sizes = scores, n_queries, []
 
-    def __call__(self, components_b11: torch.Tensor, log_prior_b1: torch.Tensor):
-        self.sizes.append(len(components_b11))
-        rows = self.scores[components_b11[:, 0, 0].long()].clone()
+    def __call__(self, *queries: torch.Tensor):
+        (number_b,) = queries
+        self.sizes.append(len(number_b))
+        rows = self.scores[number_b].clone()
         return rows, lambda score_b: score_b
 
 
@@ -165,7 +165,7 @@ def test_chunks_of_queries(step: int, seen_share: float) -> None:
     # No pair for two of the queries, so that a chunk can be without any.
     pairs = [pair for pair in pairs if pair[0] not in (0, 4)]
     scorer = ListedScores(torch.tensor(scores), step)
-    queries = (torch.arange(n_queries)[:, None, None], torch.zeros(n_queries, 1), torch.tensor(target))
+    queries = ((torch.arange(n_queries),), torch.tensor(target))
     found = rank_targets(scorer, *queries, seen_tensors(pairs), top_k=5)
     assert scorer.sizes == [step] * (n_queries // step) + [n_queries % step] * bool(n_queries % step)
     expected = ranks_by_hand(scores, target, set(pairs))
@@ -192,7 +192,7 @@ def test_counts_in_pieces(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -
 def test_no_queries() -> None:
     """A batch without queries has results without rows."""
     scorer = ListedScores(torch.zeros(0, 5), 3)
-    found = rank_targets(scorer, torch.zeros(0, 1, 1), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64), top_k=2)
+    found = rank_targets(scorer, (torch.zeros(0, dtype=torch.int64),), torch.zeros(0, dtype=torch.int64), top_k=2)
     assert found.better.shape == (0,)
     assert found.top_items.shape == (0, 2)
 

@@ -160,19 +160,16 @@ def _top_items(scores_BV: torch.Tensor, top_k: int) -> torch.Tensor:
 
 
 class Scorer(Protocol):
-    """Scores all items for a few queries; see `heads.scorer.MixtureScorer`."""
+    """Scores all items for a few queries; see `heads.Scorer`."""
 
     n_queries: int
 
-    def __call__(
-        self, components_bKd: torch.Tensor, log_prior_bK: torch.Tensor
-    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]: ...
+    def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]: ...
 
 
 def rank_targets(
     scorer: Scorer,
-    components_BKd: torch.Tensor,
-    log_prior_BK: torch.Tensor,
+    queries: tuple[torch.Tensor, ...],
     target_B: torch.Tensor,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
     top_k: int = 0,
@@ -184,7 +181,7 @@ def rank_targets(
 
     Args:
         scorer: of the model's head.
-        components_BKd, log_prior_BK: the queries, as the scorer takes them.
+        queries: what the scorer takes, tensors whose first dimension is B.
         target_B: int64 item ids.
         seen: as in `rank_targets_by_scores`, sorted by query number.
         top_k, excluded_V: as in `rank_targets_by_scores`.
@@ -197,7 +194,7 @@ def rank_targets(
             borders = torch.tensor([chunk.start, chunk.stop], device=seen[0].device)
             first, last = torch.searchsorted(seen[0], borders).tolist()
             chunk_seen = (seen[0][first:last] - start, seen[1][first:last])
-        scores_bV, log_prob = scorer(components_BKd[chunk], log_prior_BK[chunk])
+        scores_bV, log_prob = scorer(*(tensor[chunk] for tensor in queries))
         part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k, excluded_V)
         part = replace(part, target_score=log_prob(part.target_score))
         found = found or part.room_for(len(target_B))

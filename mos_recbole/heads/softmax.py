@@ -2,15 +2,17 @@
 
 import torch
 
-from mos_recbole.heads.base import OutputHead
+from mos_recbole.heads.mixture import MixtureHead
 
 
-class SoftmaxHead(OutputHead):
+class SoftmaxHead(MixtureHead):
     """p(v|c) = softmax_v(h_c·w_v + b_v): a mixture of one component, which is the state itself.
 
     No parameters of its own but the optional item bias; the log-probability matrix over all contexts has rank at most
     d + 1 (d + 2 with the bias): Yang et al., ICLR 2018, section 2.
     """
+
+    single_logit = True
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return state_Nd[:, None, :], state_Nd.new_zeros(len(state_Nd), 1)
