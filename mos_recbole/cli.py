@@ -536,9 +536,8 @@ def _synth(options: argparse.Namespace, _: list[str]) -> int:
     reached = ", ".join(f"{name} {best[name]:.4f}" for name in ("Recall@10", "NDCG@10"))
     print(f"best on the test:  loss {best['loss']:.4f}, {reached} (leave-one-out)")
     print(f"diversity:         {log['previous_distance']:.4f}, the mean distance of targets to the item before")
-    print(
-        f"next:              {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', str(options.out)])}"
-    )
+    again = ["mos-recbole", "run", "--model", "GRU4RecMoS", "--dataset", str(options.out)]
+    print(f"next:              {shlex.join(again)}")
     return 0
 
 

@@ -73,12 +73,12 @@ class PlantedProcess:
 
         With thin QR decompositions of the two factors the matrix is Q (T U^T) P^T: those of the R x R matrix T U^T.
         """
-        left, right = (np.linalg.qr(factors, mode="r") for factors in (self.context_factors, self.item_factors))
+        left, right = (np.linalg.qr(factors)[1] for factors in (self.context_factors, self.item_factors))
         return np.linalg.svd(left @ right.T, compute_uv=False)
 
     @cached_property
     def numerical_rank(self) -> int:
-        """How many singular values are above V x float64's precision x the largest, which is what rounding makes of 0."""
+        """How many singular values are above V x float64's precision x the largest: what rounding makes of 0."""
         floor = self.singular_values[0] * self.n_items * np.finfo(np.float64).eps
         return int((self.singular_values > floor).sum())
 
