@@ -26,16 +26,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from scipy import stats
 
 from mos_recbole import run_experiment
-from mos_recbole.report.style import STYLE, save_figure
 from mos_recbole.results import RunResult
 from mos_recbole.synthetic import read_truth, write_planted
 
@@ -118,20 +115,20 @@ def row(cell: Cell, record: RunResult, *, chosen: bool, work: Path) -> dict[str,
     }
 
 
-def compare(runs: pd.DataFrame) -> pd.DataFrame:
+def compare(runs: pd.DataFrame, rivals: list[str], mos: str) -> pd.DataFrame:
     """Returns a line a cell and rival of the mixture of softmaxes: differences over replicates, with their tests."""
     lines = []
     chosen = runs[runs.chosen]
     for (rank, per_item), cell in chosen.groupby(["rank", "per_item"]):
         table = cell.pivot(index="seed", columns="model", values=["test_loss", "recall", "best_loss", "best_recall"])
-        for rival in (SOFTMAX, MOC):
-            if not {rival, MOS} <= set(cell.model):
+        for rival in rivals:
+            if not {rival, mos} <= set(cell.model):
                 continue
             line: dict[str, Any] = {"rank": rank, "rank_over_width": cell.rank_over_width.iloc[0], "per_item": per_item}
             line |= {"rival": rival, "replicates": len(table), "popularity_loss": cell.popularity_loss.mean()}
             for value in ("test_loss", "recall"):
-                ours, theirs = table[value][MOS], table[value][rival]
-                best = table["best_" + value.removeprefix("test_")][MOS].mean()
+                ours, theirs = table[value][mos], table[value][rival]
+                best = table["best_" + value.removeprefix("test_")][mos].mean()
                 line |= {f"best_{value}": best, f"{value}_rival": theirs.mean(), f"{value}_mos": ours.mean()}
                 line |= {f"{value}_{name}": number for name, number in paired(theirs, ours).items()}
                 line[f"{value}_share_of_gap"] = (ours.mean() - theirs.mean()) / (best - theirs.mean())
@@ -174,27 +171,8 @@ def plot_map(ax: Axes, cells: pd.DataFrame, value: str, p_value: str, title: str
     return ax
 
 
-def figure_of(cells: pd.DataFrame) -> Figure:
-    """Returns the figure: what the mixture of softmaxes gains over softmax and mixture of contexts, loss and Recall."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 7), layout="constrained")
-        axes = figure.subplots(2, 2)
-        for line, (rival, name) in enumerate([(SOFTMAX, "softmax"), (MOC, "mixture of contexts")]):
-            part = cells[cells.rival == rival]
-            if part.empty:
-                continue
-            title = f"share of the gap between {name} and best loss closed"
-            plot_map(axes[line, 0], part, "test_loss_share_of_gap", "test_loss_p", title, percent=True)
-            title = f"Recall@10, MoS less {name}"
-            plot_map(axes[line, 1], part, "recall_difference", "recall_p", title, percent=False)
-        figure.suptitle(
-            "A mixture of softmaxes (K = 4) at width 4 on planted ranks; * p < .01, paired t over replicates"
-        )
-    return figure
-
-
 def write_tables(rows: list[dict[str, Any]], output: Path) -> pd.DataFrame:
-    """Returns the table of cells; writes it, the runs and the figure. Cells that the files have already stay."""
+    """Returns the table of cells; writes it and the runs. Cells that the files have already stay."""
     output.mkdir(parents=True, exist_ok=True)
     runs = pd.DataFrame(rows)
     cell = ["items", "rank", "per_item"]
@@ -204,9 +182,8 @@ def write_tables(rows: list[dict[str, Any]], output: Path) -> pd.DataFrame:
         runs = pd.concat([earlier[~pd.MultiIndex.from_frame(earlier[cell]).isin(new)], runs])
     runs = runs.sort_values([*cell, "model", "seed", "learning_rate"], ignore_index=True)
     runs.round(6).to_csv(output / "runs.csv", index=False, lineterminator="\n")
-    cells = compare(runs)
+    cells = compare(runs, [SOFTMAX, MOC], MOS)
     cells.round(6).to_csv(output / "cells.csv", index=False, lineterminator="\n")
-    save_figure(figure_of(cells), output, "planted_rank")
     return cells
 
 
