@@ -222,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--name", metavar="NAME", help="of the sweep and its folder (default: the file's name)")
     sweep.add_argument("--dataset", nargs="+", metavar="NAME", help="names or folders, instead of the file's")
     sweep.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the file's")
+    _add_plugin(sweep)
     sweep.add_argument(
         "--output", default="results", type=Path, metavar="FOLDER", help="for results (default: results)"
     )
@@ -424,7 +425,8 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
         for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")
         if (value := getattr(options, key)) is not None
     }
-    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds}
+    plugins = [str(plugin.absolute()) for plugin in options.plugin]
+    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds, "plugins": plugins or None}
     sweep = read_sweep_file(
         options.file, {key: value for key, value in changes.items() if value is not None} | {"resources": resources}
     )
