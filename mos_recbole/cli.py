@@ -159,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = {
             "sweep": "the same command goes on from the last epoch",
             "prepare": "nothing half-made is left, and a download goes on by the same command",
+            "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
         print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
         return 130

@@ -38,7 +38,6 @@ from mos_recbole.evaluation import (
 from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import (
-    BEST_CHECKPOINT,
     OUTCOMES_FILE,
     RECORD_FILE,
     RUN_FILES,
@@ -290,13 +289,16 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
         InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
             that this version does not know.
     """
-    path = record.folder / BEST_CHECKPOINT
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected the checkpoint of run {record.run_id}, which has the weights")
+    path = record.checkpoint()
     chosen_device = _device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}
     settings = load_settings(record.model, record.dataset, [record.settings], place)
     config = settings.recbole_config(chosen_device)
+    if not Path(config["data_path"]).is_dir():
+        raise InputError(
+            f"{config['data_path']}: no such folder; expected the data of run {record.run_id}, of which the record has "
+            "the name alone: --dataset FOLDER tells where they are"
+        )
     data = SequenceDataset(config)
     split = data.split()
     if data.fingerprint() != record.data["fingerprint"]:

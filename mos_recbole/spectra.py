@@ -124,7 +124,10 @@ def measure_run(
     item_V = _items(run, queries)
     n_queries = plan.n_queries(len(queries), len(item_V))
     method = plan.method_for(n_queries, len(item_V))
-    note(f"{record.folder.name}: {n_queries:,} queries x {len(item_V):,} items, {method}")
+    large = (
+        f", since the smaller side is over {AUTO_EXACT:,}" if (plan.method, method) == ("auto", "randomised") else ""
+    )
+    note(f"{record.folder.name}: {n_queries:,} queries x {len(item_V):,} items, {method}{large}")
     chosen = torch.from_numpy(draw_queries(len(queries), n_queries, plan.seed))
     probabilities = isinstance(run.model, EncoderHeadRecommender)
     compute = _log_prob if probabilities else _log_softmax_of_scores

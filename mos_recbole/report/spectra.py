@@ -151,11 +151,14 @@ def find_spectrum_sides(names: Sequence[str], folders: Sequence[Path], dataset: 
     """Returns a side for every configuration that the names stand for, as `find_sides`.
 
     Raises:
-        InputError: as there; a run on two sides; or different protocols, which have different queries.
+        InputError: as there; a run on two sides; different protocols, which have different queries; or a run without
+            its checkpoint.
     """
     sides = find_sides(names, folders, dataset=dataset, every=True)
     require_distinct_runs(sides)
     require_one_protocol(sides)
+    for run in (run for side in sides for run in side.runs):
+        run.checkpoint()
     return sides
 
 
@@ -236,6 +239,8 @@ def _mean(bounds: Sequence[Bounds], form: str) -> str:
     low, high = (np.array([getattr(one, end) for one in bounds]) for end in ("low", "high"))
     if np.isnan(low).any():
         return "-"
+    if not high.any():
+        return "0"
     ends = list(dict.fromkeys(f"{end.mean():{form}}" for end in (low, high)))
     return "–".join(ends) + (f" ± {low.std(ddof=1):{form}}" if len(low) > 1 else "")
 

@@ -76,12 +76,13 @@ def plot_singular_values(lines: Sequence[_Line], view: View, ax: Axes) -> Axes:
         ax.axvline(width + 1, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
         ax.annotate(
             f"d + 1 = {width + 1}",
-            (width + 1, 1),
+            (width + 1, 0),
             xycoords=("data", "axes fraction"),
-            xytext=(2, -3),
+            xytext=(-2, 4),  # to the left, where lines are far above
             textcoords="offset points",
             rotation=90,
-            va="top",
+            ha="right",
+            va="bottom",
             fontsize=7,
             color=GREY,
         )
@@ -95,6 +96,7 @@ def plot_singular_values(lines: Sequence[_Line], view: View, ax: Axes) -> Axes:
     )
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{np.log10(value):.0f}"))
     return ax
 
 
