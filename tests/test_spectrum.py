@@ -641,18 +641,18 @@ def measured(tmp_path: Path) -> Spectra:
 
 
 def test_figure(measured: Spectra) -> None:
-    """A line a configuration, geometric means over seeds, down to just below the threshold; d + 1 marked."""
+    """A line a run, down to just below the threshold, looks by head and width; d + 1 marked."""
     figure = draw_spectra(measured)
     assert isinstance(figure, Figure)
     assert len(figure.axes) == 2
     for ax in figure.axes:
         lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 2]
-        assert len(lines) == 3
-        assert [len(line.get_xdata()) for line in lines] == [10, 18, 100]
-        expected = np.sqrt(np.geomspace(1, 0.1, 9) * np.geomspace(1, 0.05, 9))
-        np.testing.assert_allclose(lines[0].get_ydata()[:9], expected)
-        assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
-        assert lines[0].get_linestyle() != lines[1].get_linestyle()
+        assert [len(line.get_xdata()) for line in lines] == [10, 10, 18, 18, 100, 100]
+        np.testing.assert_allclose(lines[1].get_ydata()[:9], np.geomspace(1, 0.05, 9))
+        assert lines[1].get_ydata()[9] == pytest.approx(0.1 * 200 * DOUBLE)
+        assert len({line.get_color() for line in lines[:4]}) == len({line.get_color() for line in lines[4:]}) == 1
+        assert lines[0].get_color() != lines[4].get_color()
+        assert lines[0].get_linestyle() == lines[1].get_linestyle() != lines[2].get_linestyle()
         assert {text.get_text() for text in ax.texts} == {"d + 1 = 9", "d + 1 = 17"}
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]

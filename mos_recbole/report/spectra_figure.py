@@ -30,7 +30,7 @@ class _Line:
 
 
 def draw_spectra(spectra: Spectra) -> Figure:
-    """Returns the singular values by their number, raw and centred, a line a configuration."""
+    """Returns the singular values by their number, raw and centred, every configuration in a look of its own."""
     looks = model_looks(map(_name, spectra.sides))
     widths = sorted({measured.width for measured in spectra.sides if measured.width is not None})
     dashes = {width: _DASHES[number % len(_DASHES)] for number, width in enumerate(widths)}
@@ -53,7 +53,7 @@ def draw_spectra(spectra: Spectra) -> Figure:
 def plot_singular_values(lines: Sequence[_Line], view: View, ax: Axes) -> Axes:
     """Returns the axes with singular values over the largest one, by their number, down to the threshold of rounding.
 
-    Of several seeds the geometric mean is drawn. Dotted lines mark d + 1.
+    Each seed has a line; those of a configuration look alike. Dotted lines mark d + 1.
 
     Args:
         lines: configurations and how they look.
@@ -63,15 +63,20 @@ def plot_singular_values(lines: Sequence[_Line], view: View, ax: Axes) -> Axes:
     lowest = 1.0
     for line in lines:
         found = line.measured.views(view)
-        if not all(spectrum.largest > spectrum.threshold for spectrum in found):
-            continue  # nothing but rounding
-        relative = np.stack([spectrum.values / spectrum.largest for spectrum in found])
-        floor = max(spectrum.threshold / spectrum.largest for spectrum in found)
-        mean = np.exp(np.log(np.maximum(relative, floor * _DEPTH)).mean(axis=0))
-        n_drawn = min(len(mean), int((mean > floor).sum()) + 1)  # and the first one below, so that it is seen to fall
-        number = np.arange(1, n_drawn + 1)
-        ax.plot(number, mean[:n_drawn], color=line.colour, linestyle=line.dashes, linewidth=1.5)
-        lowest = min(lowest, float(mean[:n_drawn].min()))
+        for spectrum in found:
+            floor = spectrum.threshold / spectrum.largest if spectrum.largest else 1.0
+            # And the first one below the threshold, so that it is seen to fall.
+            relative = spectrum.values[: spectrum.rank().low + 1] / (spectrum.largest or 1.0)
+            relative = np.maximum(relative, floor * _DEPTH)
+            ax.plot(
+                np.arange(1, len(relative) + 1),
+                relative,
+                color=line.colour,
+                linestyle=line.dashes,
+                linewidth=1.5 if len(found) == 1 else 1.0,
+                alpha=1.0 if len(found) == 1 else 0.8,
+            )
+            lowest = min(lowest, float(relative.min()))
     for width in sorted({line.measured.width for line in lines if line.measured.width is not None}):
         ax.axvline(width + 1, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
         ax.annotate(
