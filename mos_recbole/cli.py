@@ -403,6 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     spectrum.add_argument(
         "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"
     )
+    _add_plugin(spectrum)
     spectrum.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     spectrum.add_argument(
         "--output", type=Path, metavar="FOLDER", help="for files (default: spectrum in the first results folder)"
@@ -596,10 +597,13 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _spectrum(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.models import load_plugin
     from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, write_spectra
     from mos_recbole.results import require_writable
     from mos_recbole.spectra import SpectrumPlan, measure_run
 
+    for plugin in options.plugin:
+        load_plugin(plugin)
     plan = SpectrumPlan(options.queries, options.seed, options.method, options.components)
     dataset = None if options.dataset is None else Path(options.dataset)
     sides = find_spectrum_sides(options.runs, options.results, None if dataset is None else dataset.name)

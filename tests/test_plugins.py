@@ -43,25 +43,16 @@ def test_the_example_runs_as_the_documentation_says(
     plugin: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Head and encoder have models with all others by name; their settings are checked and shown."""
-    common = ["--dataset", str(data), "--output", str(tmp_path / "out"), "--plugin", str(plugin), *SMALL]
-    arguments = [
-        "run",
-        "--model",
-        "SASRec",
-        "GRU4Rec",
-        "--head",
-        "euclid",
-        "softmax",
-        "--euclid_scale=2.0",
-        "--hidden_size=8",
-        *common,
-    ]
+    place = ["--dataset", str(data), "--plugin", str(plugin)]
+    common = ["--output", str(tmp_path / "out"), *place, *SMALL]
+    heads = ["--head", "euclid", "softmax", "--euclid_scale=2.0", "--hidden_size=8"]
     assert cli.main(["run", "--model", "SASRec", "GRU4Rec", *heads, *common]) == 0
     assert cli.main(["run", "--model", "DecayMoS", "DecayEuclid", "--decay=0.5", *common]) == 0
     records = {record.model: record for record in find_records(tmp_path / "out")}
     assert set(records) == {
         *("SASRecEuclid", "GRU4RecEuclid", "SASRecSoftmax", "GRU4RecSoftmax", "DecayMoS", "DecayEuclid")
     }
+    assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 0
     assert records["SASRecEuclid"].settings["euclid_scale"] == 2.0
     assert records["DecayMoS"].settings["train_mode"] == "all_positions"
     assert set(records["DecayEuclid"].settings["plugins"]) == {"Decay", "euclid"}
