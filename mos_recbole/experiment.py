@@ -292,7 +292,11 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     path = record.checkpoint()
     chosen_device = _device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}
-    settings = load_settings(record.model, record.dataset, [record.settings], place)
+    recorded = dict(record.settings)
+    plugins = recorded.pop("plugins", {})
+    settings = load_settings(record.model, record.dataset, [recorded], place)
+    if settings.identity().get("plugins", {}) != plugins:
+        raise InputError(f"run {record.run_id}: {' or '.join(plugins)} is not what it was; expected the same --plugin")
     config = settings.recbole_config(chosen_device)
     if not Path(config["data_path"]).is_dir():
         raise InputError(
