@@ -48,7 +48,7 @@ class _WithSASRec(EncoderHeadRecommender):
 
 class _WithSoftmax(EncoderHeadRecommender):
     def make_head(self, config: Any) -> SoftmaxHead:
-        return SoftmaxHead(self.n_items, item_bias=config["item_bias"])
+        return SoftmaxHead(self.n_items, self.encoder.width, item_bias=config["item_bias"])
 
 
 class _WithMoS(EncoderHeadRecommender):
@@ -56,7 +56,7 @@ class _WithMoS(EncoderHeadRecommender):
         return MoSHead(
             self.n_items,
             self.encoder.width,
-            config["mos_heads"],
+            n_components=config["mos_heads"],
             activation=config["mos_activation"],
             dropout=config["mos_dropout"],
             item_bias=config["item_bias"],
