@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _OWN_OPTIONS = frozenset(
     {
         "model",
+        "head",
+        "plugin",
         "dataset",
         "config",
         "seeds",
@@ -191,8 +193,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="GRU4RecMoS, GRU4RecSoftmax, SASRecMoS, SASRecSoftmax, or any sequential or general model of RecBole",
+        help="an encoder with a head, such as GRU4RecMoS or NARMSoftmax; any sequential or general model of RecBole; "
+        "with --head, an encoder",
     )
+    run.add_argument("--head", nargs="+", metavar="NAME", help="put these heads on every --model: softmax, mos, ...")
+    _add_plugin(run)
     run.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k, built in)")
     run.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one run per model and seed (default: 2020)")
@@ -352,17 +357,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_plugin(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--plugin",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="your own heads or encoders (docs/plugins.md)",
+    )
+
+
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     # Here and not above, so that --help and ls do not wait for PyTorch.
     from mos_recbole.experiment import Messages, load_settings, run_experiment
+    from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
 
+    for plugin in options.plugin:
+        load_plugin(plugin)
     # A model or a seed that is named twice runs once.
+    models = dict.fromkeys(options.model)
+    if options.head:
+        models = dict.fromkeys(model_name(encoder, head) for encoder in models for head in options.head)
     seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
     runs = [
-        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=options.model)
-        for model in dict.fromkeys(options.model)
+        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=models)
+        for model in models
         for seed in seeds
     ]
     if not options.quiet:
@@ -436,14 +458,14 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.data.movielens import obtain
     from mos_recbole.data.store import entry_of
     from mos_recbole.experiment import load_settings
-    from mos_recbole.models import OWN_MODELS
+    from mos_recbole.models import own_model_names
 
     if options.data_path is not None and "/" in options.dataset:
         raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
     place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
     # Any model will do: they all learn from the same data.
-    model = next(iter(OWN_MODELS))
-    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=OWN_MODELS)
+    model, *others = own_model_names()
+    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=others)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     config = settings.recbole_config(torch.device("cpu"))

@@ -79,9 +79,9 @@ def of_moss(head, h, items, bias):
 def of_doc(head, layers, items, bias):
     d = items.shape[1]
     vectors = []
-    for layer, projection in zip(layers[len(layers) - len(head.projections) :], head.projections, strict=True):
+    for layer, projection in head.projections.items():
         rows = number(projection.weight)
-        vectors += [np.tanh(rows[start : start + d] @ layer) for start in range(0, len(rows), d)]
+        vectors += [np.tanh(rows[start : start + d] @ layers[int(layer)]) for start in range(0, len(rows), d)]
     weights = softmax(number(head.prior.weight) @ layers[-1])
     return sum(weight * softmax(items @ vector + bias) for vector, weight in zip(vectors, weights, strict=True))
 

@@ -226,7 +226,7 @@ def mixture_errors(base: str, folder: Path, *, double: bool) -> dict[str, float]
     renamed["head.projection.weight"] = torch.cat([their_gradients[f"project_arr.{k}.weight"] for k in range(K)])
     renamed["head.prior.weight"] = their_gradients["weight_facet_decoder.weight"]
     errors |= gradient_errors(our_gradients, renamed)
-    prior = ours.model.head.components(ours.model(batch["item_id_list"], batch["item_length"]))[1].exp()
+    prior = ours.model.head.components(ours.model(batch))[1].exp()
     assert prior.std(dim=0).min() > 0.02, "the mixture weights hardly depend on the context"
     assert our_probability.max(-1).values.mean() > 2 / 18, "the predictions are too close to uniform to compare"
     return errors

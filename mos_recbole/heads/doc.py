@@ -60,12 +60,15 @@ class DOCHead(MixtureHead):
                 f"most, and one component at least, such as {fitting}"
             )
         self.balance = balance
-        self.first_layer = n_layers - len(counts)
-        projections = [nn.Linear(width, count * width, bias=False) for count in counts]
-        self.projections = nn.ModuleList(projections)
+        projections = {
+            str(layer): nn.Linear(width, count * width, bias=False)
+            for layer, count in enumerate(counts, start=n_layers - len(counts))
+            if count
+        }
+        self.projections = nn.ModuleDict(projections)
         self.prior = nn.Linear(width, sum(counts), bias=False)
         self.activation, self.dropout = activation_module(activation), nn.Dropout(dropout)
-        for projection in projections:
+        for projection in projections.values():
             start_near_identity(projection)
         nn.init.normal_(self.prior.weight, std=width**-0.5)
 
@@ -74,8 +77,7 @@ class DOCHead(MixtureHead):
         return self.prior.out_features
 
     def components(self, state_Nld: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        layers = state_Nld[:, self.first_layer :].unbind(dim=1)
-        vector_Nr = torch.cat([project(layer) for project, layer in zip(self.projections, layers, strict=True)], dim=1)
+        vector_Nr = torch.cat([project(state_Nld[:, int(layer)]) for layer, project in self.projections.items()], dim=1)
         vector_NKd = self.dropout(self.activation(vector_Nr.view(len(state_Nld), -1, self.width)))
         return vector_NKd, log_mixture_weights(self.prior, state_Nld[:, -1])
 
