@@ -10,7 +10,19 @@ from typing import Any
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.heads import MixtureHead, MoCHead, MoSHead, OutputHead, SoftmaxHead
+from mos_recbole.heads import (
+    CosineHead,
+    DnDHead,
+    DOCHead,
+    MixtapeHead,
+    MoCHead,
+    MoLHead,
+    MoSHead,
+    MoSSHead,
+    OutputHead,
+    SigsoftmaxHead,
+    SoftmaxHead,
+)
 from mos_recbole.models.encoders import CausalEncoder, Encoder, GRUEncoder, SASRecEncoder
 from mos_recbole.models.recbole_encoders import BERT4RecEncoder, NextItNetEncoder, RecBoleEncoder
 
@@ -66,18 +78,20 @@ class HeadEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     origin: tuple[Path, str] | None = None
 
-    @property
-    def can_be_sampled(self) -> bool:
-        """Whether its loss can be estimated from sampled negatives."""
-        return issubclass(self.head_class, MixtureHead)
-
     def make(self, config: Any, n_items: int, encoder: Encoder) -> OutputHead:
-        """Returns the head that the settings describe."""
+        """Returns the head that the settings describe.
+
+        Raises:
+            InputError: the head does not take them, or not with this encoder.
+        """
         arguments = {argument: config[key] for key, argument in self.arguments.items()}
         if self.head_class.reads_layers:
             assert isinstance(encoder, CausalEncoder)
             arguments["n_layers"] = encoder.n_layers
-        return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
+        try:
+            return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
+        except ValueError as error:
+            raise InputError(f"{', '.join(self.arguments)} of the head {self.label}: {error}") from error
 
 
 def _heads_share_width(values: Mapping[str, Any], width: str = "hidden_size") -> list[str]:
@@ -179,8 +193,40 @@ HEADS: dict[str, HeadEntry] = {
     entry.name: entry
     for entry in (
         HeadEntry("softmax", "Softmax", SoftmaxHead),
-        HeadEntry("mos", "MoS", MoSHead, _MIXTURE),
+        HeadEntry("cosine", "Cosine", CosineHead, {"cosine_temperature": "temperature", "cosine_learned": "learned"}),
         HeadEntry("moc", "MoC", MoCHead, _MIXTURE),
+        HeadEntry("mos", "MoS", MoSHead, _MIXTURE),
+        HeadEntry("sigsoftmax", "Sigsoftmax", SigsoftmaxHead),
+        HeadEntry("moss", "MoSS", MoSSHead, _MIXTURE),
+        HeadEntry(
+            "doc",
+            "DOC",
+            DOCHead,
+            {
+                "doc_heads": "components_of_layers",
+                "doc_balance": "balance",
+                "mos_activation": "activation",
+                "mos_dropout": "dropout",
+            },
+        ),
+        HeadEntry(
+            "mixtape", "Mixtape", MixtapeHead, {"mixtape_heads": "n_components", "mixtape_gate_size": "gate_size"}
+        ),
+        HeadEntry(
+            "mol",
+            "MoL",
+            MoLHead,
+            {
+                "mol_query_vectors": "query_vectors",
+                "mol_item_vectors": "item_vectors",
+                "mol_vector_size": "vector_size",
+                "mol_temperature": "temperature",
+                "mol_gate_size": "gate_size",
+                "mol_pair_gate_size": "pair_gate_size",
+                "mol_gate_dropout": "gate_dropout",
+            },
+        ),
+        HeadEntry("dnd", "DnD", DnDHead, {"dnd_dropout": "dropout"}),
     )
 }
 
