@@ -25,8 +25,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from planted_rank import MEAN_LENGTH, WIDTH, compare, plot_map
+from planted_rank import MEAN_LENGTH, WIDTH, compare
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -35,7 +37,7 @@ from mos_recbole.heads.mixture import MixtureHead
 from mos_recbole.report.style import STYLE, save_figure
 from mos_recbole.synthetic import PlantedLog, PlantedProcess, draw_log, plant
 
-SOFTMAX, MOC, MOS = "softmax", "mixture of contexts", "mixture of softmaxes"
+SOFTMAX, MOC, MOS = "softmax", "MoC", "MoS"
 HEADS: dict[str, Callable[[int], MixtureHead]] = {
     SOFTMAX: lambda n_items: SoftmaxHead(n_items, WIDTH, item_bias=False),
     MOC: lambda n_items: MoCHead(n_items, WIDTH, 4, item_bias=False),
@@ -157,21 +159,59 @@ def rank_runs(rank: int, n_items: int, per_item: list[float], seeds: list[int]) 
     return runs.assign(chosen=key.isin(best))
 
 
+def plot_map(ax: Axes, cells: pd.DataFrame, value: str, title: str, *, lower_is_better: bool, share: bool) -> Axes:
+    """Returns the axes with a heat map of differences from one rival: R / d upwards, interactions an item to the right.
+
+    Blue is where the mixture of softmaxes is better; an asterisk: p < .01.
+
+    Args:
+        ax: to draw on.
+        cells: lines of `compare`, of one rival.
+        value: "test_loss" or "recall".
+        title: of the axes.
+        lower_is_better: whether a negative difference is blue.
+        share: whether to write the share of the rival's gap that is closed too, where there is a gap.
+    """
+    names = [f"{value}_difference", f"{value}_p", f"{value}_share_of_gap"]
+    difference, p, closed = (
+        cells.pivot(index="rank_over_width", columns="per_item", values=name).sort_index() for name in names
+    )
+    bound = max(0.001, float(difference.abs().max(axis=None)))
+    colours = "RdBu_r" if lower_is_better else "RdBu"
+    ax.imshow(difference, cmap=colours, norm=Normalize(-bound, bound), origin="lower", aspect="auto")
+    for (line, column), number in np.ndenumerate(difference.to_numpy()):
+        if np.isnan(number):
+            continue
+        clear = p.iloc[line, column] < 0.01
+        text = f"{number:+.3f}".replace("-", "−") + ("*" if clear else "")
+        if share and np.isfinite(closed.iloc[line, column]):
+            text += f"\n{100 * closed.iloc[line, column]:.0f} %".replace("-", "−")
+        colour = "white" if abs(number) > 0.6 * bound else "black"
+        weight = "bold" if clear else "normal"
+        ax.text(column, line, text, ha="center", va="center", fontsize=8, fontweight=weight, color=colour)
+    ax.set_xticks(range(len(difference.columns)), [_amount(amount) for amount in difference.columns])
+    ax.set_yticks(range(len(difference.index)), [f"{ratio:g}" for ratio in difference.index])
+    ax.set(xlabel="interactions an item", ylabel="planted rank R / width d", title=title)
+    ax.grid(visible=False)
+    return ax
+
+
+def _amount(per_item: float) -> str:
+    return "endless" if np.isinf(per_item) else f"{per_item:,.0f}"
+
+
 def figure_of(cells: pd.DataFrame) -> Figure:
-    """Returns the figure: what the mixture of softmaxes gains over softmax and mixture of contexts, loss and Recall."""
+    """Returns the figure: test loss and Recall of the mixture of softmaxes less those of softmax and of MoC."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 7), layout="constrained")
+        figure = Figure(figsize=(11, 10), layout="constrained")
         axes = figure.subplots(2, 2)
         for line, rival in enumerate((SOFTMAX, MOC)):
             part = cells[cells.rival == rival]
-            title = f"share of the gap from the {rival}'s to the best loss, closed"
-            plot_map(axes[line, 0], part, "test_loss_share_of_gap", "test_loss_p", title, percent=True)
-            plot_map(
-                axes[line, 1], part, "recall_difference", "recall_p", f"Recall@{K}, less the {rival}'s", percent=False
-            )
-        figure.suptitle(
-            f"Mixture of softmaxes, K = 4, width {WIDTH}, on planted ranks; * p < .01, paired t test over replicates"
-        )
+            title = f"test loss, MoS less {rival}, nats; share of the gap closed"
+            plot_map(axes[line, 0], part, "test_loss", title, lower_is_better=True, share=True)
+            title = f"Recall@{K}, MoS less {rival}"
+            plot_map(axes[line, 1], part, "recall", title, lower_is_better=False, share=False)
+        figure.suptitle(f"Mixture of softmaxes (MoS, K = 4, d = {WIDTH}) on planted ranks; blue: better; *: p < .01")
     return figure
 
 

@@ -14,9 +14,9 @@ that the truth depends on, so that the encoder is a free vector of width d an it
 A replicate, the unit of the tests, is a seed: a process, its log and a training. Two models' difference in the test
 loss (mean negative log-probability of the test targets, nats) or in Recall@10 is tested by a paired t test over
 replicates. The share of the gap is (loss of the rival - loss of the mixture of softmaxes) / (loss of the rival - best
-achievable loss), of the means over replicates.
+achievable loss), of the means over replicates; empty where there is no gap to speak of.
 
-Writes runs.csv (a line a run), cells.csv (a line a cell), planted_rank.png and .svg. Data and runs stay below --work.
+Writes runs.csv (a line a run), cells.csv (a line a cell and rival). Data and runs stay below --work.
 """
 
 import argparse
@@ -28,8 +28,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from scipy import stats
 
 from mos_recbole import run_experiment
@@ -38,6 +36,8 @@ from mos_recbole.synthetic import read_truth, write_planted
 
 WIDTH = 4
 MEAN_LENGTH = 10
+# Below it, in nats or in Recall, there is nothing to take a share of.
+SMALLEST_GAP = 0.02
 SOFTMAX, MOC, MOS = "GRU4RecSoftmax", "GRU4RecMoC", "GRU4RecMoS"
 MODELS: dict[str, dict[str, Any]] = {SOFTMAX: {}, MOC: {"mos_heads": 4}, MOS: {"mos_heads": 4}}
 RATES = (0.01, 0.03)
@@ -131,7 +131,9 @@ def compare(runs: pd.DataFrame, rivals: list[str], mos: str) -> pd.DataFrame:
                 best = table["best_" + value.removeprefix("test_")][mos].mean()
                 line |= {f"best_{value}": best, f"{value}_rival": theirs.mean(), f"{value}_mos": ours.mean()}
                 line |= {f"{value}_{name}": number for name, number in paired(theirs, ours).items()}
-                line[f"{value}_share_of_gap"] = (ours.mean() - theirs.mean()) / (best - theirs.mean())
+                gap = best - theirs.mean()
+                share = (ours - theirs).mean() / gap if abs(gap) >= SMALLEST_GAP else np.nan
+                line[f"{value}_share_of_gap"] = share
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -145,30 +147,6 @@ def paired(first: pd.Series, second: pd.Series) -> dict[str, float]:
     test = stats.ttest_1samp(difference, 0.0)
     low, high = test.confidence_interval(0.95)
     return {"difference": mean, "low": low, "high": high, "d": mean / spread, "p": test.pvalue}
-
-
-def plot_map(ax: Axes, cells: pd.DataFrame, value: str, p_value: str, title: str, percent: bool) -> Axes:
-    """Returns the axes with a heat map of a column: R / d upwards, interactions an item to the right.
-
-    Blue is where the mixture of softmaxes is better. Bold with an asterisk: p < .01.
-    """
-    grid = cells.pivot(index="rank_over_width", columns="per_item", values=value).sort_index()
-    p_values = cells.pivot(index="rank_over_width", columns="per_item", values=p_value).sort_index()
-    bound = max(0.01, float(np.nanmax(np.abs(grid.to_numpy()))))
-    ax.imshow(grid, cmap="RdBu", norm=TwoSlopeNorm(0.0, -bound, bound), origin="lower", aspect="auto")
-    for (line, column), number in np.ndenumerate(grid.to_numpy()):
-        if np.isnan(number):
-            continue
-        clear = p_values.iloc[line, column] < 0.01
-        text = f"{100 * number:+.1f} %" if percent else f"{number:+.3f}"
-        weight, colour = ("bold" if clear else "normal"), ("white" if abs(number) > 0.6 * bound else "black")
-        shown = text.replace("-", "−") + ("*" if clear else "")
-        ax.text(column, line, shown, ha="center", va="center", fontsize=8, fontweight=weight, color=colour)
-    ax.set_xticks(range(len(grid.columns)), [f"{number:,}" for number in grid.columns])
-    ax.set_yticks(range(len(grid.index)), [f"{number:g}" for number in grid.index])
-    ax.set(xlabel="interactions an item", ylabel="planted rank R / width d", title=title)
-    ax.grid(visible=False)
-    return ax
 
 
 def write_tables(rows: list[dict[str, Any]], output: Path) -> pd.DataFrame:
