@@ -38,8 +38,11 @@ from mos_recbole.report.style import STYLE, save_figure
 from mos_recbole.synthetic import PlantedLog, PlantedProcess, draw_log, plant
 
 SOFTMAX, MOC, MOS = "softmax", "MoC", "MoS"
+# V more numbers for items and V for contexts than the softmax, where MoC and MoS have K d (d + 1) more.
+WIDER = "softmax, d + 1"
 HEADS: dict[str, Callable[[int], MixtureHead]] = {
     SOFTMAX: lambda n_items: SoftmaxHead(n_items, WIDTH, item_bias=False),
+    WIDER: lambda n_items: SoftmaxHead(n_items, WIDTH + 1, item_bias=False),
     MOC: lambda n_items: MoCHead(n_items, WIDTH, 4, item_bias=False),
     MOS: lambda n_items: MoSHead(n_items, WIDTH, 4, item_bias=False),
 }
@@ -54,7 +57,7 @@ class FreeContexts(torch.nn.Module):
     def __init__(self, head: MixtureHead, n_items: int) -> None:
         super().__init__()
         self.head = head
-        self.context_Vd, self.item_Vd = (torch.nn.Parameter(torch.randn(n_items, WIDTH) / 2) for _ in range(2))
+        self.context_Vd, self.item_Vd = (torch.nn.Parameter(torch.randn(n_items, head.width) / 2) for _ in range(2))
 
     def forward(self) -> torch.Tensor:
         components_VKd, log_prior_VK = self.head.components(self.context_Vd)
@@ -229,7 +232,7 @@ def main() -> None:
         done.append(rank_runs(rank, options.items, options.per_item, options.seeds))
         runs = pd.concat(done).sort_values(["rank", "per_item", "model", "seed", "learning_rate"], ignore_index=True)
         runs.round(6).to_csv(options.output / "map_runs.csv", index=False, lineterminator="\n")
-        cells = compare(runs, [SOFTMAX, MOC], MOS)
+        cells = compare(runs, [SOFTMAX, WIDER, MOC], MOS)
         cells.round(6).to_csv(options.output / "map_cells.csv", index=False, lineterminator="\n")
         save_figure(figure_of(cells), options.output, "planted_map")
         columns = ["per_item", "rival", "test_loss_difference", "test_loss_p", "test_loss_share_of_gap"]
