@@ -171,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = {
             "sweep": "the same command goes on from the last epoch",
             "prepare": "nothing half-made is left, and a download goes on by the same command",
+            "synth": "nothing half-made is left",
             "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
         print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
@@ -624,7 +625,9 @@ def _synth(options: argparse.Namespace, _: list[str]) -> int:
     reached = ", ".join(f"{name} {best[name]:.4f}" for name in ("Recall@10", "NDCG@10"))
     print(f"best on the test:  loss {best['loss']:.4f}, {reached} (leave-one-out)")
     print(f"diversity:         {log['previous_distance']:.4f}, the mean distance of targets to the item before")
-    again = ["mos-recbole", "run", "--model", "GRU4RecMoS", "--dataset", str(options.out)]
+    # A name without a slash would be looked for in the folder dataset.
+    place = str(options.out) if "/" in str(options.out) else f"./{options.out}"
+    again = ["mos-recbole", "run", "--model", "GRU4RecMoS", "--dataset", place]
     print(f"next:              {shlex.join(again)}")
     return 0
 

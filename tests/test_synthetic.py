@@ -319,6 +319,13 @@ def test_the_command_writes_a_data_set_and_says_what_is_true(call, tmp_path: Pat
     assert f"--dataset {out}" in text
 
 
+def test_the_next_command_finds_the_data(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in the working directory is named so that it is not looked for in dataset/."""
+    monkeypatch.chdir(tmp_path)
+    _, text, _ = call(*ARGUMENTS, "--out", "here")
+    assert "--dataset ./here\n" in text
+
+
 def test_data_that_are_there_are_left_alone(call, tmp_path: Path) -> None:
     """A folder with anything in it is refused and stays as it was; an empty one is taken."""
     full, empty, file = (tmp_path / name for name in ("full", "empty", "file"))
@@ -345,6 +352,7 @@ def test_nothing_half_written_is_left(fault: BaseException, call, tmp_path: Path
     monkeypatch.setattr(np, "savez", fail)
     status, _, error = call(*ARGUMENTS, "--out", tmp_path / "log")
     assert status == (2 if isinstance(fault, OSError) else 130)
+    assert "--resume" not in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
 
@@ -372,6 +380,9 @@ def test_nothing_half_written_is_left(fault: BaseException, call, tmp_path: Path
         ({"length": 4}, "more than 4"),
         ({"length": "inf"}, "more than 4"),
         ({"length": 1e12}, "too many"),
+        ({"users": 10**15}, "too many"),
+        ({"noise": 1 - 1e-15}, "more than rounding"),
+        ({"noise": 1 - 1e-15, "rank": 2}, "more than rounding"),
         ({"seed": -1}, "expected 0 or more"),
         ({"rank": "six"}, "invalid int value"),
     ],

@@ -55,11 +55,11 @@ def draw_log(
             f"mean length {mean_length:g}; expected more than {SHORTEST}, which every user has, so that there are "
             "targets for training, validation and test"
         )
+    if n_users * mean_length > _MOST_ROWS:
+        raise InputError(f"{n_users:,} users with {mean_length:g} interactions each: too many for one log")
     # Rounding off takes half an interaction from the mean, or nearly so.
     log_mean = np.log(mean_length - SHORTEST + 0.5) - _LENGTH_SPREAD**2 / 2
     drawn = generator.lognormal(log_mean, _LENGTH_SPREAD, n_users)
-    if SHORTEST * n_users + drawn.sum() > _MOST_ROWS:
-        raise InputError(f"{n_users:,} users with {mean_length:g} interactions each are too many for one log")
     lengths = SHORTEST + drawn.astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     items = _sequences(process, lengths, offsets, generator)

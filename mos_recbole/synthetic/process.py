@@ -153,7 +153,7 @@ def plant(
         return _normalised(np.hstack(contexts), np.hstack([np.log(popularity)[:, None], item]), popularity, scale, rank)
 
     if n_dimensions == 0:
-        return process(0.0, noise)
+        return _of_rank(rank, process(0.0, noise))
     highest = process(0.0, 0.0).entropy
     wanted = highest * 2 / 3 if entropy is None else entropy
     if wanted >= highest:
@@ -165,9 +165,17 @@ def plant(
             lowest = process(upper / 1.5, 0.0).entropy
             raise InputError(f"entropy {wanted:g} nats: too low for these items; expected {lowest:.4f} or more")
     scale = optimize.brentq(lambda s: process(s, 0.0).entropy - wanted, 0.0, upper, xtol=1e-6, rtol=1e-6)
-    made = process(float(scale), noise)
-    assert made.numerical_rank == rank, f"planted rank {rank}, found {made.numerical_rank}"
-    return made
+    return _of_rank(rank, process(float(scale), noise))
+
+
+def _of_rank(rank: int, process: PlantedProcess) -> PlantedProcess:
+    """Returns the process, after checking that its rank is the one that was asked for, as float64 sees it."""
+    if process.numerical_rank != rank:
+        raise InputError(
+            f"rank {rank}: with so much noise or entropy only {process.numerical_rank} dimensions are more than "
+            "rounding; expected less of either"
+        )
+    return process
 
 
 def _require(rank: int, n_items: int, entropy: float | None, diversity: float, noise: float) -> None:
