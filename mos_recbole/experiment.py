@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import recbole.trainer
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 from recbole.utils.argument_list import dataset_arguments
 
@@ -54,6 +55,7 @@ from mos_recbole.training import (
     EpochReport,
     QuerySet,
     evaluate_model,
+    load_checkpoint,
     make_query_set,
     make_train_loader,
 )
@@ -70,7 +72,7 @@ _DATA_SETTINGS = {
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
 _NOT_COMPUTING = {
     *("data/movielens", "evaluation/__init__.py", "evaluation/intervals.py", "evaluation/resampling.py"),
-    *("evaluation/significance.py", "evaluation/slices.py"),
+    *("evaluation/significance.py", "evaluation/slices.py", "evaluation/spectrum.py"),
 }
 _COMPUTING_FILES = ("compat.py", "settings.py", "metric_names.py", "experiment.py")
 
@@ -256,6 +258,67 @@ def run_experiment(
         )
         record.write(folder)
     return record
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run made ready to answer again.
+
+    Attributes:
+        model: at its best epoch, in evaluation mode, on the configuration's device.
+        config: RecBole's configuration object.
+        data, split, protocol: those of the run.
+    """
+
+    model: AbstractRecommender
+    config: RecBoleConfig
+    data: SequenceDataset
+    split: Split
+    protocol: EvaluationProtocol
+
+
+def load_run(record: RunResult, device: str = "auto", data_path: str | Path | None = None) -> TrainedRun:
+    """Returns a finished run's model as it was at the best epoch, with the data that it learned from.
+
+    Args:
+        record: of the run.
+        device: as of `run_experiment`; it need not be the run's.
+        data_path: the folder that the data set's folder is in, which records do not tell; None for the default.
+
+    Raises:
+        InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
+            that this version does not know.
+    """
+    path = record.checkpoint()
+    chosen_device = _device(device)
+    place = {} if data_path is None else {"data_path": str(data_path)}
+    recorded = dict(record.settings)
+    plugins = recorded.pop("plugins", {})
+    settings = load_settings(record.model, record.dataset, [recorded], place)
+    if settings.identity().get("plugins", {}) != plugins:
+        raise InputError(f"run {record.run_id}: {' or '.join(plugins)} is not what it was; expected the same --plugin")
+    config = settings.recbole_config(chosen_device)
+    if not Path(config["data_path"]).is_dir():
+        raise InputError(
+            f"{config['data_path']}: no such folder; expected the data of run {record.run_id}, of which the record has "
+            "the name alone: --dataset FOLDER tells where they are"
+        )
+    data = SequenceDataset(config)
+    split = data.split()
+    if data.fingerprint() != record.data["fingerprint"]:
+        raise InputError(
+            f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
+            f"with the fingerprint {record.data['fingerprint'][:16]}..."
+        )
+    model: AbstractRecommender = _build_model(settings, config, data.training_part(split)).to(chosen_device).eval()
+    state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
+    try:
+        model.load_state_dict(state["state_dict"])
+        model.load_other_parameter(state["other_parameter"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: does not fit {record.model} as it is in this version: {reason}") from error
+    return TrainedRun(model, config, data, split, evaluation_protocol(settings))
 
 
 def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:

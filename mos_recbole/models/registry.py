@@ -1,9 +1,11 @@
 """Encoders and heads by name: this project's, RecBole's as encoders, and those of plugins."""
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mos_recbole import compat
@@ -116,12 +118,23 @@ def _of_recbole(
     name: str,
     unread: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     check: Callable[[Mapping[str, Any]], list[str]] = _anything_goes,
 ) -> EncoderEntry:
-    """Returns an entry for RecBole's class of that name, whose forward pass gives the query vector."""
+    """Returns an entry for RecBole's class of that name, whose forward pass gives the query vector.
+
+    Args:
+        name: of the class.
+        unread: of its settings, those that only its own loss reads.
+        unused: attributes that serve its own scores only.
+        overrides: what its constructor is told instead of the settings.
+        check: as of the entry.
+    """
 
     def make(config: Any, dataset: Any) -> Encoder:
-        return RecBoleEncoder(_instance(name, config, dataset), unused)
+        changed = copy.copy(config)
+        changed.final_config_dict = config.final_config_dict | overrides
+        return RecBoleEncoder(_instance(name, changed, dataset), unused)
 
     return EncoderEntry(name, make, recbole_settings=True, unread=unread, check=check)
 
@@ -161,7 +174,13 @@ ENCODERS: dict[str, EncoderEntry] = {
             unread=("mask_ratio", "ft_ratio", "transform"),
             check=_heads_share_width,
         ),
-        _of_recbole("FEARec", unread=("lmd", "lmd_sem", "contrast", "tau", "sim"), check=_heads_share_width),
+        _of_recbole(
+            "FEARec",
+            unread=("lmd", "lmd_sem", "contrast", "tau", "sim"),
+            # For its contrastive loss it makes a mask of (2 x batch)^2.
+            overrides={"train_batch_size": 1},
+            check=_heads_share_width,
+        ),
         _of_recbole("HGN", unread=("reg_weight",), unused=("item_embedding_for_prediction",)),
         _of_recbole("HRM"),
         _of_recbole("FOSSIL", unread=("reg_weight",)),

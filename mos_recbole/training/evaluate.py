@@ -105,7 +105,7 @@ def evaluate_model(
         if isinstance(model, EncoderHeadRecommender):
             part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
         else:
-            scores_BV = _scores(model, config, batch, fields, n_items)
+            scores_BV = query_scores(model, config, batch)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
         found = found or part.room_for(len(queries))
         found.put(int(index[0]), part)
@@ -115,8 +115,9 @@ def evaluate_model(
     return found
 
 
-def _scores(model: AbstractRecommender, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
-    """Returns the scores [B, V] of one of RecBole's own models."""
+def query_scores(model: AbstractRecommender, config: Any, batch: Interaction) -> torch.Tensor:
+    """Returns the scores [B, V] of one of RecBole's own models for a batch of queries, at least float32."""
+    fields, n_items = Fields.of(config), model.n_items
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         batch = Interaction({fields.user: batch[fields.user]})
     n_queries = len(batch)
