@@ -238,7 +238,7 @@ def run_experiment(
             seed=config["seed"],
             settings=settings.identity(),
             data=summary.as_dict() | {"fingerprint": fingerprint},
-            parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            parameters=_n_parameters(model),
             epochs=len(trainer.reports),
             best_epoch=trainer.best_epoch,
             valid_metric=config["valid_metric"],
@@ -386,6 +386,21 @@ def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0)
     model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
     trainer = BenchmarkTrainer(config, model, Path(), "", False, time.perf_counter())
     return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
+
+
+def count_parameters(settings: Settings) -> int:
+    """Returns the number of trainable parameters of a model with these settings, as the records of runs have it.
+
+    Raises:
+        InputError: as `run_experiment`.
+    """
+    config = settings.recbole_config(torch.device("cpu"))
+    data = SequenceDataset(config)
+    return _n_parameters(_build_model(settings, config, data.training_part(data.split())))
+
+
+def _n_parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDataset) -> torch.nn.Module:

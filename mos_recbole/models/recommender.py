@@ -82,7 +82,10 @@ class EncoderHeadRecommender(SequentialRecommender):
     @classmethod
     def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:
         """Returns what is wrong with values that are each right, one sentence each."""
-        return list(cls.encoder_entry.check(values))
+        width = cls.encoder_entry.width
+        if values[width] % values.get("n_heads", 1):
+            return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
+        return []
 
     @property
     def item_table(self) -> torch.Tensor:
