@@ -412,6 +412,8 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
     model_class: Any = settings.model_class
     try:
         return model_class(config, data)
+    except InputError:
+        raise
     except (ValueError, NotImplementedError, AssertionError) as error:
         if not _refuses_settings(error):
             raise
