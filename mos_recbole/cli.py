@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _OWN_OPTIONS = frozenset(
     {
         "model",
+        "head",
+        "plugin",
         "dataset",
         "config",
         "seeds",
@@ -206,8 +208,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="GRU4RecMoS, GRU4RecSoftmax, SASRecMoS, SASRecSoftmax, or any sequential or general model of RecBole",
+        help="an encoder with a head, such as GRU4RecMoS or NARMSoftmax; any sequential or general model of RecBole; "
+        "with --head, an encoder",
     )
+    run.add_argument("--head", nargs="+", metavar="NAME", help="put these heads on every --model: softmax, mos, ...")
+    _add_plugin(run)
     run.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k, built in)")
     run.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one run per model and seed (default: 2020)")
@@ -232,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--name", metavar="NAME", help="of the sweep and its folder (default: the file's name)")
     sweep.add_argument("--dataset", nargs="+", metavar="NAME", help="names or folders, instead of the file's")
     sweep.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the file's")
+    _add_plugin(sweep)
     sweep.add_argument(
         "--output", default="results", type=Path, metavar="FOLDER", help="for results (default: results)"
     )
@@ -397,6 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     spectrum.add_argument(
         "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"
     )
+    _add_plugin(spectrum)
     spectrum.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     spectrum.add_argument(
         "--output", type=Path, metavar="FOLDER", help="for files (default: spectrum in the first results folder)"
@@ -408,17 +415,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_plugin(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--plugin",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="your own heads or encoders (docs/plugins.md)",
+    )
+
+
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     # Here and not above, so that --help and ls do not wait for PyTorch.
     from mos_recbole.experiment import Messages, load_settings, run_experiment
+    from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
 
+    for plugin in options.plugin:
+        load_plugin(plugin)
     # A model or a seed that is named twice runs once.
+    models = dict.fromkeys(options.model)
+    if options.head:
+        models = dict.fromkeys(model_name(encoder, head) for encoder in models for head in options.head)
     seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
     runs = [
-        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=options.model)
-        for model in dict.fromkeys(options.model)
+        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=models)
+        for model in models
         for seed in seeds
     ]
     if not options.quiet:
@@ -458,7 +482,8 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
         for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")
         if (value := getattr(options, key)) is not None
     }
-    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds}
+    plugins = [str(plugin.absolute()) for plugin in options.plugin]
+    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds, "plugins": plugins or None}
     sweep = read_sweep_file(
         options.file, {key: value for key, value in changes.items() if value is not None} | {"resources": resources}
     )
@@ -492,14 +517,14 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.data.movielens import obtain
     from mos_recbole.data.store import entry_of
     from mos_recbole.experiment import load_settings
-    from mos_recbole.models import OWN_MODELS
+    from mos_recbole.models import own_model_names
 
     if options.data_path is not None and "/" in options.dataset:
         raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
     place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
     # Any model will do: they all learn from the same data.
-    model = next(iter(OWN_MODELS))
-    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=OWN_MODELS)
+    model, *others = own_model_names()
+    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=others)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     config = settings.recbole_config(torch.device("cpu"))
@@ -572,10 +597,13 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
 
 
 def _spectrum(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.models import load_plugin
     from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, write_spectra
     from mos_recbole.results import require_writable
     from mos_recbole.spectra import SpectrumPlan, measure_run
 
+    for plugin in options.plugin:
+        load_plugin(plugin)
     plan = SpectrumPlan(options.queries, options.seed, options.method, options.components)
     dataset = None if options.dataset is None else Path(options.dataset)
     sides = find_spectrum_sides(options.runs, options.results, None if dataset is None else dataset.name)

@@ -5,9 +5,11 @@ import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole
 import torch
 from scipy import sparse
 
@@ -88,6 +90,11 @@ RECBOLE_MODEL_KINDS = (
     "sequential_recommender",
     "knowledge_aware_recommender",
 )
+
+
+def recbole_model_settings(name: str) -> Path:
+    """Returns the file of RecBole's defaults for a model of its own."""
+    return Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
 
 
 def recbole_model_names() -> list[str]:

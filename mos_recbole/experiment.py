@@ -36,7 +36,7 @@ from mos_recbole.evaluation import (
     item_distance,
 )
 from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
-from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.models import PLUGINS, EncoderHeadRecommender, resolve_model
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -292,7 +292,11 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     path = record.checkpoint()
     chosen_device = _device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}
-    settings = load_settings(record.model, record.dataset, [record.settings], place)
+    recorded = dict(record.settings)
+    plugins = recorded.pop("plugins", {})
+    settings = load_settings(record.model, record.dataset, [recorded], place)
+    if settings.identity().get("plugins", {}) != plugins:
+        raise InputError(f"run {record.run_id}: {' or '.join(plugins)} is not what it was; expected the same --plugin")
     config = settings.recbole_config(chosen_device)
     if not Path(config["data_path"]).is_dir():
         raise InputError(
@@ -388,26 +392,26 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
     """Returns the model with its first weights.
 
     Raises:
-        InputError: one of RecBole's own models refuses the settings, of which it alone knows what it takes.
+        InputError: the model, its encoder or its head refuses the settings, of which it alone knows what it takes.
     """
     model_class: Any = settings.model_class
     try:
         return model_class(config, data)
     except (ValueError, NotImplementedError, AssertionError) as error:
-        if issubclass(model_class, EncoderHeadRecommender) or not _refuses_settings(error):
+        if not _refuses_settings(error):
             raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
 
 
 def _refuses_settings(error: Exception) -> bool:
-    """Returns whether an error of a constructor of RecBole's is about a setting.
+    """Returns whether an error of a constructor is about a setting.
 
-    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError; raised
-    from anywhere else, such as NumPy or the data, these are defects.
+    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, and so do
+    heads and encoders; raised from anywhere else, such as NumPy or the data, these are defects.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")
-    return module.startswith(("recbole.model.", "torch.nn."))
+    return module.startswith(("recbole.model.", "torch.nn.", "mos_recbole.heads.", "mos_recbole.models.", PLUGINS))
 
 
 class _Evaluation:

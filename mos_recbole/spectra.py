@@ -170,7 +170,7 @@ def _log_prob(run: TrainedRun, queries: QuerySet, chosen: torch.Tensor, item_V: 
     fields, model = Fields.of(run.config), run.model
     assert isinstance(model, EncoderHeadRecommender)
     batches = (queries.gatherer.batch(index, fields) for index in chosen.split(run.config["eval_batch_size"]))
-    state_Nd = torch.cat([model(batch[fields.item_seq], batch[fields.item_seq_len]) for batch in batches])
+    state_Nd = torch.cat([model(batch) for batch in batches])
     model.double()
     n_components = getattr(model.head, "n_components", 1)
     rows = max(1, _CHUNK_BYTES // (8 * model.n_items * n_components))

@@ -59,7 +59,7 @@ def of_known_values(values: np.ndarray, n: int, v: int, seed: int = 0) -> torch.
 @pytest.mark.parametrize("kind", ["softmax", "MoC"])
 def test_rank_of_a_softmax(kind: str, item_bias: bool) -> None:
     """With random weights the bounds are reached: d + 1 (d + 2 with a bias), less by centring as documented."""
-    head = SoftmaxHead(V, item_bias=item_bias) if kind == "softmax" else MoCHead(V, WIDTH, 4, item_bias=item_bias)
+    head = SoftmaxHead(V, WIDTH, item_bias=item_bias) if kind == "softmax" else MoCHead(V, WIDTH, 4, item_bias=item_bias)
     raw = random_log_prob(head)
     by_column, by_row = raw - raw.mean(dim=0), raw - raw.mean(dim=1, keepdim=True)
     ranks = [exact_spectrum(one).rank().low for one in (raw, by_column, by_row, centre_(raw.clone()))]
@@ -77,7 +77,7 @@ def test_rank_of_a_mixture_of_softmaxes() -> None:
 
 def test_float32_looks_like_full_rank() -> None:
     """Why the head is computed in float64: the rounding of float32 fills the tail of a softmax's spectrum."""
-    single = random_log_prob(SoftmaxHead(V, item_bias=False), torch.float32)
+    single = random_log_prob(SoftmaxHead(V, WIDTH, item_bias=False), torch.float32)
     assert exact_spectrum(single).rank().low > V / 2
     assert exact_spectrum(single, precision=SINGLE).rank().low == WIDTH + 1
 
@@ -233,7 +233,7 @@ def test_randomised_residual_is_what_is_left() -> None:
 
 def test_randomised_finds_the_rank_of_a_softmax_for_certain() -> None:
     """Rank d + 1 with both bounds equal; of a mixture's only that it is no less than the components."""
-    softmax = randomised_spectrum(random_log_prob(SoftmaxHead(V, item_bias=False)), 20)
+    softmax = randomised_spectrum(random_log_prob(SoftmaxHead(V, WIDTH, item_bias=False)), 20)
     assert softmax.rank() == Bounds(WIDTH + 1, WIDTH + 1)
     assert softmax.energy_beyond(WIDTH + 1) == Bounds(0, 0)
     assert softmax.effective_rank().low == softmax.effective_rank().high

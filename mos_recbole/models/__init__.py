@@ -1,6 +1,27 @@
 """Encoders and heads put together as RecBole models, and RecBole's own classes by their names."""
 
+from mos_recbole.models.combinations import model_name, own_model_names, resolve_model
+from mos_recbole.models.encoders import CausalEncoder, Encoder, QueryEncoder
+from mos_recbole.models.plugins import PLUGINS, load_plugin
+from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import EncoderHeadRecommender
-from mos_recbole.models.registry import OWN_MODELS, resolve_model
+from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 
-__all__ = ["OWN_MODELS", "EncoderHeadRecommender", "resolve_model"]
+__all__ = [
+    "ENCODERS",
+    "HEADS",
+    "PLUGINS",
+    "CausalEncoder",
+    "Encoder",
+    "EncoderEntry",
+    "EncoderHeadRecommender",
+    "HeadEntry",
+    "QueryEncoder",
+    "RecBoleEncoder",
+    "load_plugin",
+    "model_name",
+    "own_model_names",
+    "register_encoder",
+    "register_head",
+    "resolve_model",
+]

@@ -103,8 +103,7 @@ def evaluate_model(
             first, last = torch.searchsorted(queries.seen[0], borders).tolist()
             seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
-            state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
-            part = rank_targets(scorer, model.head.queries(state_Bd), target_B, seen, top_k, queries.excluded_V)
+            part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
         else:
             scores_BV = query_scores(model, config, batch)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
