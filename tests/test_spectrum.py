@@ -59,7 +59,9 @@ def of_known_values(values: np.ndarray, n: int, v: int, seed: int = 0) -> torch.
 @pytest.mark.parametrize("kind", ["softmax", "MoC"])
 def test_rank_of_a_softmax(kind: str, item_bias: bool) -> None:
     """With random weights the bounds are reached: d + 1 (d + 2 with a bias), less by centring as documented."""
-    head = SoftmaxHead(V, WIDTH, item_bias=item_bias) if kind == "softmax" else MoCHead(V, WIDTH, 4, item_bias=item_bias)
+    head = (
+        SoftmaxHead(V, WIDTH, item_bias=item_bias) if kind == "softmax" else MoCHead(V, WIDTH, 4, item_bias=item_bias)
+    )
     raw = random_log_prob(head)
     by_column, by_row = raw - raw.mean(dim=0), raw - raw.mean(dim=1, keepdim=True)
     ranks = [exact_spectrum(one).rank().low for one in (raw, by_column, by_row, centre_(raw.clone()))]
