@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import platform
 import re
 import resource
@@ -19,13 +20,12 @@ from typing import Any
 import filelock
 import numpy as np
 import pandas as pd
-import recbole.trainer
 import torch
 from recbole.utils import ModelType, init_seed
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import __version__
-from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.data import SequenceDataset, Split, interactions_fingerprint
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import (
     CatalogueCounts,
@@ -35,7 +35,7 @@ from mos_recbole.evaluation import (
     item_distance,
 )
 from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
-from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.models import EncoderHeadRecommender, requirement_faults, resolve_model
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -50,16 +50,14 @@ from mos_recbole.results import (
 )
 from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
-    BenchmarkTrainer,
     EpochReport,
     QuerySet,
     evaluate_model,
     make_query_set,
     make_train_loader,
+    make_trainer,
+    model_data,
 )
-
-# RecBole's models that look up other users' prefixes in a data set that holds them all.
-_READS_PREFIXES = {"FEARec"}
 
 _DATA_SETTINGS = {
     *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
@@ -132,11 +130,6 @@ def _recommender(model: str) -> type:
     if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
         described = kind.name.lower() if isinstance(kind, ModelType) else "different"
         raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
-    # Run without these, such a model would be another one under its name.
-    if hasattr(recbole.trainer, f"{model}Trainer"):
-        raise InputError(f"{model} trains by a loop of its own in RecBole, which is not supported")
-    if RecBoleConfig.defaults(model_class, "ml-100k").get("transform") is not None or model in _READS_PREFIXES:
-        raise InputError(f"{model} reads transformed or materialised sequences in RecBole, which is not supported")
     return model_class
 
 
@@ -200,8 +193,8 @@ def run_experiment(
         messages.note(f"{settings.dataset}: {summary.describe()}")
 
         init_seed(config["seed"], config["reproducibility"])
-        model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
-        trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress, started)
+        model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
+        trainer = make_trainer(config, model, folder, run_id, messages.show_progress, started)
         resumed = resume and trainer.resume_checkpoint()
         if resumed:
             messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
@@ -229,7 +222,7 @@ def run_experiment(
             _outcomes(data, split, length, ranks, protocol, model).to_parquet(temporary, index=False)
         record = RunResult(
             run_id=run_id,
-            protocol_hash=protocol.hash(fingerprint),
+            protocol_hash=protocol_hash(settings, fingerprint),
             protocol=vars(protocol),
             model=settings.model,
             dataset=settings.dataset,
@@ -289,7 +282,7 @@ def data_settings(settings: Settings) -> dict[str, Any]:
 
 def protocol_hash(settings: Settings, fingerprint: str) -> str:
     """Returns what is equal for runs whose numbers may be compared."""
-    return evaluation_protocol(settings).hash(fingerprint)
+    return evaluation_protocol(settings).hash(interactions_fingerprint(fingerprint))
 
 
 def evaluation_protocol(settings: Settings) -> EvaluationProtocol:
@@ -320,8 +313,8 @@ def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0)
     data = SequenceDataset(config)
     split = data.split()
     init_seed(config["seed"], config["reproducibility"])
-    model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
-    trainer = BenchmarkTrainer(config, model, Path(), "", False, time.perf_counter())
+    model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
+    trainer = make_trainer(config, model, Path(), "", False, time.perf_counter())
     return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
 
 
@@ -329,11 +322,16 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
     """Returns the model with its first weights.
 
     Raises:
-        InputError: one of RecBole's own models refuses the settings, of which it alone knows what it takes.
+        InputError: the data lack what the model needs, or one of RecBole's own models refuses the settings, of which it
+            alone knows what it takes.
     """
     model_class: Any = settings.model_class
+    if faults := requirement_faults(config, data):
+        raise InputError("\n".join(faults))
     try:
-        return model_class(config, data)
+        # FEARec and LDiffRec print what they were debugged by.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return model_class(config, data)
     except (ValueError, NotImplementedError, AssertionError) as error:
         if issubclass(model_class, EncoderHeadRecommender) or not _refuses_settings(error):
             raise

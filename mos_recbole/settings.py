@@ -15,6 +15,8 @@ import torch
 import yaml
 from pydantic import AfterValidator, Field
 from recbole.config import Config
+from recbole.data.transform import construct_transform
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from typing_extensions import TypedDict
 
@@ -145,7 +147,8 @@ _FIXED = {
     "eval_args": "all models are compared on one split and one full ranking; set split, filter_seen and tie_rule",
     "repeatable": "whether seen items compete is set by filter_seen, for all models alike",
     "benchmark_filename": "data sets that come already split are not supported",
-    "transform": "batch transforms are not supported",
+    "transform": "a model comes with the transform of its batches",
+    "train_stage": "one run trains all stages, one after the other; pretrain_epochs sets how long the first",
     "valid_metric_bigger": "the direction follows from valid_metric",
 }
 
@@ -155,7 +158,7 @@ WITHOUT_EFFECT = frozenset(
         *("gpu_id", "use_gpu", "worker", "state", "config_file", "single_spec"),
         *("checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
         *("show_progress", "log_wandb", "wandb_project", "loss_decimal_place", "metric_decimal_place"),
-        "enable_scaler",
+        *("enable_scaler", "save_step"),
     ]
 )
 
@@ -215,16 +218,20 @@ class RecBoleConfig(Config):
         self._set_train_neg_sample_args()
         self._set_eval_neg_sample_args("valid")
         self._set_eval_neg_sample_args("test")
+        # RecBole's transforms write into the configuration under which names models find what they make of a batch.
+        construct_transform(self)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict("", GeneralRecommender, dataset)
+        columns = self.internal_config_dict["load_col"]["inter"]
         super()._load_internal_config_dict(model, model_class, dataset)
         for path in (_PROPERTIES / "overall.yaml", _PROPERTIES / "model" / f"{model}.yaml"):
             if path.is_file():
                 self._update_internal_config_dict(str(path))
-        # Every model sees the same interactions; RecBole's general models would load no times.
+        # Every model sees the same interactions; RecBole's general models would load no times, some more columns.
         needed = [self.internal_config_dict[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
         load_col = self.internal_config_dict["load_col"]
-        load_col["inter"] = list(dict.fromkeys(needed + list(load_col["inter"])))
+        load_col["inter"] = list(dict.fromkeys(needed + list(columns)))
         self.internal_config_dict |= {
             "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
             "repeatable": True,
@@ -433,7 +440,7 @@ def _agrees(key: str, value: Any, fixed: Any) -> bool:
         )
     if key in ("repeatable", "valid_metric_bigger"):
         return value is True
-    return value is None
+    return value == fixed
 
 
 def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any], model: str) -> list[str]:

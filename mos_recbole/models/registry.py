@@ -23,3 +23,8 @@ def resolve_model(name: str) -> type:
         hint = f"did you mean {' or '.join(by_lower[match] for match in near)}?" if near else "none is near"
         raise InputError(f"unknown model {name!r}; {hint} (ours: {', '.join(OWN_MODELS)}; or any RecBole model)")
     return found
+
+
+def is_recbole_model(model_class: type, *names: str) -> bool:
+    """Returns whether a class is one of these models of RecBole's, or is derived from one."""
+    return any(base.__name__ in names and base.__module__.startswith("recbole.") for base in model_class.__mro__)

@@ -1,14 +1,18 @@
 """Batches, the training loop, checkpoints, and the evaluation of a trained model."""
 
 from mos_recbole.training.evaluate import QuerySet, evaluate_model, make_query_set
-from mos_recbole.training.loaders import make_train_loader
+from mos_recbole.training.loaders import make_train_loader, model_data
+from mos_recbole.training.loops import LOOPS, make_trainer
 from mos_recbole.training.trainer import BenchmarkTrainer, EpochReport
 
 __all__ = [
+    "LOOPS",
     "BenchmarkTrainer",
     "EpochReport",
     "QuerySet",
     "evaluate_model",
     "make_query_set",
     "make_train_loader",
+    "make_trainer",
+    "model_data",
 ]
