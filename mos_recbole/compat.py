@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,11 +90,15 @@ RECBOLE_MODEL_KINDS = (
 )
 
 
-def recbole_model_names() -> list[str]:
-    """Returns the names of all model classes that RecBole 1.2.1 ships, without importing optional packages."""
+def recbole_model_names(kinds: Iterable[str] = RECBOLE_MODEL_KINDS) -> list[str]:
+    """Returns the names of the model classes that RecBole 1.2.1 ships, without importing optional packages.
+
+    Args:
+        kinds: of `RECBOLE_MODEL_KINDS`; by default all.
+    """
     names = []
     with _autograd_left_alone():
-        for kind in RECBOLE_MODEL_KINDS:
+        for kind in kinds:
             package = importlib.import_module(f"recbole.model.{kind}")
             names += [name for name, value in vars(package).items() if isinstance(value, type)]
     return sorted(set(names))

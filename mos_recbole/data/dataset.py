@@ -119,6 +119,7 @@ class SequenceDataset(Dataset):
     """
 
     sequences: Sequences
+    _preloaded_weight: dict[str, np.ndarray]
     _prepared: PreparedLog | None = None
     # Of a part: the whole, and a mask of the rows in the part.
     _part_of: tuple["SequenceDataset", np.ndarray] | None = None
