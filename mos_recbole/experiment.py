@@ -332,7 +332,7 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
         # FEARec and LDiffRec print what they were debugged by.
         with contextlib.redirect_stdout(io.StringIO()):
             return model_class(config, data)
-    except (ValueError, NotImplementedError, AssertionError) as error:
+    except (ValueError, NotImplementedError, AssertionError, ZeroDivisionError) as error:
         if issubclass(model_class, EncoderHeadRecommender) or not _refuses_settings(error):
             raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
@@ -341,8 +341,8 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
 def _refuses_settings(error: Exception) -> bool:
     """Returns whether an error of a constructor of RecBole's is about a setting.
 
-    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError; raised
-    from anywhere else, such as NumPy or the data, these are defects.
+    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, FEARec a
+    single layer by ZeroDivisionError; raised from anywhere else, such as NumPy or the data, these are defects.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")

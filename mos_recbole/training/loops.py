@@ -40,7 +40,8 @@ class StagedTrainer(BenchmarkTrainer):
         self.epochs += self.unvalidated_epochs
 
     def _enter_epoch(self, epoch: int) -> None:
-        stage = self.stages[min((epoch - 1) // self.length, len(self.stages) - 1)]
+        last = len(self.stages) - 1
+        stage = self.stages[min((epoch - 1) // self.length, last) if self.length else last]
         if stage != self.model.train_stage:
             self.model.train_stage = stage
             self._enter_stage(stage)
