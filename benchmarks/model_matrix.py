@@ -27,7 +27,7 @@ from tabulate import tabulate
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import EpochReport, Messages, load_settings, run_experiment
-from mos_recbole.models import OWN_MODELS, resolve_model
+from mos_recbole.models import own_model_names, resolve_model
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, atomic_write, find_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -135,7 +135,7 @@ def main() -> None:
 
 def models_to_run() -> list[str]:
     """Returns this project's models and RecBole's own that are not refused, slow ones last."""
-    names = [*OWN_MODELS, *(name for kind in KINDS for name in compat.recbole_model_names([kind]))]
+    names = [*OWN, *(name for kind in KINDS for name in compat.recbole_model_names([kind]))]
     return sorted(names, key=lambda name: SLOW.index(name) if name in SLOW else -1)
 
 
@@ -271,7 +271,7 @@ def per_epoch(record: RunResult | None, seconds: pd.Series) -> float | None:
 
 def table_models() -> list[str]:
     """Returns the models of the table in its order."""
-    return [*OWN_MODELS, *(name for kind in KINDS for name in compat.recbole_model_names([kind]))]
+    return [*OWN, *(name for kind in KINDS for name in compat.recbole_model_names([kind]))]
 
 
 def kind_of(model: str) -> str:

@@ -13,11 +13,13 @@ from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
 
 if TYPE_CHECKING:
-    from mos_recbole.report import Comparisons, Slices
+    from mos_recbole.report import Comparisons, Slices, Spectra
 
 _OWN_OPTIONS = frozenset(
     {
         "model",
+        "head",
+        "plugin",
         "dataset",
         "config",
         "seeds",
@@ -120,6 +122,19 @@ examples:
 """
 
 
+_SPECTRUM_EXAMPLES = """\
+examples:
+  the rank of what softmax and mixtures say, every configuration that results/ has, over d and K
+    %(prog)s GRU4RecSoftmax GRU4RecMoS
+  one configuration, one run
+    %(prog)s GRU4RecMoS:embedding_size=32,mos_heads=4 results/runs/GRU4RecSoftmax-ml-100k-seed1-84b3...
+  data that are in a folder of their own, and more queries
+    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 8192
+  a large catalogue: the 1,024 largest singular values, with the error that they have
+    %(prog)s SASRecMoS --dataset data/ml-25m --queries 20000 --method randomised --components 1024
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
     # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily for long, which on a machine
@@ -146,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = {
             "sweep": "the same command goes on from the last epoch",
             "prepare": "nothing half-made is left, and a download goes on by the same command",
+            "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
         print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
         return 130
@@ -156,6 +172,7 @@ def _is_setting(argument: str, command: str) -> bool:
     key = re.match(r"--([^\s=]+)=", argument)
     # To `run`, metrics is RecBole's key.
     own = {"compare": ("metrics", "where"), "slice": ("by", "metric", "where"), "report": ("metric",)}
+    own["spectrum"] = ("queries", "seed", "method", "components")
     return key is not None and key[1] not in _OWN_OPTIONS and key[1] not in own.get(command, ())
 
 
@@ -191,8 +208,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="GRU4RecMoS, GRU4RecSoftmax, SASRecMoS, SASRecSoftmax, or any sequential or general model of RecBole",
+        help="an encoder with a head, such as GRU4RecMoS or NARMSoftmax; any sequential or general model of RecBole; "
+        "with --head, an encoder",
     )
+    run.add_argument("--head", nargs="+", metavar="NAME", help="put these heads on every --model: softmax, mos, ...")
+    _add_plugin(run)
     run.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k, built in)")
     run.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one run per model and seed (default: 2020)")
@@ -217,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--name", metavar="NAME", help="of the sweep and its folder (default: the file's name)")
     sweep.add_argument("--dataset", nargs="+", metavar="NAME", help="names or folders, instead of the file's")
     sweep.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the file's")
+    _add_plugin(sweep)
     sweep.add_argument(
         "--output", default="results", type=Path, metavar="FOLDER", help="for results (default: results)"
     )
@@ -349,20 +370,79 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", default="Recall@100", metavar="NAME", help="of slices and figures (default: Recall@100)"
     )
     report.set_defaults(call=_report)
+
+    spectrum = commands.add_parser(
+        "spectrum",
+        help="the rank of what trained models say: singular values of their log-probabilities",
+        description="Computes the log-probabilities that trained models give all items for the same validation "
+        "queries, the singular values of that matrix, raw and centred, its numerical and effective rank, and how much "
+        "of it is beyond rank d + 1 (docs/spectrum.md). Needs the runs' checkpoints and their data.",
+        epilog=_SPECTRUM_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    spectrum.add_argument(
+        "runs", nargs="+", metavar="RUN", help="named as for compare; a model stands for all its configurations"
+    )
+    spectrum.add_argument(
+        "--results", nargs="+", default=[Path("results")], type=Path, metavar="FOLDER", help="(default: results)"
+    )
+    spectrum.add_argument(
+        "--dataset", metavar="NAME", help="only runs on this data set; its folder, if not in dataset/"
+    )
+    spectrum.add_argument(
+        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 4096)"
+    )
+    spectrum.add_argument("--seed", type=int, default=0, metavar="N", help="by which queries are drawn (default: 0)")
+    spectrum.add_argument(
+        "--method",
+        default="auto",
+        choices=("auto", "exact", "randomised"),
+        help="all singular values, or the largest ones with their error (default: exact up to 4096)",
+    )
+    spectrum.add_argument(
+        "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"
+    )
+    _add_plugin(spectrum)
+    spectrum.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    spectrum.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="for files (default: spectrum in the first results folder)"
+    )
+    spectrum.add_argument(
+        "--format", default="github", choices=("github", "simple", "latex", "csv"), help="(default: github)"
+    )
+    spectrum.set_defaults(call=_spectrum)
     return parser
+
+
+def _add_plugin(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--plugin",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="your own heads or encoders (docs/plugins.md)",
+    )
 
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     # Here and not above, so that --help and ls do not wait for PyTorch.
     from mos_recbole.experiment import Messages, load_settings, run_experiment
+    from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
 
+    for plugin in options.plugin:
+        load_plugin(plugin)
     # A model or a seed that is named twice runs once.
+    models = dict.fromkeys(options.model)
+    if options.head:
+        models = dict.fromkeys(model_name(encoder, head) for encoder in models for head in options.head)
     seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
     runs = [
-        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=options.model)
-        for model in dict.fromkeys(options.model)
+        load_settings(model, options.dataset, options.config, [*overrides, *seed], beside=models)
+        for model in models
         for seed in seeds
     ]
     if not options.quiet:
@@ -402,7 +482,8 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
         for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")
         if (value := getattr(options, key)) is not None
     }
-    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds}
+    plugins = [str(plugin.absolute()) for plugin in options.plugin]
+    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds, "plugins": plugins or None}
     sweep = read_sweep_file(
         options.file, {key: value for key, value in changes.items() if value is not None} | {"resources": resources}
     )
@@ -436,14 +517,14 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.data.movielens import obtain
     from mos_recbole.data.store import entry_of
     from mos_recbole.experiment import load_settings
-    from mos_recbole.models import OWN_MODELS
+    from mos_recbole.models import own_model_names
 
     if options.data_path is not None and "/" in options.dataset:
         raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
     place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
     # Any model will do: they all learn from the same data.
-    model = next(iter(OWN_MODELS))
-    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=OWN_MODELS)
+    model, *others = own_model_names()
+    settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=others)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     config = settings.recbole_config(torch.device("cpu"))
@@ -515,7 +596,39 @@ def _report(options: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
-def _print_table(result: "Comparisons | Slices", tablefmt: str) -> None:
+def _spectrum(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.models import load_plugin
+    from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, write_spectra
+    from mos_recbole.results import require_writable
+    from mos_recbole.spectra import SpectrumPlan, measure_run
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    plan = SpectrumPlan(options.queries, options.seed, options.method, options.components)
+    dataset = None if options.dataset is None else Path(options.dataset)
+    sides = find_spectrum_sides(options.runs, options.results, None if dataset is None else dataset.name)
+    output = options.output or options.results[0] / "spectrum"
+    require_writable(output)
+    data_path = dataset.parent if dataset is not None and "/" in options.dataset else None
+
+    def note(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    measured = [
+        MeasuredSide(
+            side,
+            tuple(measure_run(run, plan, device=options.device, data_path=data_path, note=note) for run in side.runs),
+        )
+        for side in sides
+    ]
+    spectra = Spectra(tuple(measured), options.seed)
+    written = write_spectra(spectra, output)
+    _print_table(spectra, options.format)
+    print(f"files in {output}: {', '.join(path.name for path in written)}", file=sys.stderr)
+    return 0
+
+
+def _print_table(result: "Comparisons | Slices | Spectra", tablefmt: str) -> None:
     print(result.table(tablefmt))
     if tablefmt == "csv":  # which has no place for it
         print(result.caption(), file=sys.stderr)

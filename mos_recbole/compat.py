@@ -5,9 +5,11 @@ import importlib.util
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole
 import torch
 from scipy import sparse
 
@@ -88,6 +90,16 @@ RECBOLE_MODEL_KINDS = (
     "sequential_recommender",
     "knowledge_aware_recommender",
 )
+
+
+def recbole_model_settings(name: str) -> Path:
+    """Returns the file of RecBole's defaults for a model of its own."""
+    return Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
+
+
+def is_recbole_model(model_class: type, *names: str) -> bool:
+    """Returns whether a class is one of these models of RecBole's, or is derived from one."""
+    return any(base.__name__ in names and base.__module__.startswith("recbole.") for base in model_class.__mro__)
 
 
 def recbole_model_names(kinds: Iterable[str] = RECBOLE_MODEL_KINDS) -> list[str]:

@@ -21,6 +21,7 @@ import filelock
 import numpy as np
 import pandas as pd
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 from recbole.utils.argument_list import dataset_arguments
 
@@ -35,7 +36,7 @@ from mos_recbole.evaluation import (
     item_distance,
 )
 from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
-from mos_recbole.models import EncoderHeadRecommender, requirement_faults, resolve_model
+from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults, resolve_model
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -53,6 +54,7 @@ from mos_recbole.training import (
     EpochReport,
     QuerySet,
     evaluate_model,
+    load_checkpoint,
     make_query_set,
     make_train_loader,
     make_trainer,
@@ -68,7 +70,7 @@ _DATA_SETTINGS = {
 _COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
 _NOT_COMPUTING = {
     *("data/movielens", "evaluation/__init__.py", "evaluation/intervals.py", "evaluation/resampling.py"),
-    *("evaluation/significance.py", "evaluation/slices.py"),
+    *("evaluation/significance.py", "evaluation/slices.py", "evaluation/spectrum.py"),
 }
 _COMPUTING_FILES = ("compat.py", "settings.py", "metric_names.py", "experiment.py")
 
@@ -251,6 +253,65 @@ def run_experiment(
     return record
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run made ready to answer again.
+
+    Attributes:
+        model: at its best epoch, in evaluation mode, on the configuration's device.
+        config: RecBole's configuration object.
+        data, split, protocol: those of the run.
+    """
+
+    model: AbstractRecommender
+    config: RecBoleConfig
+    data: SequenceDataset
+    split: Split
+    protocol: EvaluationProtocol
+
+
+def load_run(record: RunResult, device: str = "auto", data_path: str | Path | None = None) -> TrainedRun:
+    """Returns a finished run's model as it was at the best epoch, with the data that it learned from.
+
+    Args:
+        record: of the run.
+        device: as of `run_experiment`; it need not be the run's.
+        data_path: the folder that the data set's folder is in, which records do not tell; None for the default.
+
+    Raises:
+        InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
+            that this version does not know.
+    """
+    path = record.checkpoint()
+    chosen_device = _device(device)
+    place = {} if data_path is None else {"data_path": str(data_path)}
+    settings = load_settings(record.model, record.dataset, [record.settings], place)
+    config = settings.recbole_config(chosen_device)
+    if not Path(config["data_path"]).is_dir():
+        raise InputError(
+            f"{config['data_path']}: no such folder; expected the data of run {record.run_id}, of which the record has "
+            "the name alone: --dataset FOLDER tells where they are"
+        )
+    data = SequenceDataset(config)
+    split = data.split()
+    if data.fingerprint() != record.data["fingerprint"]:
+        raise InputError(
+            f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
+            f"with the fingerprint {record.data['fingerprint'][:16]}..."
+        )
+    model: AbstractRecommender = (
+        _build_model(settings, config, model_data(config, data, split)).to(chosen_device).eval()
+    )
+    state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
+    try:
+        model.load_state_dict(state["state_dict"])
+        model.load_other_parameter(state["other_parameter"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: does not fit {record.model} as it is in this version: {reason}") from error
+    return TrainedRun(model, config, data, split, evaluation_protocol(settings))
+
+
 def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:
     """Returns the name of a run's folder, which ends with the run id.
 
@@ -322,8 +383,8 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
     """Returns the model with its first weights.
 
     Raises:
-        InputError: the data lack what the model needs, or one of RecBole's own models refuses the settings, of which it
-            alone knows what it takes.
+        InputError: the data lack what the model needs; or the model, its encoder or its head refuses the settings, of
+            which it alone knows what it takes.
     """
     model_class: Any = settings.model_class
     if faults := requirement_faults(config, data):
@@ -333,20 +394,21 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
         with contextlib.redirect_stdout(io.StringIO()):
             return model_class(config, data)
     except (ValueError, NotImplementedError, AssertionError, ZeroDivisionError) as error:
-        if issubclass(model_class, EncoderHeadRecommender) or not _refuses_settings(error):
+        if not _refuses_settings(error):
             raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
 
 
 def _refuses_settings(error: Exception) -> bool:
-    """Returns whether an error of a constructor of RecBole's is about a setting.
+    """Returns whether an error of a constructor is about a setting.
 
     RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, FEARec a
-    single layer by ZeroDivisionError; raised from anywhere else, such as NumPy or the data, these are defects.
+    single layer by ZeroDivisionError, and heads and encoders do alike; raised from anywhere else, such as NumPy or the
+    data, these are defects.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")
-    return module.startswith(("recbole.model.", "torch.nn."))
+    return module.startswith(("recbole.model.", "torch.nn.", "mos_recbole.heads.", "mos_recbole.models.", PLUGINS))
 
 
 class _Evaluation:

@@ -124,6 +124,17 @@ class RunResult(_Record):
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 
+    def checkpoint(self) -> Path:
+        """Returns the file with the model at its best epoch.
+
+        Raises:
+            InputError: it is missing.
+        """
+        path = self.folder / BEST_CHECKPOINT
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected the weights of run {self.run_id} at its best epoch")
+        return path
+
     def write(self, folder: Path) -> None:
         """Writes the record, last of a run's files: a folder with a record is a finished run."""
         _write_json(folder / RECORD_FILE, self)

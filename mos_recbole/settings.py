@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, get_args, get_origin
+from typing import Annotated, Any, Literal, NotRequired, Protocol, TypeGuard, get_args, get_origin
 
 import pydantic
 import torch
@@ -195,6 +195,27 @@ YamlLoader.add_implicit_resolver(
 )
 
 
+def _is_own(model_class: Any) -> TypeGuard[type["_OwnModel"]]:
+    """Returns whether a model is an encoder with a head, which says itself what its settings are."""
+    return hasattr(model_class, "setting_faults")
+
+
+class _OwnModel(Protocol):
+    """See `models.EncoderHeadRecommender`."""
+
+    @classmethod
+    def defaults(cls) -> list[Path | Mapping[str, Any]]: ...
+
+    @classmethod
+    def unread_settings(cls) -> tuple[str, ...]: ...
+
+    @classmethod
+    def sources(cls) -> dict[str, str]: ...
+
+    @classmethod
+    def setting_faults(cls, values: Mapping[str, Any]) -> list[str]: ...
+
+
 # Where RecBole looks for data sets unless told otherwise.
 _RECBOLE_DATA_PATH = "dataset/"
 
@@ -234,9 +255,13 @@ class RecBoleConfig(Config):
         super()._load_internal_config_dict("", GeneralRecommender, dataset)
         columns = self.internal_config_dict["load_col"]["inter"]
         super()._load_internal_config_dict(model, model_class, dataset)
-        for path in (_PROPERTIES / "overall.yaml", _PROPERTIES / "model" / f"{model}.yaml"):
-            if path.is_file():
-                self._update_internal_config_dict(str(path))
+        recbole_defaults = _PROPERTIES / "recbole" / f"{model}.yaml"
+        beside = model_class.defaults() if _is_own(model_class) else [recbole_defaults] * recbole_defaults.is_file()
+        for source in (_PROPERTIES / "overall.yaml", *beside):
+            if isinstance(source, Path):
+                self._update_internal_config_dict(str(source))
+            else:
+                self.internal_config_dict.update(source)
         # Every model sees the same interactions; RecBole's general models would load no times, some more columns.
         needed = [self.internal_config_dict[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
         load_col = self.internal_config_dict["load_col"]
@@ -261,6 +286,8 @@ class RecBoleConfig(Config):
         values = bare.internal_config_dict
         kind = values.pop("MODEL_TYPE")
         values |= {"clip_grad_norm": values.get("clip_grad_norm"), "tail_ratio": 0.1}
+        if _is_own(model_class):
+            values = {key: value for key, value in values.items() if key not in model_class.unread_settings()}
         # RecBole's sequential models with a cross-entropy refuse its own default of one negative per target, and its
         # traditional ones have no use for it (Pop would count the negatives).
         if values.get("loss_type") == "CE" or kind == ModelType.TRADITIONAL:
@@ -295,9 +322,11 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """Returns what of the settings can change a run's numbers."""
+        plugins = self.model_class.sources() if _is_own(self.model_class) else {}
         return {
             "model": self.model,
             "dataset": self.dataset,
+            **({"plugins": plugins} if plugins else {}),
             **{key: value for key, value in sorted(self.values.items()) if key not in NOT_IDENTITY},
         }
 
@@ -325,7 +354,7 @@ def build_settings(
     """Returns the checked settings of a run: defaults, then each file, then the overrides.
 
     Args:
-        model_class: of the model; its defaults are `properties/model/<name>.yaml`.
+        model_class: of the model.
         dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
         config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
         overrides: a mapping, or texts "key=value" whose values are YAML.
@@ -534,11 +563,12 @@ def _check_together(model_class: type, values: dict[str, Any], given: Mapping[st
             )
     except ValueError as error:
         faults.append(f"{origin('valid_metric')}: {error}")
-    own = getattr(model_class, "causal", False)
-    if values["train_mode"] == "all_positions" and not own:
+    own = _is_own(model_class)
+    if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
+        reason = "has one state a sequence" if own else "is RecBole's own"
         faults.append(
             f"{origin('train_mode')}: train_mode is 'all_positions'; "
-            f"{model_class.__name__} is RecBole's own and trains on prefixes"
+            f"{model_class.__name__} {reason} and trains on prefixes"
         )
     if own and values["train_neg_sample_args"] is not None:
         faults.append(
@@ -548,8 +578,7 @@ def _check_together(model_class: type, values: dict[str, Any], given: Mapping[st
     if values.get("negative_sampling") == "in_batch" and values["train_batch_size"] == 1:
         where = "train_batch_size" if "train_batch_size" in given else "negative_sampling"
         faults.append(f"{origin(where)}: train_batch_size is 1; negatives from the batch need 2 targets or more")
-    own_check = getattr(model_class, "setting_faults", None)
-    return faults + (own_check(values) if own_check else [])
+    return faults + (model_class.setting_faults(values) if _is_own(model_class) else [])
 
 
 def _read_yaml(path: Path, faults: list[str]) -> dict[str, _Given]:

@@ -68,7 +68,7 @@ def by_hand(head: OutputHead, state: torch.Tensor, weight: torch.Tensor, activat
 def make(kind: str, activation: str, item_bias: bool, generator: torch.Generator) -> OutputHead:
     torch.manual_seed(5)
     if kind == "softmax":
-        return with_random_bias(SoftmaxHead(V, item_bias=item_bias), generator)
+        return with_random_bias(SoftmaxHead(V, D, item_bias=item_bias), generator)
     return with_random_bias(MoSHead(V, D, K, activation=activation, item_bias=item_bias), generator)
 
 
@@ -113,7 +113,7 @@ def test_scorer_ranks_as_the_log_probabilities(
     torch.manual_seed(5)
     head = MoSHead(n_items, D, K, activation=activation, item_bias=item_bias)
     if kind == "softmax":
-        head = SoftmaxHead(n_items, item_bias=item_bias)
+        head = SoftmaxHead(n_items, D, item_bias=item_bias)
     head = with_random_bias(head, generator)
     state, weight = normal(generator, 40, D), scale * normal(generator, n_items, D)
     monkeypatch.setattr(tiles, "_CHUNK_ROWS", 13 * head.n_components)
@@ -202,7 +202,7 @@ def test_gradients_equal_autograd_through_the_formula(
 def test_mixture_of_one_is_the_softmax(item_bias: bool, generator: torch.Generator) -> None:
     """MoS with K = 1, identity activation and U = I gives the softmax head's log-probabilities and loss."""
     mos = with_random_bias(MoSHead(V, D, 1, activation="identity", item_bias=item_bias), generator)
-    softmax = SoftmaxHead(V, item_bias=item_bias).double()
+    softmax = SoftmaxHead(V, D, item_bias=item_bias).double()
     with torch.no_grad():
         mos.projection.weight.copy_(torch.eye(D))
         if item_bias:
@@ -220,7 +220,7 @@ def test_item_bias(generator: torch.Generator) -> None:
     """A head without item bias has no such parameter; a fresh one's bias is zero and changes nothing; a bias of an item
     multiplies its odds against any other item in every context."""
     state, weight = normal(generator, N, D), normal(generator, V, D)
-    plain, biased = SoftmaxHead(V, item_bias=False).double(), SoftmaxHead(V, item_bias=True).double()
+    plain, biased = SoftmaxHead(V, D, item_bias=False).double(), SoftmaxHead(V, D, item_bias=True).double()
     assert not list(plain.parameters())
     assert [parameter.shape for parameter in biased.parameters()] == [(V,)]
     with torch.no_grad():
@@ -234,7 +234,7 @@ def test_item_bias(generator: torch.Generator) -> None:
 
 def test_number_of_components_and_parameters() -> None:
     """A softmax head is one component without parameters; MoS has K·d·d + K·d of them, V more with an item bias."""
-    softmax, mos = SoftmaxHead(V, item_bias=False), MoSHead(V, D, K, item_bias=True)
+    softmax, mos = SoftmaxHead(V, D, item_bias=False), MoSHead(V, D, K, item_bias=True)
     assert softmax.n_components == 1
     assert mos.n_components == K
     assert sum(parameter.numel() for parameter in softmax.parameters()) == 0
@@ -307,7 +307,7 @@ def numeric_rank(matrix: torch.Tensor) -> int:
 @pytest.mark.parametrize(("item_bias", "bound"), [(False, 5), (True, 6)])
 def test_rank_of_the_softmax_is_bounded(item_bias: bool, bound: int, generator: torch.Generator) -> None:
     """Over 80 contexts and 60 items at d = 4 the softmax's log-probability matrix has rank d + 1, d + 2 with a bias."""
-    head = with_random_bias(SoftmaxHead(60, item_bias=item_bias), generator)
+    head = with_random_bias(SoftmaxHead(60, 4, item_bias=item_bias), generator)
     with torch.no_grad():
         log_prob = head.log_prob(normal(generator, 80, 4), normal(generator, 60, 4))
     assert numeric_rank(log_prob) == bound

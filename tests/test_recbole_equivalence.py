@@ -3,20 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from built import CPU, L, build, redraw
 from conftest import write_inter
 from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from torch import nn
 
-from mos_recbole.data import Segments, SequenceDataset, Split
+from mos_recbole.data import Segments, SequenceDataset
 from mos_recbole.evaluation import EvaluationProtocol
-from mos_recbole.experiment import load_settings
 from mos_recbole.models import resolve_model
 from mos_recbole.training import make_query_set, make_train_loader
 from mos_recbole.training.prefixes import Fields
@@ -28,8 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),
 ]
 
-CPU = torch.device("cpu")
-L = 6
 
 SIZES = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
@@ -66,40 +63,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(f"u{u}", f"i{i}", t) for u, i, t in zip(user, items, times, strict=True)]
     generator.shuffle(rows)
     return write_inter(tmp_path_factory.mktemp("data"), "exact", rows)
-
-
-class Built(NamedTuple):
-    """A model with what it was built from."""
-
-    model: nn.Module
-    config: Any
-    data: SequenceDataset
-    split: Split
-
-    def train_batch(self) -> Interaction:
-        """Returns all training targets in one batch, in the order of the data."""
-        self.config["shuffle"] = False
-        ((batch, _),) = make_train_loader(self.config, self.data, self.split).epoch(0)
-        return batch
-
-
-def build(name: str, folder: Path, **overrides: Any) -> Built:
-    """Returns a model of that name in evaluation mode, by way of the settings, with batches of all targets."""
-    overrides = {"MAX_ITEM_LIST_LENGTH": L, "train_batch_size": 10**6, "train_mode": "prefix"} | overrides
-    config = load_settings(name, str(folder), overrides=overrides).recbole_config(CPU)
-    data = SequenceDataset(config)
-    split = data.split()
-    torch.manual_seed(1)
-    return Built(config["model_class"](config, data.training_part(split)).eval(), config, data, split)
-
-
-def redraw(model: nn.Module, std: float = 0.5) -> None:
-    """Draws all weights anew, so large that predictions are far from uniform (the models' own start is not)."""
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            gain = "LayerNorm.weight" in name
-            parameter.normal_(float(gain), 0.2 if gain else std, generator=generator)
 
 
 def encoder_state(recbole: nn.Module, ours: nn.Module) -> dict[str, torch.Tensor]:
@@ -226,7 +189,7 @@ def mixture_errors(base: str, folder: Path, *, double: bool) -> dict[str, float]
     renamed["head.projection.weight"] = torch.cat([their_gradients[f"project_arr.{k}.weight"] for k in range(K)])
     renamed["head.prior.weight"] = their_gradients["weight_facet_decoder.weight"]
     errors |= gradient_errors(our_gradients, renamed)
-    prior = ours.model.head.components(ours.model(batch["item_id_list"], batch["item_length"]))[1].exp()
+    prior = ours.model.head.components(ours.model(batch))[1].exp()
     assert prior.std(dim=0).min() > 0.02, "the mixture weights hardly depend on the context"
     assert our_probability.max(-1).values.mean() > 2 / 18, "the predictions are too close to uniform to compare"
     return errors

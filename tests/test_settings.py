@@ -16,7 +16,7 @@ import mos_recbole
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
-from mos_recbole.models.registry import OWN_MODELS
+from mos_recbole.models import own_model_names, resolve_model
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PROPERTIES = Path(mos_recbole.__file__).parent / "properties"
@@ -50,16 +50,25 @@ def yaml_file(tmp_path: Path):
 # ---------------------------------------------------------------------------------------------------- precedence
 
 
-@pytest.mark.parametrize("model", list(OWN_MODELS))
+@pytest.mark.parametrize("model", own_model_names())
 def test_defaults_hold_where_nothing_is_set(model: str) -> None:
-    """The model's own file is over overall.yaml, which is over RecBole's defaults: every key of the three."""
-    own = yaml.safe_load((PROPERTIES / "model" / f"{model}.yaml").read_text(encoding="utf-8"))
-    overall = yaml.safe_load((PROPERTIES / "overall.yaml").read_text(encoding="utf-8"))
+    """The files of head and encoder are over encoder_head.yaml, that over overall.yaml, that over RecBole's defaults:
+    every key of them. An encoder that gives one state a sequence trains on prefixes."""
+    model_class = resolve_model(model)
+    files = [
+        "overall",
+        "encoder_head",
+        f"encoder/{model_class.encoder_entry.name}",
+        f"head/{model_class.head_entry.name}",
+    ]
+    expected = {}
+    for path in (PROPERTIES / f"{name}.yaml" for name in files):
+        expected |= yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+    expected["train_mode"] = "all_positions" if model_class.causal else "prefix"
     found = values(model=model)
-    for key, value in {**overall, **own}.items():
+    for key, value in expected.items():
         assert found[key] == value, key
-    assert overall["train_mode"] == "prefix"
-    assert found["train_mode"] == "all_positions"
+    assert "loss_type" not in found
     assert (found["USER_ID_FIELD"], found["weight_decay"]) == ("user_id", 0.0)
     baseline = values(model="GRU4Rec")
     assert (baseline["train_mode"], baseline["hidden_size"]) == ("prefix", 128)
@@ -102,13 +111,21 @@ def test_what_cannot_change_numbers_is_no_part_of_the_identity() -> None:
 
 def test_there_are_ready_made_files() -> None:
     """configs/ holds base, ml-100k and one file for each model of this project."""
-    assert {path.stem for path in CONFIGS} >= {"base", "ml-100k", *OWN_MODELS}
+    assert {path.stem for path in CONFIGS} >= {
+        "base",
+        "ml-100k",
+        "GRU4RecMoS",
+        "GRU4RecSoftmax",
+        "SASRecMoS",
+        "SASRecSoftmax",
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_ready_made_file_loads_for_its_model(path: Path) -> None:
     """A file with a model's name loads for that model, any other one for all of ours, without a warning."""
-    named = [path.stem] if path.stem in OWN_MODELS or compat.recbole_model_class(path.stem) else list(OWN_MODELS)
+    is_model = path.stem in own_model_names() or compat.recbole_model_class(path.stem)
+    named = [path.stem] if is_model else own_model_names()
     given_keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     for model in named:
         loaded = load_settings(model, "ml-100k", [path])

@@ -27,6 +27,7 @@ class OutputHead(nn.Module, ABC):
 
     Args:
         n_items: V, the padding item 0 included.
+        width: d, of the state and of the item table.
         item_bias: whether every item has a learned bias, which is added to all its logits.
 
     Attributes:
@@ -39,8 +40,9 @@ class OutputHead(nn.Module, ABC):
     single_logit: ClassVar[bool] = False
     reads_layers: ClassVar[bool] = False
 
-    def __init__(self, n_items: int, *, item_bias: bool) -> None:
+    def __init__(self, n_items: int, width: int, *, item_bias: bool = False) -> None:
         super().__init__()
+        self.width = width
         self.item_bias = nn.Parameter(torch.zeros(n_items)) if item_bias else None
 
     @abstractmethod

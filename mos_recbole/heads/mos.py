@@ -21,9 +21,8 @@ class _ProjectedHead(MixtureHead):
         dropout: float = 0.0,
         item_bias: bool = False,
     ) -> None:
-        super().__init__(n_items, item_bias=item_bias)
+        super().__init__(n_items, width, item_bias=item_bias)
         self.n_vectors = n_components
-        self.width = width
         self.projection = nn.Linear(width, n_components * width, bias=False)
         self.prior = nn.Linear(width, n_components, bias=False)
         self.activation = {"tanh": nn.Tanh(), "identity": nn.Identity()}[activation]

@@ -56,16 +56,17 @@ class MixtureScorer:
         self._scores = torch.empty(self.n_queries, self.tiles.n_padded, dtype=self.dtype, device=device)
 
     @torch.no_grad()
-    def __call__(
-        self, components_bKd: torch.Tensor, log_prior_bK: torch.Tensor
-    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
         """Returns scores [b, V], and what turns a score a query [b] into its log-probability in nats.
+
+        Takes the queries' component vectors [b, K, d] and log mixture weights [b, K].
 
         The scores are good until the next call, and may be overwritten.
 
         Raises:
             ValueError: more queries than `n_queries`, or another number of components.
         """
+        components_bKd, log_prior_bK = queries
         n_queries, tiles = len(components_bKd), self.tiles
         if n_queries > self.n_queries or components_bKd.shape[1] != self.n_components:
             raise ValueError(

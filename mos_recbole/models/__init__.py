@@ -1,7 +1,29 @@
 """Encoders and heads put together as RecBole models, and RecBole's own classes by their names."""
 
+from mos_recbole.models.combinations import model_name, own_model_names, resolve_model
+from mos_recbole.models.encoders import CausalEncoder, Encoder, QueryEncoder
+from mos_recbole.models.plugins import PLUGINS, load_plugin
+from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import EncoderHeadRecommender
-from mos_recbole.models.registry import OWN_MODELS, is_recbole_model, resolve_model
+from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
 
-__all__ = ["OWN_MODELS", "EncoderHeadRecommender", "is_recbole_model", "requirement_faults", "resolve_model"]
+__all__ = [
+    "ENCODERS",
+    "HEADS",
+    "PLUGINS",
+    "CausalEncoder",
+    "Encoder",
+    "EncoderEntry",
+    "EncoderHeadRecommender",
+    "HeadEntry",
+    "QueryEncoder",
+    "RecBoleEncoder",
+    "load_plugin",
+    "model_name",
+    "own_model_names",
+    "register_encoder",
+    "register_head",
+    "requirement_faults",
+    "resolve_model",
+]

@@ -1,79 +1,94 @@
-"""The models of this project by name: encoder + head."""
+"""Models by name: any encoder with any head, and RecBole's own classes."""
 
-from typing import Any
+import difflib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
 
-from mos_recbole.heads import MoSHead, SoftmaxHead
-from mos_recbole.models.encoders import GRUEncoder, SASRecEncoder
+from mos_recbole import compat
+from mos_recbole.errors import InputError
 from mos_recbole.models.recommender import EncoderHeadRecommender
+from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry
 
 
-class _WithGRU(EncoderHeadRecommender):
-    def make_encoder(self, config: Any) -> GRUEncoder:
-        return GRUEncoder(
-            self.n_items,
-            config["embedding_size"],
-            config["hidden_size"],
-            config["num_layers"],
-            config["dropout_prob"],
+def combine(encoder: EncoderEntry, head: HeadEntry) -> type[EncoderHeadRecommender]:
+    """Returns the model class of an encoder with a head, named after both.
+
+    Raises:
+        InputError: the head reads what the encoder does not give.
+    """
+    fault = _misfit(encoder, head)
+    if fault is not None:
+        raise InputError(fault)
+    return _combined(encoder.name, head.name, encoder.origin, head.origin)
+
+
+@cache  # a class is one object; with the origins, so that a plugin that was changed is another one
+def _combined(
+    encoder: str, head: str, encoder_origin: tuple[Path, str] | None, head_origin: tuple[Path, str] | None
+) -> type[EncoderHeadRecommender]:
+    entries = {"encoder_entry": ENCODERS[encoder], "head_entry": HEADS[head], "causal": ENCODERS[encoder].causal}
+    text = f"The encoder of {encoder} with the head {HEADS[head].label}."
+    name = f"{encoder}{HEADS[head].label}"
+    return type(name, (EncoderHeadRecommender,), {"__doc__": text, "__module__": __name__, **entries})
+
+
+def _misfit(encoder: EncoderEntry, head: HeadEntry) -> str | None:
+    """Returns why a head does not fit an encoder, and what does; None where it does."""
+    if not head.head_class.reads_layers or encoder.has_layers:
+        return None
+    fitting = [entry.name for entry in ENCODERS.values() if entry.has_layers]
+    return (
+        f"{encoder.name}{head.label}: the head {head.label} reads the states of all layers, of which {encoder.name} "
+        f"gives the last; expected one of {', '.join(f'{name}{head.label}' for name in fitting)}, or {encoder.name}MoS"
+    )
+
+
+def own_model_names() -> list[str]:
+    """Returns the names of all models that are an encoder with a head."""
+    return [f"{encoder.name}{head.label}" for encoder, head in _pairs() if _misfit(encoder, head) is None]
+
+
+def _pairs() -> Iterator[tuple[EncoderEntry, HeadEntry]]:
+    return ((encoder, head) for encoder in ENCODERS.values() for head in HEADS.values())
+
+
+def model_name(encoder: str, head: str) -> str:
+    """Returns the name of the model of an encoder, "NARM", with a head by its name, "mos".
+
+    Raises:
+        InputError: an unknown encoder or head, or two that do not fit; the message names the nearest.
+    """
+    entry = HEADS.get(head.lower())
+    if entry is None:
+        raise InputError(f"unknown head {head!r}; {_did_you_mean(head, HEADS)} (heads: {', '.join(HEADS)})")
+    if encoder not in ENCODERS:
+        raise InputError(
+            f"{encoder!r} is no encoder; {_did_you_mean(encoder, ENCODERS)} (encoders: {', '.join(ENCODERS)})"
         )
+    return combine(ENCODERS[encoder], entry).__name__
 
 
-class _WithSASRec(EncoderHeadRecommender):
-    def make_encoder(self, config: Any) -> SASRecEncoder:
-        return SASRecEncoder(
-            self.n_items,
-            self.max_seq_length,
-            *(
-                config[key]
-                for key in (
-                    "hidden_size",
-                    "inner_size",
-                    "n_layers",
-                    "n_heads",
-                    "hidden_dropout_prob",
-                    "attn_dropout_prob",
-                    "hidden_act",
-                    "layer_norm_eps",
-                    "initializer_range",
-                )
-            ),
-        )
+def resolve_model(name: str) -> type:
+    """Returns the model class of that name: RecBole's own, else an encoder with a head.
 
-    @staticmethod
-    def setting_faults(values: dict[str, Any]) -> list[str]:
-        if values["hidden_size"] % values["n_heads"]:
-            return [f"hidden_size {values['hidden_size']} is no multiple of n_heads {values['n_heads']}"]
-        return []
+    Raises:
+        InputError: there is none; the message names the nearest.
+    """
+    found = compat.recbole_model_class(name)
+    if found is not None:
+        return found
+    for encoder, head in _pairs():
+        if name == f"{encoder.name}{head.label}":
+            return combine(encoder, head)
+    hint = _did_you_mean(name, [*own_model_names(), *compat.recbole_model_names()])
+    raise InputError(
+        f"unknown model {name!r}; {hint} (any sequential or general model of RecBole; or an encoder, "
+        f"{', '.join(ENCODERS)}, with a head, {', '.join(head.label for head in HEADS.values())}: GRU4RecMoS)"
+    )
 
 
-class _WithSoftmax(EncoderHeadRecommender):
-    def make_head(self, config: Any) -> SoftmaxHead:
-        return SoftmaxHead(self.n_items, item_bias=config["item_bias"])
-
-
-class _WithMoS(EncoderHeadRecommender):
-    def make_head(self, config: Any) -> MoSHead:
-        return MoSHead(
-            self.n_items,
-            self.encoder.width,
-            config["mos_heads"],
-            activation=config["mos_activation"],
-            dropout=config["mos_dropout"],
-            item_bias=config["item_bias"],
-        )
-
-
-class GRU4RecSoftmax(_WithGRU, _WithSoftmax):
-    """GRU4Rec with a softmax over all items: RecBole's GRU4Rec with `loss_type: CE`, trainable on whole windows."""
-
-
-class GRU4RecMoS(_WithGRU, _WithMoS):
-    """GRU4Rec with a Mixture-of-Softmaxes head."""
-
-
-class SASRecSoftmax(_WithSASRec, _WithSoftmax):
-    """SASRec with a softmax over all items: RecBole's SASRec with `loss_type: CE`, trainable on whole windows."""
-
-
-class SASRecMoS(_WithSASRec, _WithMoS):
-    """SASRec with a Mixture-of-Softmaxes head."""
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(by_lower[match] for match in near)}?" if near else "none is near"

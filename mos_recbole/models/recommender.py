@@ -1,7 +1,8 @@
 """A RecBole sequential recommender made of any encoder and any head."""
 
-from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -9,69 +10,118 @@ from recbole.utils import InputType
 from torch import nn
 from torch.nn import functional
 
-from mos_recbole.heads import OutputHead
+from mos_recbole import compat
+from mos_recbole.heads import MixtureHead
 from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySampler, UniformSampler
-from mos_recbole.models.encoders import Encoder
+from mos_recbole.models.encoders import CausalEncoder
+from mos_recbole.models.registry import EncoderEntry, HeadEntry
+
+_PROPERTIES = Path(__file__).parent.parent / "properties"
 
 
-class EncoderHeadRecommender(SequentialRecommender, ABC):
+class EncoderHeadRecommender(SequentialRecommender):
     """RecBole's interface (`calculate_loss`, `full_sort_predict`, `predict`) over an `Encoder` and an `OutputHead`.
 
     A batch whose targets are one item a sequence is a batch of prefixes, RecBole's own kind; where the targets are
-    [B, L] it holds windows, and every position with a target (not 0) is scored.
+    [B, L] it holds windows, and every position with a target (not 0) is scored: for causal encoders.
 
     The padding item takes part in the softmax, as in RecBole's models, and so has a (small) probability.
 
     Args:
-        config: RecBole's, with `tie_weights`, `negative_sampling` and what belongs to it beside the keys that
-            `make_encoder` and `make_head` read.
+        config: RecBole's, with `tie_weights`, `negative_sampling` and what belongs to it beside the settings of the
+            encoder and of the head.
         dataset: RecBole's, for the number of items; a `data.SequenceDataset` where negatives are sampled by how often
             they are targets of training.
+
+    Attributes:
+        encoder_entry, head_entry: what the model is made of.
+        causal: whether a state knows nothing of later items, so that windows can be trained on as a whole.
     """
 
     input_type = InputType.POINTWISE
-    # The encoder's state at a position knows nothing of later ones, so that windows can be trained on as a whole.
-    causal = True
+    encoder_entry: ClassVar[EncoderEntry]
+    head_entry: ClassVar[HeadEntry]
+    causal: ClassVar[bool]
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.encoder = self.make_encoder(config)
-        self.head = self.make_head(config)
+        self.encoder = self.encoder_entry.make(config, dataset)
+        self.head = self.head_entry.make(config, self.n_items, self.encoder)
         self.output_table: nn.Parameter | None = None
         if not config["tie_weights"]:
             self.output_table = nn.Parameter(torch.empty(self.n_items, self.encoder.width))
             nn.init.xavier_normal_(self.output_table)
         self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
 
-    @abstractmethod
-    def make_encoder(self, config: Any) -> Encoder:
-        """Returns the encoder that the settings describe."""
+    @classmethod
+    def defaults(cls) -> list[Path | Mapping[str, Any]]:
+        """Returns where the default settings are, later ones over earlier ones: YAML files or the settings."""
+        encoder, head = cls.encoder_entry, cls.head_entry
+        found: list[Path | Mapping[str, Any]] = []
+        if encoder.recbole_settings:
+            found.append(compat.recbole_model_settings(encoder.name))
+        found += [_PROPERTIES / "encoder_head.yaml", {"loss_type": "CE", "transform": None}]
+        if not cls.causal:
+            found.append({"train_mode": "prefix"})
+        for room, entry in (("encoder", encoder), ("head", head)):
+            path = _PROPERTIES / room / f"{entry.name}.yaml"
+            found += [path] if path.is_file() else []
+            found.append(entry.defaults)
+        return found
 
-    @abstractmethod
-    def make_head(self, config: Any) -> OutputHead:
-        """Returns the head that the settings describe."""
+    @classmethod
+    def unread_settings(cls) -> tuple[str, ...]:
+        """Returns the keys of `defaults` that are no settings of this model."""
+        return ("loss_type", *cls.encoder_entry.unread)
+
+    @classmethod
+    def sources(cls) -> dict[str, str]:
+        """Returns the SHA-256 of the plugins' files that the model is made of, by the names of encoder and head."""
+        entries = (cls.encoder_entry, cls.head_entry)
+        return {entry.name: entry.origin[1] for entry in entries if entry.origin is not None}
+
+    @classmethod
+    def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:
+        """Returns what is wrong with values that are each right, one sentence each."""
+        faults = list(cls.encoder_entry.check(values))
+        if values["negative_sampling"] != "none" and not cls.head_entry.can_be_sampled:
+            faults.append(
+                f"negative_sampling is {values['negative_sampling']!r}; expected 'none': the logits of "
+                f"{cls.head_entry.label} are no dot products with an item table"
+            )
+        return faults
 
     @property
     def item_table(self) -> torch.Tensor:
         """The output item table, [V, d]."""
-        return self.encoder.item_embedding.weight if self.output_table is None else self.output_table
+        if self.output_table is None:
+            return self.encoder.item_embedding.weight[: self.n_items]
+        return self.output_table
 
-    def forward(self, item_seq: torch.Tensor, item_seq_len: torch.Tensor) -> torch.Tensor:
-        """Returns the states [B, d] at the last items of sequences [B, L] with lengths [B]."""
-        return self.gather_indexes(self.encoder(item_seq), item_seq_len - 1)
+    def forward(self, interaction: Any) -> torch.Tensor:
+        """Returns the states at the last items of sequences: [B, d], of all layers where the head reads them."""
+        item_seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if isinstance(self.encoder, CausalEncoder):
+            return self._states(item_seq)[torch.arange(len(length), device=length.device), length - 1]
+        return self.encoder(item_seq, length, interaction[self.USER_ID])
+
+    def _states(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
+        """Returns the states at all positions, [B, L, d] or [B, L, n_layers, d]."""
+        assert isinstance(self.encoder, CausalEncoder)
+        return self.encoder.layers(item_seq_BL) if self.head.reads_layers else self.encoder(item_seq_BL)
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Returns the mean negative log-probability of the batch's targets, in nats; an estimate of it, which is too
         low on average, where negatives are sampled."""
-        item_seq, target = interaction[self.ITEM_SEQ], interaction[self.POS_ITEM_ID]
+        target = interaction[self.POS_ITEM_ID]
         if target.ndim == 1:
-            state_Nd = self.forward(item_seq, interaction[self.ITEM_SEQ_LEN])
+            state_Nd = self(interaction)
         else:
-            state_BLd = self.encoder(item_seq)
             is_target = target != 0
-            state_Nd, target = state_BLd[is_target], target[is_target]
+            state_Nd, target = self._states(interaction[self.ITEM_SEQ])[is_target], target[is_target]
         if self.negative_sampler is None:
             return self.head.loss(state_Nd, self.item_table, target)
+        assert isinstance(self.head, MixtureHead)
         sampled_M, log_expected_count_M = self.negative_sampler.sample(target)
         # The padding, which samplers leave out, has its part in the softmax: once, with certainty.
         sampled = functional.pad(sampled_M, (0, 1), value=0)
@@ -84,8 +134,7 @@ class EncoderHeadRecommender(SequentialRecommender, ABC):
 
     def full_sort_predict(self, interaction: Any) -> torch.Tensor:
         """Returns the log-probabilities [B, n_items] of all items."""
-        state_Bd = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return self.log_prob(state_Bd)
+        return self.log_prob(self(interaction))
 
     def predict(self, interaction: Any) -> torch.Tensor:
         """Returns the log-probabilities [B] of one given item a sequence."""

@@ -1,30 +1,211 @@
-"""Model names and what they stand for."""
+"""Encoders and heads by name: this project's, RecBole's as encoders, and those of plugins."""
 
-import difflib
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.models.combinations import GRU4RecMoS, GRU4RecSoftmax, SASRecMoS, SASRecSoftmax
+from mos_recbole.heads import MixtureHead, MoCHead, MoSHead, OutputHead, SoftmaxHead
+from mos_recbole.models.encoders import CausalEncoder, Encoder, GRUEncoder, SASRecEncoder
+from mos_recbole.models.recbole_encoders import BERT4RecEncoder, NextItNetEncoder, RecBoleEncoder
 
-OWN_MODELS: dict[str, type] = {cls.__name__: cls for cls in (GRU4RecSoftmax, GRU4RecMoS, SASRecSoftmax, SASRecMoS)}
+
+def _anything_goes(values: Mapping[str, Any]) -> list[str]:
+    return []
 
 
-def resolve_model(name: str) -> type:
-    """Returns the model class of that name: this project's, else RecBole's own.
+@dataclass(frozen=True)
+class EncoderEntry:
+    """An encoder that models can be made of.
+
+    Attributes:
+        name: as it begins models' names, such as "NARM".
+        make: returns the encoder, given RecBole's configuration and data set (of the training part).
+        causal: whether it is a `CausalEncoder`.
+        has_layers: whether it gives the states of all its layers.
+        defaults: its settings and their defaults, beside those in `properties/encoder/<name>.yaml`.
+        recbole_settings: whether it has those of RecBole's model of its name.
+        unread: of RecBole's settings, those that it does not read.
+        check: returns what is wrong with values of its settings that are each right, one sentence each.
+        origin: the file of a plugin and its SHA-256.
+    """
+
+    name: str
+    make: Callable[[Any, Any], Encoder]
+    causal: bool = False
+    has_layers: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    recbole_settings: bool = False
+    unread: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any]], list[str]] = _anything_goes
+    origin: tuple[Path, str] | None = None
+
+
+@dataclass(frozen=True)
+class HeadEntry:
+    """A head that models can be made of.
+
+    Attributes:
+        name: as in `--head`, lower case, such as "mos".
+        label: as it ends models' names, such as "MoS".
+        head_class: takes `(n_items, width, *, item_bias, ...)`, and `n_layers` where it reads layers.
+        arguments: the constructor's other arguments by the settings that they come from.
+        defaults: its settings and their defaults, beside those in `properties/head/<name>.yaml`.
+        origin: the file of a plugin and its SHA-256.
+    """
+
+    name: str
+    label: str
+    head_class: type[OutputHead]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    origin: tuple[Path, str] | None = None
+
+    @property
+    def can_be_sampled(self) -> bool:
+        """Whether its loss can be estimated from sampled negatives."""
+        return issubclass(self.head_class, MixtureHead)
+
+    def make(self, config: Any, n_items: int, encoder: Encoder) -> OutputHead:
+        """Returns the head that the settings describe."""
+        arguments = {argument: config[key] for key, argument in self.arguments.items()}
+        if self.head_class.reads_layers:
+            assert isinstance(encoder, CausalEncoder)
+            arguments["n_layers"] = encoder.n_layers
+        return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
+
+
+def _heads_share_width(values: Mapping[str, Any], width: str = "hidden_size") -> list[str]:
+    if values[width] % values["n_heads"]:
+        return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
+    return []
+
+
+def _make_gru4rec(config: Any, dataset: Any) -> Encoder:
+    keys = ("embedding_size", "hidden_size", "num_layers", "dropout_prob")
+    return GRUEncoder(dataset.num(config["ITEM_ID_FIELD"]), *(config[key] for key in keys))
+
+
+def _make_sasrec(config: Any, dataset: Any) -> Encoder:
+    keys = [
+        *("hidden_size", "inner_size", "n_layers", "n_heads", "hidden_dropout_prob", "attn_dropout_prob"),
+        *("hidden_act", "layer_norm_eps", "initializer_range"),
+    ]
+    n_items, length = dataset.num(config["ITEM_ID_FIELD"]), config["MAX_ITEM_LIST_LENGTH"]
+    return SASRecEncoder(n_items, length, *(config[key] for key in keys))
+
+
+def _of_recbole(
+    name: str,
+    unread: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    check: Callable[[Mapping[str, Any]], list[str]] = _anything_goes,
+) -> EncoderEntry:
+    """Returns an entry for RecBole's class of that name, whose forward pass gives the query vector.
+
+    Args:
+        name: of the class.
+        unread: of its settings, those that only its own loss reads.
+        unused: attributes that serve its own scores only.
+        overrides: what its constructor is told instead of the settings.
+        check: as of the entry.
+    """
+
+    def make(config: Any, dataset: Any) -> Encoder:
+        changed = copy.copy(config)
+        changed.final_config_dict = config.final_config_dict | overrides
+        return RecBoleEncoder(_instance(name, changed, dataset), unused)
+
+    return EncoderEntry(name, make, recbole_settings=True, unread=unread, check=check)
+
+
+def _instance(name: str, config: Any, dataset: Any) -> Any:
+    model_class = compat.recbole_model_class(name)
+    assert model_class is not None, name
+    return model_class(config, dataset)
+
+
+ENCODERS: dict[str, EncoderEntry] = {
+    entry.name: entry
+    for entry in (
+        EncoderEntry("GRU4Rec", _make_gru4rec, causal=True, has_layers=True),
+        EncoderEntry("SASRec", _make_sasrec, causal=True, has_layers=True, check=_heads_share_width),
+        _of_recbole("NARM"),
+        _of_recbole("STAMP"),
+        _of_recbole("Caser", unread=("reg_weight",)),
+        EncoderEntry(
+            "NextItNet",
+            lambda config, dataset: NextItNetEncoder(_instance("NextItNet", config, dataset)),
+            causal=True,
+            recbole_settings=True,
+            unread=("reg_weight",),
+        ),
+        _of_recbole("LightSANs", check=_heads_share_width),
+        _of_recbole(
+            "CORE", unread=("temperature", "item_dropout"), check=partial(_heads_share_width, width="embedding_size")
+        ),
+        _of_recbole("SINE", unread=("reg_loss_ratio",)),
+        _of_recbole("GCSAN", unread=("reg_weight",), check=_heads_share_width),
+        _of_recbole("SRGNN"),
+        EncoderEntry(
+            "BERT4Rec",
+            lambda config, dataset: BERT4RecEncoder(_instance("BERT4Rec", config, dataset)),
+            recbole_settings=True,
+            unread=("mask_ratio", "ft_ratio", "transform"),
+            check=_heads_share_width,
+        ),
+        _of_recbole(
+            "FEARec",
+            unread=("lmd", "lmd_sem", "contrast", "tau", "sim"),
+            # For its contrastive loss it makes a mask of (2 x batch)^2.
+            overrides={"train_batch_size": 1},
+            check=_heads_share_width,
+        ),
+        _of_recbole("HGN", unread=("reg_weight",), unused=("item_embedding_for_prediction",)),
+        _of_recbole("HRM"),
+        _of_recbole("FOSSIL", unread=("reg_weight",)),
+    )
+}
+
+_MIXTURE = {"mos_heads": "n_components", "mos_activation": "activation", "mos_dropout": "dropout"}
+
+HEADS: dict[str, HeadEntry] = {
+    entry.name: entry
+    for entry in (
+        HeadEntry("softmax", "Softmax", SoftmaxHead),
+        HeadEntry("mos", "MoS", MoSHead, _MIXTURE),
+        HeadEntry("moc", "MoC", MoCHead, _MIXTURE),
+    )
+}
+
+
+def register_encoder(entry: EncoderEntry) -> None:
+    """Makes an encoder known, and with it its models with all heads.
 
     Raises:
-        InputError: there is none; the message names the nearest.
+        InputError: the name is taken or is none.
     """
-    found = OWN_MODELS.get(name) or compat.recbole_model_class(name)
-    if found is None:
-        names = [*OWN_MODELS, *compat.recbole_model_names()]
-        by_lower = {known.lower(): known for known in names}
-        near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(by_lower[match] for match in near)}?" if near else "none is near"
-        raise InputError(f"unknown model {name!r}; {hint} (ours: {', '.join(OWN_MODELS)}; or any RecBole model)")
-    return found
+    _check_name("encoder", entry.name, ENCODERS)
+    ENCODERS[entry.name] = entry
 
 
-def is_recbole_model(model_class: type, *names: str) -> bool:
-    """Returns whether a class is one of these models of RecBole's, or is derived from one."""
-    return any(base.__name__ in names and base.__module__.startswith("recbole.") for base in model_class.__mro__)
+def register_head(entry: HeadEntry) -> None:
+    """Makes a head known, and with it its models with all encoders.
+
+    Raises:
+        InputError: the name or the label is taken or is none.
+    """
+    _check_name("head", entry.name, HEADS)
+    _check_name("head", entry.label, [known.label for known in HEADS.values()])
+    HEADS[entry.name] = entry
+
+
+def _check_name(kind: str, name: str, taken: Collection[str]) -> None:
+    if not name.isidentifier() or name in taken:
+        raise InputError(f"{kind} {name!r}: the name is {'taken' if name in taken else 'no identifier'}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from recbole.data.dataset import Dataset
 
-from mos_recbole.models.registry import is_recbole_model
+from mos_recbole.compat import is_recbole_model
 
 
 def requirement_faults(config: Any, dataset: Dataset) -> list[str]:

@@ -107,8 +107,8 @@ def read_queries(
         InputError: a run on two sides, different protocols or queries, outcomes that are missing, a column that is
             missing or in which runs differ, a condition that a column cannot fulfil, or that no query does.
     """
-    _require_distinct_runs(sides)
-    _require_one_protocol(sides)
+    require_distinct_runs(sides)
+    require_one_protocol(sides)
     runs = [run for side in sides for run in side.runs]
     wanted = list(dict.fromkeys([*columns, *(condition.column for condition in where)]))
     found: dict[str, np.ndarray] = {}
@@ -185,7 +185,7 @@ def _alike(first_Q: np.ndarray, second_Q: np.ndarray) -> bool:
     return bool(((first_Q == second_Q) | (pd.isna(first_Q) & pd.isna(second_Q))).all())
 
 
-def _require_distinct_runs(sides: Sequence[Side]) -> None:
+def require_distinct_runs(sides: Sequence[Side]) -> None:
     """Raises InputError if two sides have a run in common."""
     seen: dict[str, Side] = {}
     for side in sides:
@@ -198,7 +198,7 @@ def _require_distinct_runs(sides: Sequence[Side]) -> None:
         seen |= {run.run_id: side for run in side.runs}
 
 
-def _require_one_protocol(sides: Sequence[Side]) -> None:
+def require_one_protocol(sides: Sequence[Side]) -> None:
     """Raises InputError, with what differs, if the sides' numbers may not be compared."""
     first = sides[0]
     faults = [

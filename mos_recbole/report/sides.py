@@ -59,7 +59,12 @@ class _Pick:
 
 
 def find_sides(
-    names: Sequence[str], folders: Sequence[Path], *, dataset: str | None = None, best: bool = False
+    names: Sequence[str],
+    folders: Sequence[Path],
+    *,
+    dataset: str | None = None,
+    best: bool = False,
+    every: bool = False,
 ) -> list[Side]:
     """Returns a side for every name, with labels that tell them apart.
 
@@ -69,12 +74,13 @@ def find_sides(
         folders: results folders in which ids and models are looked up.
         dataset: only runs on this data set.
         best: of a name with several configurations take the one that is best on validation.
+        every: of such a name take all configurations, each as a side.
 
     Raises:
         InputError: a name that is unknown or that fits several runs or configurations.
     """
     results = _Results(folders, dataset)
-    picks = [results.pick(name, best) for name in names]
+    picks = [pick for name in names for pick in (results.picks(name) if every else [results.pick(name, best)])]
     labels = []
     for pick in picks:
         rivals = [other.runs[0] for other in picks if other.runs[0].model == pick.runs[0].model]
@@ -148,6 +154,19 @@ class _Results:
             f"{name!r}: no folder of a run, nor a model or run id in {self._where}{self._nearest(model)}; there are "
             f"{', '.join(sorted({record.model for record in self.records}))} (run ids with six digits or more)"
         )
+
+    def picks(self, name: str) -> list[_Pick]:
+        """Returns a pick for each configuration that a name stands for. Raises InputError where that is nothing."""
+        model, _, settings = name.partition(":")
+        if Path(name).is_dir():
+            return [self.pick(name, best=False)]
+        of_model = [record for record in self.records if record.model == model]
+        wanted = _parse_settings(name, settings, of_model) if of_model else {}
+        configurations = group_by_configuration(record for record in of_model if _has(record, wanted))
+        if not configurations:
+            return [self.pick(name, best=False)]
+        differing = differing_settings([runs[0] for runs in configurations])
+        return [_Pick(runs, (*wanted, *differing)) for runs in configurations]
 
     def _nearest(self, name: str) -> str:
         known = {text.lower(): text for record in self.records for text in (record.model, record.run_id)}

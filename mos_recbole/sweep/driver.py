@@ -305,6 +305,7 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
         device=books.planner.device_type,
         threads=resources.cpus_per_trial,
         working_directory=str(Path.cwd()),
+        plugins=[str(plugin) for plugin in books.planner.plugins],
     )
     bookkeeper = _Bookkeeper(books)
     tuner = tune.Tuner(

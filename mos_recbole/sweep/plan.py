@@ -17,6 +17,7 @@ from mos_recbole.experiment import (
     run_name,
 )
 from mos_recbole.metric_names import metric_direction
+from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings
 from mos_recbole.sweep.space import draw, expand_grid, walk
@@ -65,6 +66,9 @@ class Planner:
         self.device_type = "cuda" if sweep.resources.gpus_per_trial else "cpu"
         # Absolute, for workers elsewhere; links are not followed, since a folder's name is its data set's.
         self.datasets = [str(Path(name).expanduser().absolute()) if "/" in name else name for name in sweep.datasets]
+        self.plugins = [(path.parent / name).expanduser().absolute() for name in sweep.plugins]
+        for plugin in self.plugins:
+            load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
         self._fingerprints: dict[str, str] = {}
         self.keys = {

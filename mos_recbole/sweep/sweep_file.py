@@ -86,6 +86,7 @@ class SweepFile(_Part):
     Attributes:
         name: of the sweep and its results folder; the file's name unless set.
         models, datasets: every model is run on every data set.
+        plugins: files of your own heads and encoders, relative to the sweep file.
         config: RecBole YAML files, relative to the sweep file, later ones over earlier ones.
         settings: by RecBole's keys, over the files; those that a model lacks are passed over for it.
         space: the swept parameters, by RecBole's keys.
@@ -99,6 +100,7 @@ class SweepFile(_Part):
     name: Name
     models: Annotated[list[str], Field(min_length=1)]
     datasets: Annotated[list[str], Field(min_length=1)] = ["ml-100k"]
+    plugins: list[str] = []
     config: list[str] = []
     settings: dict[str, Any] = {}
     space: Annotated[dict[str, Parameter], Field(min_length=1)]
@@ -167,8 +169,9 @@ def read_sweep_file(path: Path, changes: Mapping[str, Any] | None = None) -> Swe
             content[key] = value
         elif isinstance(content.setdefault(key, {}), dict):  # or the file's value is a fault, told below
             content[key] = {**content[key], **value}
-    if isinstance(content.get("config"), str):
-        content["config"] = [content["config"]]
+    for key in ("config", "plugins"):
+        if isinstance(content.get(key), str):
+            content[key] = [content[key]]
     try:
         return SweepFile.model_validate(content)
     except pydantic.ValidationError as error:

@@ -5,7 +5,7 @@ import getpass
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ray import tune
 
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import Messages, data_fingerprint, run_experiment, run_name
-from mos_recbole.models import resolve_model
+from mos_recbole.models import load_plugin, resolve_model
 from mos_recbole.results import RUNS_FOLDER
 from mos_recbole.settings import Settings
 from mos_recbole.sweep.plan import PlannedTrial
@@ -50,6 +50,7 @@ def run_trial(
     device: str,
     threads: int,
     working_directory: str,
+    plugins: Sequence[str],
 ) -> None:
     """Trains and evaluates one trial; goes on from what an earlier attempt left.
 
@@ -61,6 +62,7 @@ def run_trial(
         device: of the run.
         threads: PyTorch's.
         working_directory: of the driver, to which settings' paths are relative.
+        plugins: the files of heads and encoders that models may be made of.
 
     Raises:
         InputError: this machine's code, packages or data are not those of the driver.
@@ -69,6 +71,8 @@ def run_trial(
     if Path(working_directory).is_dir():
         os.chdir(working_directory)
     torch.set_num_threads(threads)
+    for plugin in plugins:
+        load_plugin(Path(plugin))
     settings = Settings(resolve_model(trial["model"]), trial["dataset"], trial["settings"])
     name = run_name(settings, data_fingerprint(settings), torch.device(device).type)
     if name != trial["run"]:

@@ -116,10 +116,9 @@ def evaluate_model(
             first, last = torch.searchsorted(queries.seen[0], borders).tolist()
             seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
         if isinstance(model, EncoderHeadRecommender):
-            state_Bd = model(batch[fields.item_seq], batch[fields.item_seq_len])
-            part = rank_targets(scorer, model.head.queries(state_Bd), target_B, seen, top_k, queries.excluded_V)
+            part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
         else:
-            scores_BV = _scores(model, config, batch, fields, n_items)
+            scores_BV = query_scores(model, config, batch, n_items)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
         found = found or part.room_for(len(queries))
         found.put(int(index[0]), part)
@@ -129,8 +128,18 @@ def evaluate_model(
     return found
 
 
-def _scores(model: AbstractRecommender, config: Any, batch: Interaction, fields: Fields, n_items: int) -> torch.Tensor:
-    """Returns the scores [B, V] of one of RecBole's own models."""
+def query_scores(model: AbstractRecommender, config: Any, batch: Interaction, n_items: int) -> torch.Tensor:
+    """Returns the scores [B, V] of one of RecBole's own models for a batch of queries, at least float32.
+
+    Args:
+        model, config: RecBole's.
+        batch: of `QuerySet.batch`.
+        n_items: V, the padding included; of a model that has mask tokens among its items, they are none.
+
+    Raises:
+        InputError: the model's scores have another shape.
+    """
+    fields = Fields.of(config)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         batch = Interaction({fields.user: batch[fields.user]})
     if type(model).full_sort_predict is not AbstractRecommender.full_sort_predict:

@@ -11,9 +11,9 @@ from recbole.data.utils import get_dataloader
 from recbole.sampler import RepeatableSampler, Sampler
 from recbole.utils import InputType, ModelType
 
+from mos_recbole.compat import is_recbole_model
 from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
 from mos_recbole.errors import InputError
-from mos_recbole.models import is_recbole_model
 from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable
 from mos_recbole.training.transforms import BatchTransform, teaches_nothing, training_transform
 

@@ -11,7 +11,7 @@ from scipy.cluster.vq import kmeans2
 from torch import nn
 from torch.nn import functional
 
-from mos_recbole.models import is_recbole_model
+from mos_recbole.compat import is_recbole_model
 from mos_recbole.training.loaders import TrainLoader, epoch_seed
 from mos_recbole.training.trainer import BenchmarkTrainer, LossFunction
 

@@ -9,6 +9,7 @@ from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 
 from mos_recbole.data import SequenceDataset
+from mos_recbole.models import EncoderHeadRecommender
 
 # The one that draws no random numbers: a model that is trained on what it makes is also asked with it.
 _OF_QUERIES = ("inverse_itemseq",)
@@ -35,13 +36,20 @@ class BatchTransform:
 
 
 def training_transform(config: Any, dataset: SequenceDataset) -> BatchTransform | None:
-    """Returns the transform of a model's training batches; None where it has none."""
-    return None if config["transform"] is None else BatchTransform(config, dataset)
+    """Returns the transform of a model's training batches; None where it has none.
+
+    An encoder that is taken from a model of RecBole's is trained on prefixes, whatever that model is trained on.
+    """
+    return BatchTransform(config, dataset) if _transform_of(config) is not None else None
 
 
 def query_transform(config: Any, dataset: SequenceDataset) -> BatchTransform | None:
     """Returns the transform of the batches that a model is asked to score; None where it takes them as they are."""
-    return BatchTransform(config, dataset) if config["transform"] in _OF_QUERIES else None
+    return BatchTransform(config, dataset) if _transform_of(config) in _OF_QUERIES else None
+
+
+def _transform_of(config: Any) -> str | None:
+    return None if issubclass(config["model_class"], EncoderHeadRecommender) else config["transform"]
 
 
 def teaches_nothing(batch: Interaction) -> bool:

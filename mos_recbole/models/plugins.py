@@ -1,0 +1,77 @@
+"""Encoders and heads from a user's own file."""
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from mos_recbole.errors import InputError
+from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry
+
+# How the names of plugins' modules begin.
+PLUGINS = "mos_recbole_plugin_"
+
+
+def load_plugin(path: Path) -> None:
+    """Runs a Python file that registers encoders or heads (`register_encoder`, `register_head`).
+
+    The file's SHA-256 becomes part of the identity of the runs that use them. A file that was loaded before is not run
+    again.
+
+    Raises:
+        InputError: no such file, an error in it, or nothing registered; nothing of it is then known.
+    """
+    path = path.expanduser().absolute()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; expected a Python file that registers encoders or heads"
+        ) from error
+    origin = (path, hashlib.sha256(source).hexdigest())
+    known: list[EncoderEntry | HeadEntry] = [*ENCODERS.values(), *HEADS.values()]
+    if any(entry.origin == origin for entry in known):
+        return
+    encoders, heads = dict(ENCODERS), dict(HEADS)
+    # What the file registered before it was edited.
+    for name in [name for name, entry in encoders.items() if _is_from(entry, path)]:
+        del ENCODERS[name]
+    for name in [name for name, entry in heads.items() if _is_from(entry, path)]:
+        del HEADS[name]
+    kept = {*ENCODERS, *HEADS}
+    try:
+        _run(path)
+        if {*ENCODERS, *HEADS} == kept:
+            raise InputError(f"{path}: registers neither an encoder nor a head (docs/plugins.md has an example)")
+    except InputError:
+        ENCODERS.clear()
+        HEADS.clear()
+        ENCODERS.update(encoders)
+        HEADS.update(heads)
+        raise
+    ENCODERS.update({name: replace(entry, origin=origin) for name, entry in ENCODERS.items() if name not in kept})
+    HEADS.update({name: replace(entry, origin=origin) for name, entry in HEADS.items() if name not in kept})
+
+
+def _is_from(entry: EncoderEntry | HeadEntry, path: Path) -> bool:
+    return entry.origin is not None and entry.origin[0] == path
+
+
+def _run(path: Path) -> None:
+    name = f"{PLUGINS}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: expected a Python file, whose name ends with .py")
+    module = importlib.util.module_from_spec(spec)
+    # As for any module, so that its classes can be found by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # the user's code may raise anything
+        line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = [error.lineno] if isinstance(error, SyntaxError) else line
+        raise InputError(f"{path}, line {line[-1] if line else '?'}: {type(error).__name__}: {error}") from error
