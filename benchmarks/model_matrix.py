@@ -27,7 +27,7 @@ from tabulate import tabulate
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import EpochReport, Messages, load_settings, run_experiment
-from mos_recbole.models import own_model_names, resolve_model
+from mos_recbole.models import resolve_model
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, atomic_write, find_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -36,36 +36,44 @@ KINDS = {"sequential_recommender": "sequential", "general_recommender": "general
 REFUSED = {
     "context_aware_recommender": (
         "context-aware",
-        "predicts a click from columns of the interaction that is to be predicted; there is nothing to rank all items by",
+        "predicts a click from columns of the very interaction; nothing to rank all items by",
     ),
     "knowledge_aware_recommender": ("knowledge-aware", "needs a knowledge graph (`.kg` and `.link` files)"),
 }
 
-# Settings other than RecBole's defaults, where an epoch or a ranking would take hours on one core, where the default
-# does not fit ml-100k, or for stages of RecBole's that count their epochs apart.
+# Of the encoders with heads, these stand for all in the table of RecBole's models.
+OWN = ("GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax", "SASRecMoS")
+
+# Settings other than RecBole's defaults: where an epoch or a ranking takes long on one core, where the default does not
+# fit ml-100k, and for stages of RecBole's that count their epochs apart.
+_SHORT = (
+    *("NARM", "GRU4RecKG", "GRU4RecF", "KSR", "SINE", "SASRec", "SASRecF", "SASRecCPR", "GRU4RecCPR", "LightSANs"),
+    *("NextItNet", "FDSA", "RepeatNet", "FEARec", "GCSAN", "SRGNN"),
+)
+_PAIRS = ("DIN", "DIEN")
 SMALLER: dict[str, dict[str, object]] = {
-    "DIN": {"MAX_ITEM_LIST_LENGTH": 5, "mlp_hidden_size": [32, 16]},
-    "DIEN": {"MAX_ITEM_LIST_LENGTH": 5, "mlp_hidden_size": [32, 16]},
+    **{model: {"MAX_ITEM_LIST_LENGTH": 5} for model in _SHORT},
+    **{model: {"MAX_ITEM_LIST_LENGTH": 5, "mlp_hidden_size": [32, 16]} for model in _PAIRS},
     "ConvNCF": {"cnn_channels": [1, 8, 8, 8, 8]},
     "NAIS": {"embedding_size": 16, "weight_size": 16},
     "NCL": {"num_clusters": 100},
-    "S3Rec": {"pretrain_epochs": 1},
+    "S3Rec": {"MAX_ITEM_LIST_LENGTH": 5, "pretrain_epochs": 1},
     "RaCT": {"pretrain_epochs": 1},
 }
 # They take long; what is fast comes first.
 SLOW = (
-    "SLIMElastic",
-    "DGCF",
-    "NNCF",
-    "FISM",
-    "ConvNCF",
     "RepeatNet",
     "SRGNN",
     "GCSAN",
     "FEARec",
     "DIN",
-    "NAIS",
     "DIEN",
+    "SLIMElastic",
+    "DGCF",
+    "NNCF",
+    "FISM",
+    "ConvNCF",
+    "NAIS",
 )
 NEED_VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
 _VECTOR_LENGTH, _RELATIONS = 64, 8
@@ -73,40 +81,40 @@ _VECTOR_LENGTH, _RELATIONS = 64, 8
 TEMPLATE = """\
 # Models
 
-What can be named in `--model`. This page is written by `benchmarks/model_matrix.py`, from the records in
+What `--model` takes. This page is written by `benchmarks/model_matrix.py`, its table from the records in
 [results/models](../results/models).
 
-- **Ours**: {own}: an encoder and a head, trained on whole windows or on prefixes.
-- **RecBole's own classes** by their names, sequential and general, on the same split, queries, candidates and tie rule. They
-  train on RecBole's samples, with RecBole's loss; sequential ones on one prefix per target.
+- **Ours**: an encoder with a head, such as {own} ([plugins.md](plugins.md) tells how to add
+  encoders and heads of your own).
+- **RecBole's own classes**, sequential and general, by their names. They train on RecBole's samples with RecBole's
+  loss, the sequential ones on one prefix per target, the general ones on the interactions of training. All are
+  evaluated on the same queries, with the same candidates and the same tie rule.
 
 {runs}
 
 ## What RecBole's models get here
 
-- **Loops of their own.** `S3Rec` and `RaCT` are trained in stages, which RecBole starts as one program run each; here one
-  run goes through all of them, every stage but the last for `pretrain_epochs` and the last for `epochs`, with validation.
-  `RecVAE` alternates between encoder and decoder (`n_enc_epochs`, `n_dec_epochs`), `NCL` clusters users and items before
-  every `m_step`th epoch (by SciPy's k-means; RecBole needs faiss). A run of theirs that was stopped resumes exactly, as
-  any other.
-- **Batch transforms.** `BERT4Rec`'s masks and `SHAN`'s reversed sequences are made by RecBole's own
-  `recbole.data.transform`, drawn by the seed and the epoch. A batch in which no item was masked is passed over: RecBole's
-  loss would be 0 / 0.
-- **Features of items.** `FDSA`, `GRU4RecF` and `SASRecF` (`selected_features`) and `S3Rec` (`item_attribute`) need columns of
-  `<name>.item`; `DIN` and `DIEN` take what is loaded. On ml-100k RecBole's settings load them; elsewhere
-  `--load_col='{{item: [item_id, class]}}'` does. Features have no part in what makes runs comparable: items that have
-  features only are left out, and the queries stay the same.
-- **Vectors.** `GRU4RecKG` needs `<name>.ent`: `ent_id:token` (an item's name) and `ent_emb:float_seq` (`embedding_size`
-  numbers); `KSR` needs it with `kg_embedding_size` numbers, and `<name>.rel`: `rel_id:token`, `rel_emb:float_seq`. An
-  item without a vector has zeros. No knowledge graph is read.
-- **Sampled negatives.** `DIN` and `DIEN` learn from targets and as many sampled items with labels; `DIEN` also from an item
-  drawn for every place of the history. They score pairs, so that ranking all items costs a pass through the model for each.
-- **Other samples of the same target**, which `FEARec` looks up, are gathered when it asks. Only its `contrast` uses them (`un`,
-  `su`, `us`, `us_x`), which RecBole leaves unset.
-- `Pop` counts every interaction (RecBole's counts an item once per batch). `Random` draws one order of the items for each
-  batch of queries.
-
-Of the general models, those that rank by the user alone know of the interactions of training only, as all models do.
+- **Loops of their own.** `S3Rec` and `RaCT` are trained in stages. RecBole starts a program for each; here one run goes
+  through all of them: every stage but the last takes `pretrain_epochs`, the last takes `epochs` and is validated. The
+  epochs are numbered through. `RecVAE` alternates between encoder and decoder (`n_enc_epochs`, `n_dec_epochs`). `NCL`
+  clusters users and items before every `m_step`th epoch (by SciPy's k-means; RecBole wants faiss for it). All of these
+  resume exactly, as other runs do.
+- **Batch transforms.** The masks of `BERT4Rec` and the right-aligned sequences of `SHAN` are made by RecBole's own
+  `recbole.data.transform`, drawn by the seed and the epoch. A batch in which no item was masked is passed over, since
+  RecBole's loss of it is 0 / 0.
+- **Features of items.** `FDSA`, `GRU4RecF` and `SASRecF` (`selected_features`) and `S3Rec` (`item_attribute`) need
+  columns of `<name>.item`; `DIN` and `DIEN` take those that are loaded. RecBole loads some for ml-100k; for other data
+  `--load_col='{{item: [item_id, class]}}'` does. Features change a run, but not what it may be compared with: items
+  that only the features name are left out, and the queries are the same.
+- **Vectors.** `GRU4RecKG` needs `<name>.ent`: `ent_id:token`, an item's name, and `ent_emb:float_seq`, `embedding_size`
+  numbers. `KSR` needs the same with `kg_embedding_size` numbers, and `<name>.rel`: `rel_id:token`, `rel_emb:float_seq`.
+  An item without a vector has zeros. A knowledge graph is not read.
+- **Labels.** `DIN` and `DIEN` learn from targets and as many sampled items, and `DIEN` from another item drawn for
+  every place of the history. They score pairs: ranking costs a pass through the model for every item.
+- **Samples of the same target**, which `FEARec` looks up, are gathered when it asks. Only its contrastive losses use
+  them (`contrast: us_x` or another), which RecBole's defaults leave out.
+- `Pop` counts every interaction (RecBole's counts an item once per batch). `Random` draws one order of the items for
+  each batch of queries.
 
 ## Refused
 
@@ -156,7 +164,7 @@ def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> Non
 
 
 def timed_run(model: str, dataset: str, settings: dict[str, object], output: Path) -> dict[str, object] | None:
-    """Returns the run's id and the processor time for building and training the model; None where it was done before."""
+    """Returns the run's id and the processor time for building and training; None where it was done before."""
     started = time.perf_counter(), time.process_time()
     spent = {"wall": 0.0, "cpu": 0.0, "evaluation": 0.0}
 
@@ -207,7 +215,7 @@ def read_times(output: Path) -> pd.DataFrame:
 def page(records: Sequence[RunResult], times: pd.DataFrame) -> str:
     """Returns docs/models.md."""
     return TEMPLATE.format(
-        own=", ".join(f"`{name}`" for name in OWN_MODELS),
+        own=", ".join(f"`{name}`" for name in OWN),
         runs="\n\n".join(section(records, times) for section in SECTIONS),
         refused=tabulate(
             [
@@ -252,13 +260,17 @@ def what_runs(records: Sequence[RunResult], times: pd.DataFrame) -> str:
 
 def describe(record: RunResult) -> str:
     """Returns what the table's runs have in common."""
-    return (
-        f"On {record.dataset} ({record.data['users']:,} users, {record.data['items']:,} items), split by "
-        f"{record.protocol['split']['name']}, {record.data['test_targets']:,} test queries, RecBole's default settings, the last "
-        f"{record.settings['MAX_ITEM_LIST_LENGTH']} items as context, seed {record.seed}. The metrics are of models after as few "
-        "epochs as the table says, of the test set, and tell that a model runs and learns, not how good it is. Time is\n"
-        f"processor time for building the model and for an epoch of training on one core, in epochs of `{REFERENCE}`, which "
-        "trains on whole windows. Models that are only counted or solved for are done after one."
+    data, length = record.data, record.settings["MAX_ITEM_LIST_LENGTH"]
+    return "\n".join(
+        [
+            f"On {record.dataset} ({data['users']:,} users, {data['items']:,} items), split "
+            f"{record.protocol['split']['name']}, {data['test_targets']:,} test queries, seed {record.seed}; RecBole's",
+            f"defaults but for what is named, and the last {length} items as context. After so few epochs the metrics",
+            "(of the test set) tell that a model runs and learns, not how good it is. Time is the processor's, on one",
+            f"core, for building the model and training, per epoch; its unit is an epoch of `{REFERENCE}`, which",
+            "trains on whole windows and not on prefixes. Models that are only counted or solved for are done after one",
+            "epoch.",
+        ]
     )
 
 
@@ -275,7 +287,7 @@ def table_models() -> list[str]:
 
 
 def kind_of(model: str) -> str:
-    if model in OWN_MODELS:
+    if model in OWN:
         return "ours"
     return next(label for kind, label in KINDS.items() if f".{kind}." in resolve_model(model).__module__)
 
