@@ -5,10 +5,10 @@
     python benchmarks/model_matrix.py --write-only    # the page again, from the records
 
 Every model has RecBole's default settings but for the length of the sequences (--length) and what SMALLER names. Runs
-that are finished are not repeated: interrupted in whatever way, the same command goes on. A model that fails is noted
-with its message and does not keep the others from running. Time is the processor's, which can be quoted from a machine
-that others use too; set OMP_NUM_THREADS=1. Records go to <output>/runs, times and failures to <output>/times.csv;
-checkpoints and outcomes are deleted once a run is finished.
+that are finished are not repeated, by later code neither: interrupted in whatever way, the same command goes on. A
+model that fails is noted with its message and does not keep the others from running. Time is the processor's, which can
+be quoted from a machine that others use too; set OMP_NUM_THREADS=1. Records go to <output>/runs, times and failures to
+<output>/times.csv; checkpoints and outcomes are deleted once a run is finished.
 """
 
 import argparse
@@ -84,8 +84,8 @@ TEMPLATE = """\
 What `--model` takes. This page is written by `benchmarks/model_matrix.py`, its table from the records in
 [results/models](../results/models).
 
-- **Ours**: an encoder with a head, such as {own} ([plugins.md](plugins.md) tells how to add
-  encoders and heads of your own).
+- **Ours**: an encoder with a head, such as {own}
+  ([plugins.md](plugins.md) tells how to add your own).
 - **RecBole's own classes**, sequential and general, by their names. They train on RecBole's samples with RecBole's
   loss, the sequential ones on one prefix per target, the general ones on the interactions of training. All are
   evaluated on the same queries, with the same candidates and the same tie rule.
@@ -150,6 +150,8 @@ def models_to_run() -> list[str]:
 def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> None:
     """Trains a model unless it was, and notes its time or why it failed."""
     settings = {"epochs": epochs, "MAX_ITEM_LIST_LENGTH": length, **SMALLER.get(model, {})}
+    if any(record.model == model and settings.items() <= record.settings.items() for record in find_records(output)):
+        return
     print(f"{model}: {settings}", file=sys.stderr, flush=True)
     times = read_times(output)
     try:
@@ -238,7 +240,7 @@ def what_runs(records: Sequence[RunResult], times: pd.DataFrame) -> str:
     for model in table_models():
         kind, record = kind_of(model), latest.get(model)
         if record is None:
-            rows.append((f"`{model}`", kind, "", "", "", failures.get(model, "not run yet"), "", ""))
+            rows.append((f"`{model}`", kind, "", "", "", "", "", failures.get(model, "not run yet")))
             continue
         own = per_epoch(record, seconds)
         ratio = "" if own is None or not reference else f"{own / reference:.3g}"
@@ -250,7 +252,7 @@ def what_runs(records: Sequence[RunResult], times: pd.DataFrame) -> str:
     described = "" if first is None else describe(first)
     table = tabulate(
         rows,
-        headers=["model", "kind", "parameters", "epochs", "time", "NDCG@10", "Recall@10", "settings"],
+        headers=["model", "kind", "parameters", "epochs", "time", "NDCG@10", "Recall@10", "notes"],
         tablefmt="github",
         colalign=("left", "left", "right", "right", "right", "right", "right", "left"),
         disable_numparse=True,
@@ -268,7 +270,7 @@ def describe(record: RunResult) -> str:
             f"defaults but for what is named, and the last {length} items as context. After so few epochs the metrics",
             "(of the test set) tell that a model runs and learns, not how good it is. Time is the processor's, on one",
             f"core, for building the model and training, per epoch; its unit is an epoch of `{REFERENCE}`, which",
-            "trains on whole windows and not on prefixes. Models that are only counted or solved for are done after one",
+            "trains on whole windows and not on prefixes. Models that are only counted or solved for need but one",
             "epoch.",
         ]
     )

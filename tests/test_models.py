@@ -231,6 +231,21 @@ def test_every_trainer_of_recboles_has_its_counterpart() -> None:
     assert own == set(LOOPS)
 
 
+def test_the_page_lists_what_runs_and_what_is_refused() -> None:
+    """docs/models.md: a row for each model that runs, in the order of its kinds, and the names of all others."""
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    runs, refused = text.split("## What runs")[1].split("## Refused")
+    rows = [re.split(r"\s*\|\s*", line)[1:3] for line in runs.splitlines() if line.startswith("| `")]
+    kinds = {"sequential_recommender": "sequential", "general_recommender": "general"}
+    expected = [[f"`{name}`", kind] for folder, kind in kinds.items() for name in compat.recbole_model_names([folder])]
+    assert [row for row in rows if row[1] != "ours"] == expected
+    named = set(re.findall(r"`(\w+)`", refused)) - {"XGBoost", "LightGBM"}
+    assert named == set(compat.recbole_model_names()) - set(MODELS)
+    for name in named:
+        with pytest.raises(InputError):
+            load_settings(name)
+
+
 # ---------------------------------------------------------------------------------------------------- transforms
 
 
