@@ -34,9 +34,9 @@ def make_head(n_items: int, n_components: int, width: int, device: str) -> tuple
     """Returns a head and an item table."""
     torch.manual_seed(0)
     if n_components == 1:
-        head: OutputHead = SoftmaxHead(n_items, width, item_bias=False)
+        head: OutputHead = SoftmaxHead(n_items, width)
     else:
-        head = MoSHead(n_items, width, n_components)
+        head = MoSHead(n_items, width, n_components=n_components)
     return head.to(device).eval(), torch.randn(n_items, width).div_(width**0.5).to(device)
 
 

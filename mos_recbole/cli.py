@@ -129,7 +129,7 @@ examples:
   one configuration, one run
     %(prog)s GRU4RecMoS:embedding_size=32,mos_heads=4 results/runs/GRU4RecSoftmax-ml-100k-seed1-84b3...
   data that are in a folder of their own, and more queries
-    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 8192
+    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 4096
   a large catalogue: the 1,024 largest singular values, with the error that they have
     %(prog)s SASRecMoS --dataset data/ml-25m --queries 20000 --method randomised --components 1024
 """
@@ -212,6 +212,11 @@ def _parser() -> argparse.ArgumentParser:
         "with --head, an encoder",
     )
     run.add_argument("--head", nargs="+", metavar="NAME", help="put these heads on every --model: softmax, mos, ...")
+    run.add_argument(
+        "--match-parameters",
+        action="store_true",
+        help="widen or narrow the models after the first until they have about as many parameters as it",
+    )
     _add_plugin(run)
     run.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k, built in)")
     run.add_argument("--config", nargs="+", default=[], metavar="FILE", help="RecBole YAML files")
@@ -391,14 +396,14 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", metavar="NAME", help="only runs on this data set; its folder, if not in dataset/"
     )
     spectrum.add_argument(
-        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 4096)"
+        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 2048)"
     )
     spectrum.add_argument("--seed", type=int, default=0, metavar="N", help="by which queries are drawn (default: 0)")
     spectrum.add_argument(
         "--method",
         default="auto",
         choices=("auto", "exact", "randomised"),
-        help="all singular values, or the largest ones with their error (default: exact up to 4096)",
+        help="all singular values, or the largest ones with their error (default: exact up to a smaller side of 4096)",
     )
     spectrum.add_argument(
         "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"
@@ -428,7 +433,8 @@ def _add_plugin(command: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     # Here and not above, so that --help and ls do not wait for PyTorch.
-    from mos_recbole.experiment import Messages, load_settings, run_experiment
+    from mos_recbole.experiment import Messages, count_parameters, load_settings, run_experiment
+    from mos_recbole.matching import match_parameters
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
@@ -445,6 +451,9 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         for model in models
         for seed in seeds
     ]
+    if options.match_parameters:
+        n_parameters = count_parameters(runs[0])
+        runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
     if not options.quiet:
         for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
             print(f"warning: {warning}", file=sys.stderr)

@@ -231,7 +231,7 @@ def run_experiment(
             seed=config["seed"],
             settings=settings.identity(),
             data=summary.as_dict() | {"fingerprint": fingerprint},
-            parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            parameters=_n_parameters(model),
             epochs=len(trainer.reports),
             best_epoch=trainer.best_epoch,
             valid_metric=config["valid_metric"],
@@ -285,7 +285,11 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     path = record.checkpoint()
     chosen_device = _device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}
-    settings = load_settings(record.model, record.dataset, [record.settings], place)
+    recorded = dict(record.settings)
+    plugins = recorded.pop("plugins", {})
+    settings = load_settings(record.model, record.dataset, [recorded], place)
+    if settings.identity().get("plugins", {}) != plugins:
+        raise InputError(f"run {record.run_id}: {' or '.join(plugins)} is not what it was; expected the same --plugin")
     config = settings.recbole_config(chosen_device)
     if not Path(config["data_path"]).is_dir():
         raise InputError(
@@ -377,6 +381,21 @@ def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0)
     model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
     trainer = make_trainer(config, model, Path(), "", False, time.perf_counter())
     return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
+
+
+def count_parameters(settings: Settings) -> int:
+    """Returns the number of trainable parameters of a model with these settings, as the records of runs have it.
+
+    Raises:
+        InputError: as `run_experiment`.
+    """
+    config = settings.recbole_config(torch.device("cpu"))
+    data = SequenceDataset(config)
+    return _n_parameters(_build_model(settings, config, data.training_part(data.split())))
+
+
+def _n_parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDataset) -> torch.nn.Module:

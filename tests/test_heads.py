@@ -69,7 +69,7 @@ def make(kind: str, activation: str, item_bias: bool, generator: torch.Generator
     torch.manual_seed(5)
     if kind == "softmax":
         return with_random_bias(SoftmaxHead(V, D, item_bias=item_bias), generator)
-    return with_random_bias(MoSHead(V, D, K, activation=activation, item_bias=item_bias), generator)
+    return with_random_bias(MoSHead(V, D, n_components=K, activation=activation, item_bias=item_bias), generator)
 
 
 HEADS = pytest.mark.parametrize(("kind", "activation"), [("softmax", "identity"), ("mos", "tanh"), ("mos", "identity")])
@@ -111,7 +111,7 @@ def test_scorer_ranks_as_the_log_probabilities(
     log-probabilities (with logits of ±400), with full and padded tiles, for one thread and more."""
     n_items = 1000
     torch.manual_seed(5)
-    head = MoSHead(n_items, D, K, activation=activation, item_bias=item_bias)
+    head = MoSHead(n_items, D, n_components=K, activation=activation, item_bias=item_bias)
     if kind == "softmax":
         head = SoftmaxHead(n_items, D, item_bias=item_bias)
     head = with_random_bias(head, generator)
@@ -201,7 +201,7 @@ def test_gradients_equal_autograd_through_the_formula(
 @BIAS
 def test_mixture_of_one_is_the_softmax(item_bias: bool, generator: torch.Generator) -> None:
     """MoS with K = 1, identity activation and U = I gives the softmax head's log-probabilities and loss."""
-    mos = with_random_bias(MoSHead(V, D, 1, activation="identity", item_bias=item_bias), generator)
+    mos = with_random_bias(MoSHead(V, D, n_components=1, activation="identity", item_bias=item_bias), generator)
     softmax = SoftmaxHead(V, D, item_bias=item_bias).double()
     with torch.no_grad():
         mos.projection.weight.copy_(torch.eye(D))
@@ -234,7 +234,7 @@ def test_item_bias(generator: torch.Generator) -> None:
 
 def test_number_of_components_and_parameters() -> None:
     """A softmax head is one component without parameters; MoS has K·d·d + K·d of them, V more with an item bias."""
-    softmax, mos = SoftmaxHead(V, D, item_bias=False), MoSHead(V, D, K, item_bias=True)
+    softmax, mos = SoftmaxHead(V, D, item_bias=False), MoSHead(V, D, n_components=K, item_bias=True)
     assert softmax.n_components == 1
     assert mos.n_components == K
     assert sum(parameter.numel() for parameter in softmax.parameters()) == 0
@@ -243,7 +243,7 @@ def test_number_of_components_and_parameters() -> None:
 
 def test_component_shapes_and_prior(generator: torch.Generator) -> None:
     """Components are [N, K, d] and within (-1, 1) under tanh; the exponentials of [N, K] log weights sum to 1."""
-    mos = MoSHead(V, D, K).double()
+    mos = MoSHead(V, D, n_components=K).double()
     components, log_prior = mos.components(normal(generator, N, D))
     assert components.shape == (N, K, D)
     assert log_prior.shape == (N, K)
@@ -256,7 +256,7 @@ def test_dropout_in_training_only(generator: torch.Generator) -> None:
     """In training entries of the component vectors are 0 at the rate set and the rest scaled up; in evaluation all are
     as without dropout. The mixture weights are never dropped."""
     torch.manual_seed(2)
-    head = MoSHead(V, 40, K, activation="identity", dropout=0.25).double()
+    head = MoSHead(V, 40, n_components=K, activation="identity", dropout=0.25).double()
     state = normal(generator, 200, 40)
     with torch.no_grad():
         head.eval()
@@ -273,7 +273,7 @@ def test_dropout_in_training_only(generator: torch.Generator) -> None:
 
 def test_no_dropout_by_default(generator: torch.Generator) -> None:
     """Without dropout set, training and evaluation give the same components."""
-    head = MoSHead(V, D, K).double()
+    head = MoSHead(V, D, n_components=K).double()
     state = normal(generator, N, D)
     assert torch.equal(head.train().components(state)[0], head.eval().components(state)[0])
 
@@ -283,7 +283,7 @@ def test_start_is_a_multiple_of_the_identity_plus_noise() -> None:
     components start near the state and differ; no component begins with a larger weight than the others."""
     torch.manual_seed(0)
     width, n_components = 64, 4
-    head = MoSHead(V, width, n_components)
+    head = MoSHead(V, width, n_components=n_components)
     matrices = torch.stack(head.projection.weight.detach().double().split(width))
     diagonal = matrices.diagonal(dim1=1, dim2=2).mean(dim=1)
     noise = matrices - diagonal[:, None, None] * torch.eye(width)
@@ -320,8 +320,8 @@ def test_rank_of_the_mixture_is_not(activation: str, generator: torch.Generator)
     torch.manual_seed(1)
     state, weight = normal(generator, 80, 4), normal(generator, 60, 4)
     with torch.no_grad():
-        of_three = MoSHead(60, 4, 3, activation=activation).double().log_prob(state, weight)
-        of_one = MoSHead(60, 4, 1, activation=activation).double().log_prob(state, weight)
+        of_three = MoSHead(60, 4, n_components=3, activation=activation).double().log_prob(state, weight)
+        of_one = MoSHead(60, 4, n_components=1, activation=activation).double().log_prob(state, weight)
     assert numeric_rank(of_one) <= 5
     assert numeric_rank(of_three) == 60
 

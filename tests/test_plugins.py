@@ -47,18 +47,21 @@ def test_the_example_runs_as_the_documentation_says(
     common = ["--output", str(tmp_path / "out"), *place, *SMALL]
     heads = ["--head", "euclid", "softmax", "--euclid_scale=2.0", "--hidden_size=8"]
     assert cli.main(["run", "--model", "SASRec", "GRU4Rec", *heads, *common]) == 0
+    assert "GRU4RecEuclid" in capsys.readouterr().out
     assert cli.main(["run", "--model", "DecayMoS", "DecayEuclid", "--decay=0.5", *common]) == 0
     records = {record.model: record for record in find_records(tmp_path / "out")}
     assert set(records) == {
         *("SASRecEuclid", "GRU4RecEuclid", "SASRecSoftmax", "GRU4RecSoftmax", "DecayMoS", "DecayEuclid")
     }
     assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 0
+    plugin.write_text(plugin.read_text(encoding="utf-8") + "# edited", encoding="utf-8")
+    assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 2
+    assert "is not what it was; expected the same --plugin" in capsys.readouterr().err
     assert records["SASRecEuclid"].settings["euclid_scale"] == 2.0
     assert records["DecayMoS"].settings["train_mode"] == "all_positions"
     assert set(records["DecayEuclid"].settings["plugins"]) == {"Decay", "euclid"}
     assert "plugins" not in records["GRU4RecSoftmax"].settings
     assert np.isfinite(records["DecayEuclid"].outcomes()["log_probability"]).all()
-    assert "GRU4RecEuclid" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"euclid_scale is 'much'"):
         load_settings("GRU4RecEuclid", overrides=["--euclid_scale=much"])
 

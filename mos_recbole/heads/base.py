@@ -31,8 +31,10 @@ class OutputHead(nn.Module, ABC):
         item_bias: whether every item has a learned bias, which is added to all its logits.
 
     Attributes:
-        single_logit: whether a query's probabilities are a monotone function of one dot product an item (plus the
-            item's bias). Such a head cannot order the items of a query otherwise than a softmax can.
+        single_logit: whether a query's items come in the order of one dot product of a query's and an item's vector
+            (plus the item's bias). A softmax over those vectors ranks every query's items in the same way, so that no
+            metric of ranks can tell the two apart. It says nothing of the probabilities, whose logarithms may be of
+            any rank, nor of the vectors, which training moves by the gradients of these probabilities.
         reads_layers: whether states are those of all the encoder's layers, [N, n_layers, d] instead of [N, d], the
             last layer's at the end; the constructor then takes `n_layers`.
     """
@@ -45,9 +47,26 @@ class OutputHead(nn.Module, ABC):
         self.width = width
         self.item_bias = nn.Parameter(torch.zeros(n_items)) if item_bias else None
 
+    @property
+    def n_components(self) -> int:
+        """K, how many distributions are mixed."""
+        return 1
+
     @abstractmethod
     def loss(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
-        """Returns the mean negative log-probability of the targets, a scalar in nats."""
+        """Returns the mean negative log-probability of the targets, a scalar in nats; in training with what the method
+        adds to it."""
+
+    @abstractmethod
+    def sampled_loss(
+        self,
+        state_Nd: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        target_N: torch.Tensor,
+        sampled_M: torch.Tensor,
+        log_expected_count_M: torch.Tensor,
+    ) -> torch.Tensor:
+        """Returns an estimate of `loss` from M sampled items, see `losses.sampled_mixture_cross_entropy`."""
 
     @abstractmethod
     def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:

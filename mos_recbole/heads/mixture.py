@@ -15,11 +15,6 @@ class MixtureHead(OutputHead):
     The loss and the ranking of all such heads are `losses.mixture_cross_entropy` and `MixtureScorer`.
     """
 
-    @property
-    def n_components(self) -> int:
-        """K."""
-        return 1
-
     @abstractmethod
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the component vectors [N, K, d] and the log mixture weights [N, K]."""
@@ -28,10 +23,16 @@ class MixtureHead(OutputHead):
         """Returns the vectors w [V, d] of all items, given the item table; the table itself unless overridden."""
         return weight_Vd
 
+    def penalty(self, log_prior_NK: torch.Tensor) -> torch.Tensor:
+        """Returns what the method adds to the loss in training, given a batch's log mixture weights; 0 unless
+        overridden."""
+        return log_prior_NK.new_zeros(())
+
     def loss(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
         components_NKd, log_prior_NK = self.components(state_Nd)
         item_Vd = self.item_vectors(weight_Vd)
-        return mixture_cross_entropy(components_NKd, log_prior_NK, item_Vd, target_N, bias=self.item_bias)
+        nll = mixture_cross_entropy(components_NKd, log_prior_NK, item_Vd, target_N, bias=self.item_bias)
+        return nll + self.penalty(log_prior_NK) if self.training else nll
 
     def sampled_loss(
         self,
@@ -41,12 +42,12 @@ class MixtureHead(OutputHead):
         sampled_M: torch.Tensor,
         log_expected_count_M: torch.Tensor,
     ) -> torch.Tensor:
-        """Returns an estimate of `loss` from M sampled items, see `losses.sampled_mixture_cross_entropy`."""
         components_NKd, log_prior_NK = self.components(state_Nd)
         item_Vd = self.item_vectors(weight_Vd)
-        return sampled_mixture_cross_entropy(
+        nll = sampled_mixture_cross_entropy(
             components_NKd, log_prior_NK, item_Vd, target_N, sampled_M, log_expected_count_M, bias=self.item_bias
         )
+        return nll + self.penalty(log_prior_NK) if self.training else nll
 
     def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:
         return mixture_log_prob(*self.components(state_Nd), self.item_vectors(weight_Vd), self.item_bias)

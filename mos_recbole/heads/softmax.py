@@ -9,7 +9,13 @@ class SoftmaxHead(MixtureHead):
     """p(v|c) = softmax_v(h_c·w_v + b_v): a mixture of one component, which is the state itself.
 
     No parameters of its own but the optional item bias; the log-probability matrix over all contexts has rank at most
-    d + 1 (d + 2 with the bias): Yang et al., ICLR 2018, section 2.
+    d + 1 (d + 2 with the bias): Yang et al., ICLR 2018, section 2.2. A wider one, which has the parameters of another
+    head, is a wider encoder: `embedding_size` or `hidden_size`.
+
+    Args:
+        n_items: V, the padding item 0 included.
+        width: d, of the state and of the item table.
+        item_bias: whether every item has a learned bias.
     """
 
     single_logit = True

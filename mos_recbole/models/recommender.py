@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 
 from mos_recbole import compat
-from mos_recbole.heads import MixtureHead
 from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySampler, UniformSampler
 from mos_recbole.models.encoders import CausalEncoder
 from mos_recbole.models.registry import EncoderEntry, HeadEntry
@@ -83,13 +82,10 @@ class EncoderHeadRecommender(SequentialRecommender):
     @classmethod
     def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:
         """Returns what is wrong with values that are each right, one sentence each."""
-        faults = list(cls.encoder_entry.check(values))
-        if values["negative_sampling"] != "none" and not cls.head_entry.can_be_sampled:
-            faults.append(
-                f"negative_sampling is {values['negative_sampling']!r}; expected 'none': the logits of "
-                f"{cls.head_entry.label} are no dot products with an item table"
-            )
-        return faults
+        width = cls.encoder_entry.width
+        if values[width] % values.get("n_heads", 1):
+            return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
+        return []
 
     @property
     def item_table(self) -> torch.Tensor:
@@ -121,7 +117,6 @@ class EncoderHeadRecommender(SequentialRecommender):
             state_Nd, target = self._states(interaction[self.ITEM_SEQ])[is_target], target[is_target]
         if self.negative_sampler is None:
             return self.head.loss(state_Nd, self.item_table, target)
-        assert isinstance(self.head, MixtureHead)
         sampled_M, log_expected_count_M = self.negative_sampler.sample(target)
         # The padding, which samplers leave out, has its part in the softmax: once, with certainty.
         sampled = functional.pad(sampled_M, (0, 1), value=0)

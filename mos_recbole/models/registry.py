@@ -3,20 +3,27 @@
 import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.heads import MixtureHead, MoCHead, MoSHead, OutputHead, SoftmaxHead
+from mos_recbole.heads import (
+    CosineHead,
+    DnDHead,
+    DOCHead,
+    MixtapeHead,
+    MoCHead,
+    MoLHead,
+    MoSHead,
+    MoSSHead,
+    OutputHead,
+    SigsoftmaxHead,
+    SoftmaxHead,
+)
 from mos_recbole.models.encoders import CausalEncoder, Encoder, GRUEncoder, SASRecEncoder
 from mos_recbole.models.recbole_encoders import BERT4RecEncoder, NextItNetEncoder, RecBoleEncoder
-
-
-def _anything_goes(values: Mapping[str, Any]) -> list[str]:
-    return []
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,9 @@ class EncoderEntry:
         causal: whether it is a `CausalEncoder`.
         has_layers: whether it gives the states of all its layers.
         defaults: its settings and their defaults, beside those in `properties/encoder/<name>.yaml`.
+        width: the setting that is the width d of states and item table.
         recbole_settings: whether it has those of RecBole's model of its name.
         unread: of RecBole's settings, those that it does not read.
-        check: returns what is wrong with values of its settings that are each right, one sentence each.
         origin: the file of a plugin and its SHA-256.
     """
 
@@ -40,9 +47,9 @@ class EncoderEntry:
     causal: bool = False
     has_layers: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    width: str = "embedding_size"
     recbole_settings: bool = False
     unread: tuple[str, ...] = ()
-    check: Callable[[Mapping[str, Any]], list[str]] = _anything_goes
     origin: tuple[Path, str] | None = None
 
 
@@ -66,24 +73,20 @@ class HeadEntry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     origin: tuple[Path, str] | None = None
 
-    @property
-    def can_be_sampled(self) -> bool:
-        """Whether its loss can be estimated from sampled negatives."""
-        return issubclass(self.head_class, MixtureHead)
-
     def make(self, config: Any, n_items: int, encoder: Encoder) -> OutputHead:
-        """Returns the head that the settings describe."""
+        """Returns the head that the settings describe.
+
+        Raises:
+            InputError: the head does not take them, or not with this encoder.
+        """
         arguments = {argument: config[key] for key, argument in self.arguments.items()}
         if self.head_class.reads_layers:
             assert isinstance(encoder, CausalEncoder)
             arguments["n_layers"] = encoder.n_layers
-        return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
-
-
-def _heads_share_width(values: Mapping[str, Any], width: str = "hidden_size") -> list[str]:
-    if values[width] % values["n_heads"]:
-        return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
-    return []
+        try:
+            return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
+        except ValueError as error:
+            raise InputError(f"{', '.join(self.arguments)} of the head {self.label}: {error}") from error
 
 
 def _make_gru4rec(config: Any, dataset: Any) -> Encoder:
@@ -105,7 +108,7 @@ def _of_recbole(
     unread: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
     overrides: Mapping[str, Any] = MappingProxyType({}),
-    check: Callable[[Mapping[str, Any]], list[str]] = _anything_goes,
+    width: str = "embedding_size",
 ) -> EncoderEntry:
     """Returns an entry for RecBole's class of that name, whose forward pass gives the query vector.
 
@@ -114,7 +117,7 @@ def _of_recbole(
         unread: of its settings, those that only its own loss reads.
         unused: attributes that serve its own scores only.
         overrides: what its constructor is told instead of the settings.
-        check: as of the entry.
+        width: as of the entry.
     """
 
     def make(config: Any, dataset: Any) -> Encoder:
@@ -122,7 +125,7 @@ def _of_recbole(
         changed.final_config_dict = config.final_config_dict | overrides
         return RecBoleEncoder(_instance(name, changed, dataset), unused)
 
-    return EncoderEntry(name, make, recbole_settings=True, unread=unread, check=check)
+    return EncoderEntry(name, make, recbole_settings=True, unread=unread, width=width)
 
 
 def _instance(name: str, config: Any, dataset: Any) -> Any:
@@ -135,7 +138,7 @@ ENCODERS: dict[str, EncoderEntry] = {
     entry.name: entry
     for entry in (
         EncoderEntry("GRU4Rec", _make_gru4rec, causal=True, has_layers=True),
-        EncoderEntry("SASRec", _make_sasrec, causal=True, has_layers=True, check=_heads_share_width),
+        EncoderEntry("SASRec", _make_sasrec, causal=True, has_layers=True, width="hidden_size"),
         _of_recbole("NARM"),
         _of_recbole("STAMP"),
         _of_recbole("Caser", unread=("reg_weight",)),
@@ -146,26 +149,24 @@ ENCODERS: dict[str, EncoderEntry] = {
             recbole_settings=True,
             unread=("reg_weight",),
         ),
-        _of_recbole("LightSANs", check=_heads_share_width),
-        _of_recbole(
-            "CORE", unread=("temperature", "item_dropout"), check=partial(_heads_share_width, width="embedding_size")
-        ),
+        _of_recbole("LightSANs", width="hidden_size"),
+        _of_recbole("CORE", unread=("temperature", "item_dropout")),
         _of_recbole("SINE", unread=("reg_loss_ratio",)),
-        _of_recbole("GCSAN", unread=("reg_weight",), check=_heads_share_width),
+        _of_recbole("GCSAN", unread=("reg_weight",), width="hidden_size"),
         _of_recbole("SRGNN"),
         EncoderEntry(
             "BERT4Rec",
             lambda config, dataset: BERT4RecEncoder(_instance("BERT4Rec", config, dataset)),
             recbole_settings=True,
             unread=("mask_ratio", "ft_ratio", "transform"),
-            check=_heads_share_width,
+            width="hidden_size",
         ),
         _of_recbole(
             "FEARec",
             unread=("lmd", "lmd_sem", "contrast", "tau", "sim"),
             # For its contrastive loss it makes a mask of (2 x batch)^2.
             overrides={"train_batch_size": 1},
-            check=_heads_share_width,
+            width="hidden_size",
         ),
         _of_recbole("HGN", unread=("reg_weight",), unused=("item_embedding_for_prediction",)),
         _of_recbole("HRM"),
@@ -179,8 +180,40 @@ HEADS: dict[str, HeadEntry] = {
     entry.name: entry
     for entry in (
         HeadEntry("softmax", "Softmax", SoftmaxHead),
-        HeadEntry("mos", "MoS", MoSHead, _MIXTURE),
+        HeadEntry("cosine", "Cosine", CosineHead, {"cosine_temperature": "temperature", "cosine_learned": "learned"}),
         HeadEntry("moc", "MoC", MoCHead, _MIXTURE),
+        HeadEntry("mos", "MoS", MoSHead, _MIXTURE),
+        HeadEntry("sigsoftmax", "Sigsoftmax", SigsoftmaxHead),
+        HeadEntry("moss", "MoSS", MoSSHead, _MIXTURE),
+        HeadEntry(
+            "doc",
+            "DOC",
+            DOCHead,
+            {
+                "doc_heads": "components_of_layers",
+                "doc_balance": "balance",
+                "mos_activation": "activation",
+                "mos_dropout": "dropout",
+            },
+        ),
+        HeadEntry(
+            "mixtape", "Mixtape", MixtapeHead, {"mixtape_heads": "n_components", "mixtape_gate_size": "gate_size"}
+        ),
+        HeadEntry(
+            "mol",
+            "MoL",
+            MoLHead,
+            {
+                "mol_query_vectors": "query_vectors",
+                "mol_item_vectors": "item_vectors",
+                "mol_vector_size": "vector_size",
+                "mol_temperature": "temperature",
+                "mol_gate_size": "gate_size",
+                "mol_pair_gate_size": "pair_gate_size",
+                "mol_gate_dropout": "gate_dropout",
+            },
+        ),
+        HeadEntry("dnd", "DnD", DnDHead, {"dnd_dropout": "dropout"}),
     )
 }
 

@@ -1,0 +1,75 @@
+"""K vectors and mixture weights of a state, which several heads have in common."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mos_recbole.heads.base import OutputHead
+
+Activation = Literal["tanh", "identity"]
+
+
+def activation_module(name: Activation) -> nn.Module:
+    """Returns the activation of that name."""
+    return {"tanh": nn.Tanh(), "identity": nn.Identity()}[name]
+
+
+def start_near_identity(projection: nn.Linear) -> None:
+    """Sets each U_k of a map [K·d, d] to 2 I + N(0, 1 / 4d).
+
+    So the components are near tanh(2h) at first: as different from each other as the noise makes them, and close
+    enough to the state that the item table gets the gradients that a softmax would give it. Measured beside Glorot's
+    start in docs/experiments.md.
+    """
+    width = projection.in_features
+    noise_Kdd = torch.randn(projection.out_features // width, width, width) / (2 * width**0.5)
+    with torch.no_grad():
+        projection.weight.copy_((noise_Kdd + 2 * torch.eye(width)).flatten(0, 1))
+
+
+def log_mixture_weights(prior: nn.Linear, state_Nd: torch.Tensor) -> torch.Tensor:
+    """Returns log softmax(M h) [N, K], in at least float32."""
+    prior_NK = prior(state_Nd)
+    return torch.log_softmax(prior_NK.to(torch.promote_types(prior_NK.dtype, torch.float32)), dim=-1)
+
+
+class ProjectedHead(OutputHead):
+    """K vectors tanh(U_k h) and weights softmax(M h) of a state. U and M have no biases.
+
+    Args:
+        n_items: V, the padding item 0 included.
+        width: d, of the state and of the item table.
+        item_bias: whether every item has a learned bias, shared by the components.
+        n_components: K.
+        activation: "tanh" as in the paper, or "identity".
+        dropout: share of the component vectors' entries dropped in training.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        width: int,
+        *,
+        item_bias: bool = False,
+        n_components: int,
+        activation: Activation = "tanh",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(n_items, width, item_bias=item_bias)
+        self.n_vectors = n_components
+        self.projection = nn.Linear(width, n_components * width, bias=False)
+        self.prior = nn.Linear(width, n_components, bias=False)
+        self.activation = activation_module(activation)
+        self.dropout = nn.Dropout(dropout)
+        start_near_identity(self.projection)
+        nn.init.normal_(self.prior.weight, std=width**-0.5)
+
+    def vectors(self, state_Nd: torch.Tensor) -> torch.Tensor:
+        """Returns the vectors tanh(U_k h) [N, K, d]."""
+        vector_NKd = self.projection(state_Nd).view(-1, self.n_vectors, self.width)
+        return self.dropout(self.activation(vector_NKd))
+
+    def log_weights(self, state_Nd: torch.Tensor) -> torch.Tensor:
+        """Returns the log weights log softmax(M h) [N, K]."""
+        return log_mixture_weights(self.prior, state_Nd)
