@@ -169,7 +169,7 @@ def _log_prob(run: TrainedRun, queries: QuerySet, chosen: torch.Tensor, item_V: 
     """Returns the log-probabilities [N, V] by the model's own head, in float64."""
     fields, model = Fields.of(run.config), run.model
     assert isinstance(model, EncoderHeadRecommender)
-    batches = (queries.gatherer.batch(index, fields) for index in chosen.split(run.config["eval_batch_size"]))
+    batches = (queries.batch(index, fields) for index in chosen.split(run.config["eval_batch_size"]))
     state_Nd = torch.cat([model(batch) for batch in batches])
     model.double()
     n_components = getattr(model.head, "n_components", 1)
@@ -184,8 +184,10 @@ def _log_softmax_of_scores(
     """Returns the log-softmax [N, V] over the items of the scores of one of RecBole's own models, in float64."""
     fields, n_items = Fields.of(run.config), run.model.n_items
     rows = max(1, min(run.config["eval_batch_size"], _CHUNK_BYTES // (8 * n_items)))
-    batches = (queries.gatherer.batch(index, fields) for index in chosen.split(rows))
-    matrix_NV = _filled(len(chosen), item_V, (query_scores(run.model, run.config, batch) for batch in batches))
+    batches = (queries.batch(index, fields) for index in chosen.split(rows))
+    matrix_NV = _filled(
+        len(chosen), item_V, (query_scores(run.model, run.config, batch, queries.n_items) for batch in batches)
+    )
     for block_nV in matrix_NV.split(rows):
         block_nV -= block_nV.logsumexp(dim=1, keepdim=True)
     return matrix_NV
