@@ -15,7 +15,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,7 +27,7 @@ from tabulate import tabulate
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import EpochReport, Messages, load_settings, run_experiment
-from mos_recbole.models import resolve_model
+from mos_recbole.models import ENCODERS, HEADS, own_model_names, resolve_model
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, atomic_write, find_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -78,6 +78,18 @@ SLOW = (
 NEED_VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
 _VECTOR_LENGTH, _RELATIONS = 64, 8
 
+ENCODERS_TEXT = """\
+## Encoders and heads
+
+A model's name is that of an encoder and of a head ([heads.md](heads.md)): {heads}.
+`pytest -m "" tests/test_encoders.py` trains every combination for a few steps, and compares the encoders' states with
+RecBole's scores on the same weights. All but `GRU4Rec` and `SASRec` are RecBole's classes, of which the forward pass alone
+is used: their penalties and further losses are left out, and so are their own ways to the scores (`CORE`'s cosines are
+the head `Cosine`, `HGN`'s second table is `tie_weights: False`, `BERT4Rec`'s output bias is `item_bias: True`).
+`BERT4Rec` is trained on a mask after the last item, not on masks at random places. `NextItNet`'s state is that at the
+last item; RecBole's class takes the last column, be it padding.
+"""
+
 TEMPLATE = """\
 # Models
 
@@ -89,6 +101,8 @@ What `--model` takes. This page is written by `benchmarks/model_matrix.py`, its 
 - **RecBole's own classes**, sequential and general, by their names. They train on RecBole's samples with RecBole's
   loss, the sequential ones on one prefix per target, the general ones on the interactions of training. All are
   evaluated on the same queries, with the same candidates and the same tie rule.
+
+{encoders}
 
 {runs}
 
@@ -218,7 +232,8 @@ def page(records: Sequence[RunResult], times: pd.DataFrame) -> str:
     """Returns docs/models.md."""
     return TEMPLATE.format(
         own=", ".join(f"`{name}`" for name in OWN),
-        runs="\n\n".join(section(records, times) for section in SECTIONS),
+        encoders=encoders_and_heads(),
+        runs=what_runs(records, times),
         refused=tabulate(
             [
                 (label, ", ".join(f"`{name}`" for name in compat.recbole_model_names([kind])), reason)
@@ -294,8 +309,26 @@ def kind_of(model: str) -> str:
     return next(label for kind, label in KINDS.items() if f".{kind}." in resolve_model(model).__module__)
 
 
-# The page's sections with tables of runs, one after the other.
-SECTIONS: list[Callable[[Sequence[RunResult], pd.DataFrame], str]] = [what_runs]
+def encoders_and_heads() -> str:
+    """Returns the table of encoders with the heads that they go with."""
+    known = set(own_model_names())
+    labels = [head.label for head in HEADS.values()]
+    rows = []
+    for name, encoder in ENCODERS.items():
+        missing = [label for label in labels if f"{name}{label}" not in known]
+        rows.append(
+            (
+                f"`{name}`",
+                "whole windows, or prefixes" if encoder.causal else "prefixes",
+                f"`{encoder.width}`",
+                "all" if not missing else "all but " + ", ".join(missing),
+                ", ".join(f"`{key}`" for key in encoder.unread if key != "transform"),
+            )
+        )
+    table = tabulate(
+        rows, headers=["encoder", "trained on", "d", "heads", "RecBole's settings not read"], tablefmt="github"
+    )
+    return f"{ENCODERS_TEXT.format(heads=', '.join(f'`{label}`' for label in labels))}\n{table}"
 
 
 if __name__ == "__main__":
