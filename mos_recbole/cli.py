@@ -88,6 +88,16 @@ examples:
     %(prog)s dataset/beauty
 """
 
+_SYNTH_EXAMPLES = """\
+examples:
+  log-probabilities of rank 64 over 500 items, 5,000 users
+    %(prog)s --rank 64 --users 5000 --items 500 --out dataset/rank64
+  next items that are hard to tell (4.5 nats), and a tenth of what contexts say lost
+    %(prog)s --rank 64 --users 5000 --items 500 --entropy 4.5 --noise 0.1 --out dataset/hard
+  users who keep to groups of items
+    %(prog)s --rank 64 --users 5000 --items 500 --diversity 0.3 --out dataset/narrow
+"""
+
 _COMPARE_EXAMPLES = """\
 examples:
   two models, each over its seeds
@@ -129,7 +139,7 @@ examples:
   one configuration, one run
     %(prog)s GRU4RecMoS:embedding_size=32,mos_heads=4 results/runs/GRU4RecSoftmax-ml-100k-seed1-84b3...
   data that are in a folder of their own, and more queries
-    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 8192
+    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 4096
   a large catalogue: the 1,024 largest singular values, with the error that they have
     %(prog)s SASRecMoS --dataset data/ml-25m --queries 20000 --method randomised --components 1024
 """
@@ -173,6 +183,7 @@ def _is_setting(argument: str, command: str) -> bool:
     # To `run`, metrics is RecBole's key.
     own = {"compare": ("metrics", "where"), "slice": ("by", "metric", "where"), "report": ("metric",)}
     own["spectrum"] = ("queries", "seed", "method", "components")
+    own["synth"] = ("rank", "users", "items", "out", "diversity", "noise", "entropy", "length", "seed")
     return key is not None and key[1] not in _OWN_OPTIONS and key[1] not in own.get(command, ())
 
 
@@ -286,6 +297,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.set_defaults(call=_prepare)
 
+    synth = commands.add_parser(
+        "synth",
+        help="make a data set whose next items have log-probabilities of a known rank",
+        description="Draws users' sequences from a process over items whose next-item log-probabilities have a known "
+        "rank, and writes them as an atomic data set with the truth beside it: the probabilities, their entropy, and "
+        "the best loss, Recall and NDCG that a model can reach (docs/planted_rank.md).",
+        epilog=_SYNTH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    synth.add_argument("--rank", type=int, required=True, metavar="R", help="of the log-probabilities, 1 to V")
+    synth.add_argument("--users", type=int, required=True, metavar="N", help="3 or more")
+    synth.add_argument("--items", type=int, required=True, metavar="V", help="2 or more")
+    synth.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
+    synth.add_argument(
+        "--diversity",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="from 0, where an item has much to do with the one before, to 1, where it has nothing (default: 1)",
+    )
+    synth.add_argument(
+        "--noise", type=float, default=0.0, metavar="Y", help="share of what contexts say that is lost (default: 0)"
+    )
+    synth.add_argument(
+        "--entropy",
+        type=float,
+        metavar="NATS",
+        help="of the next item, before the noise (default: two thirds of what popularity alone gives)",
+    )
+    synth.add_argument(
+        "--length", type=float, default=20.0, metavar="L", help="mean interactions of a user, above 4 (default: 20)"
+    )
+    synth.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    synth.set_defaults(call=_synth)
+
     listing = commands.add_parser("ls", help="list the finished runs of a results folder", allow_abbrev=False)
     listing.add_argument("output", nargs="?", default="results", type=Path, metavar="FOLDER", help="default: results")
     listing.set_defaults(call=_list)
@@ -396,14 +443,14 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", metavar="NAME", help="only runs on this data set; its folder, if not in dataset/"
     )
     spectrum.add_argument(
-        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 4096)"
+        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 2048)"
     )
     spectrum.add_argument("--seed", type=int, default=0, metavar="N", help="by which queries are drawn (default: 0)")
     spectrum.add_argument(
         "--method",
         default="auto",
         choices=("auto", "exact", "randomised"),
-        help="all singular values, or the largest ones with their error (default: exact up to 4096)",
+        help="all singular values, or the largest ones with their error (default: exact up to a smaller side of 4096)",
     )
     spectrum.add_argument(
         "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"
@@ -553,6 +600,32 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     again = [*(["--config", *options.config] if options.config else []), *overrides]
     dataset = options.dataset if options.data_path is None else str(folder)
     print(f"next:          {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', dataset, *again])}")
+    return 0
+
+
+def _synth(options: argparse.Namespace, _: list[str]) -> int:
+    from mos_recbole.synthetic import write_planted
+
+    truth = write_planted(
+        options.out,
+        rank=options.rank,
+        n_users=options.users,
+        n_items=options.items,
+        diversity=options.diversity,
+        noise=options.noise,
+        entropy=options.entropy,
+        mean_length=options.length,
+        seed=options.seed,
+    )
+    log, best = truth["log"], truth["leave_one_out"]["test"]
+    print(f"{options.out}: {log['interactions']:,} interactions of {options.users:,} users with {log['items']:,} items")
+    print(f"log-probabilities: rank {truth['rank']}; a softmax of width {max(1, truth['rank'] - 1)} can represent them")
+    print(f"entropy:           {truth['entropy']:.4f} nats; without the context {truth['popularity_loss']:.4f}")
+    reached = ", ".join(f"{name} {best[name]:.4f}" for name in ("Recall@10", "NDCG@10"))
+    print(f"best on the test:  loss {best['loss']:.4f}, {reached} (leave-one-out)")
+    print(f"diversity:         {log['previous_distance']:.4f}, the mean distance of targets to the item before")
+    again = ["mos-recbole", "run", "--model", "GRU4RecMoS", "--dataset", str(options.out)]
+    print(f"next:              {shlex.join(again)}")
     return 0
 
 
