@@ -130,7 +130,7 @@ def compare_windows(folder: Path) -> int:
 
     from mos_recbole.data import Segments, SequenceDataset
     from mos_recbole.experiment import load_settings
-    from mos_recbole.training.loaders import Fields, PrefixGatherer
+    from mos_recbole.training.prefixes import Fields, PrefixGatherer
 
     theirs = SequentialDataset(_recbole_config(folder))
     theirs._change_feat_format()

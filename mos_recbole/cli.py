@@ -139,7 +139,7 @@ examples:
   one configuration, one run
     %(prog)s GRU4RecMoS:embedding_size=32,mos_heads=4 results/runs/GRU4RecSoftmax-ml-100k-seed1-84b3...
   data that are in a folder of their own, and more queries
-    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 8192
+    %(prog)s SASRecSoftmax SASRecMoS --dataset data/beauty --queries 4096
   a large catalogue: the 1,024 largest singular values, with the error that they have
     %(prog)s SASRecMoS --dataset data/ml-25m --queries 20000 --method randomised --components 1024
 """
@@ -444,14 +444,14 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset", metavar="NAME", help="only runs on this data set; its folder, if not in dataset/"
     )
     spectrum.add_argument(
-        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 4096)"
+        "--queries", type=int, metavar="N", help="validation queries (default: two an item, at most 2048)"
     )
     spectrum.add_argument("--seed", type=int, default=0, metavar="N", help="by which queries are drawn (default: 0)")
     spectrum.add_argument(
         "--method",
         default="auto",
         choices=("auto", "exact", "randomised"),
-        help="all singular values, or the largest ones with their error (default: exact up to 4096)",
+        help="all singular values, or the largest ones with their error (default: exact up to a smaller side of 4096)",
     )
     spectrum.add_argument(
         "--components", type=int, metavar="K", help="largest values that randomised finds (default: 512)"

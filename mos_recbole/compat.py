@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,20 @@ def recbole_model_settings(name: str) -> Path:
     return Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
 
 
-def recbole_model_names() -> list[str]:
-    """Returns the names of all model classes that RecBole 1.2.1 ships, without importing optional packages."""
+def is_recbole_model(model_class: type, *names: str) -> bool:
+    """Returns whether a class is one of these models of RecBole's, or is derived from one."""
+    return any(base.__name__ in names and base.__module__.startswith("recbole.") for base in model_class.__mro__)
+
+
+def recbole_model_names(kinds: Iterable[str] = RECBOLE_MODEL_KINDS) -> list[str]:
+    """Returns the names of the model classes that RecBole 1.2.1 ships, without importing optional packages.
+
+    Args:
+        kinds: of `RECBOLE_MODEL_KINDS`; by default all.
+    """
     names = []
     with _autograd_left_alone():
-        for kind in RECBOLE_MODEL_KINDS:
+        for kind in kinds:
             package = importlib.import_module(f"recbole.model.{kind}")
             names += [name for name, value in vars(package).items() if isinstance(value, type)]
     return sorted(set(names))

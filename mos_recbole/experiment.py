@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import platform
 import re
 import resource
@@ -19,14 +20,13 @@ from typing import Any
 import filelock
 import numpy as np
 import pandas as pd
-import recbole.trainer
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import __version__
-from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.data import SequenceDataset, Split, interactions_fingerprint
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import (
     CatalogueCounts,
@@ -36,7 +36,7 @@ from mos_recbole.evaluation import (
     item_distance,
 )
 from mos_recbole.metric_names import metric_direction, needs_top_items, parse_metric
-from mos_recbole.models import PLUGINS, EncoderHeadRecommender, resolve_model
+from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults, resolve_model
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -51,17 +51,15 @@ from mos_recbole.results import (
 )
 from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
-    BenchmarkTrainer,
     EpochReport,
     QuerySet,
     evaluate_model,
     load_checkpoint,
     make_query_set,
     make_train_loader,
+    make_trainer,
+    model_data,
 )
-
-# RecBole's models that look up other users' prefixes in a data set that holds them all.
-_READS_PREFIXES = {"FEARec"}
 
 _DATA_SETTINGS = {
     *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
@@ -134,11 +132,6 @@ def _recommender(model: str) -> type:
     if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
         described = kind.name.lower() if isinstance(kind, ModelType) else "different"
         raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
-    # Run without these, such a model would be another one under its name.
-    if hasattr(recbole.trainer, f"{model}Trainer"):
-        raise InputError(f"{model} trains by a loop of its own in RecBole, which is not supported")
-    if RecBoleConfig.defaults(model_class, "ml-100k").get("transform") is not None or model in _READS_PREFIXES:
-        raise InputError(f"{model} reads transformed or materialised sequences in RecBole, which is not supported")
     return model_class
 
 
@@ -202,8 +195,8 @@ def run_experiment(
         messages.note(f"{settings.dataset}: {summary.describe()}")
 
         init_seed(config["seed"], config["reproducibility"])
-        model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
-        trainer = BenchmarkTrainer(config, model, folder, run_id, messages.show_progress, started)
+        model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
+        trainer = make_trainer(config, model, folder, run_id, messages.show_progress, started)
         resumed = resume and trainer.resume_checkpoint()
         if resumed:
             messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
@@ -231,7 +224,7 @@ def run_experiment(
             _outcomes(data, split, length, ranks, protocol, model).to_parquet(temporary, index=False)
         record = RunResult(
             run_id=run_id,
-            protocol_hash=protocol.hash(fingerprint),
+            protocol_hash=protocol_hash(settings, fingerprint),
             protocol=vars(protocol),
             model=settings.model,
             dataset=settings.dataset,
@@ -310,7 +303,9 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
             f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
             f"with the fingerprint {record.data['fingerprint'][:16]}..."
         )
-    model: AbstractRecommender = _build_model(settings, config, data.training_part(split)).to(chosen_device).eval()
+    model: AbstractRecommender = (
+        _build_model(settings, config, model_data(config, data, split)).to(chosen_device).eval()
+    )
     state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
     try:
         model.load_state_dict(state["state_dict"])
@@ -352,7 +347,7 @@ def data_settings(settings: Settings) -> dict[str, Any]:
 
 def protocol_hash(settings: Settings, fingerprint: str) -> str:
     """Returns what is equal for runs whose numbers may be compared."""
-    return evaluation_protocol(settings).hash(fingerprint)
+    return evaluation_protocol(settings).hash(interactions_fingerprint(fingerprint))
 
 
 def evaluation_protocol(settings: Settings) -> EvaluationProtocol:
@@ -383,8 +378,8 @@ def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0)
     data = SequenceDataset(config)
     split = data.split()
     init_seed(config["seed"], config["reproducibility"])
-    model = _build_model(settings, config, data.training_part(split)).to(chosen_device)
-    trainer = BenchmarkTrainer(config, model, Path(), "", False, time.perf_counter())
+    model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
+    trainer = make_trainer(config, model, Path(), "", False, time.perf_counter())
     return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
 
 
@@ -407,12 +402,19 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
     """Returns the model with its first weights.
 
     Raises:
-        InputError: the model, its encoder or its head refuses the settings, of which it alone knows what it takes.
+        InputError: the data lack what the model needs; or the model, its encoder or its head refuses the settings, of
+            which it alone knows what it takes.
     """
     model_class: Any = settings.model_class
+    if faults := requirement_faults(config, data):
+        raise InputError("\n".join(faults))
     try:
-        return model_class(config, data)
-    except (ValueError, NotImplementedError, AssertionError) as error:
+        # FEARec and LDiffRec print what they were debugged by.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return model_class(config, data)
+    except InputError:
+        raise
+    except (ValueError, NotImplementedError, AssertionError, ZeroDivisionError) as error:
         if not _refuses_settings(error):
             raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
@@ -421,8 +423,9 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
 def _refuses_settings(error: Exception) -> bool:
     """Returns whether an error of a constructor is about a setting.
 
-    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, and so do
-    heads and encoders; raised from anywhere else, such as NumPy or the data, these are defects.
+    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, FEARec a
+    single layer by ZeroDivisionError, and heads and encoders do alike; raised from anywhere else, such as NumPy or the
+    data, these are defects.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")

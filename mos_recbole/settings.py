@@ -15,6 +15,8 @@ import torch
 import yaml
 from pydantic import AfterValidator, Field
 from recbole.config import Config
+from recbole.data.transform import construct_transform
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from typing_extensions import TypedDict
 
@@ -124,6 +126,15 @@ FIELD_TYPES: dict[str, Any] = {
     "loss_type": Literal["CE", "BPR"],
     "reg_weight": Any,
     "reranker_CAN_NUM": Positive | Text,
+    "mask_ratio": Annotated[float, Field(gt=0, le=1)],
+    "ft_ratio": Annotated[float, Field(ge=0, le=1)],
+    "pretrain_epochs": Count,
+    "n_enc_epochs": Count,
+    "n_dec_epochs": Positive,
+    "m_step": Positive,
+    "warm_up_step": Count,
+    "num_clusters": Positive,
+    "metrics_k": Positive,
     "tie_weights": bool,
     "item_bias": bool,
     "mos_heads": Positive,
@@ -159,7 +170,8 @@ _FIXED = {
     "eval_args": "all models are compared on one split and one full ranking; set split, filter_seen and tie_rule",
     "repeatable": "whether seen items compete is set by filter_seen, for all models alike",
     "benchmark_filename": "data sets that come already split are not supported",
-    "transform": "batch transforms are not supported",
+    "transform": "a model comes with the transform of its batches",
+    "train_stage": "one run trains all stages, one after the other; pretrain_epochs sets how long the first",
     "valid_metric_bigger": "the direction follows from valid_metric",
 }
 
@@ -169,7 +181,7 @@ WITHOUT_EFFECT = frozenset(
         *("gpu_id", "use_gpu", "worker", "state", "config_file", "single_spec"),
         *("checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
         *("show_progress", "log_wandb", "wandb_project", "loss_decimal_place", "metric_decimal_place"),
-        "enable_scaler",
+        *("enable_scaler", "save_step"),
     ]
 )
 
@@ -250,19 +262,24 @@ class RecBoleConfig(Config):
         self._set_train_neg_sample_args()
         self._set_eval_neg_sample_args("valid")
         self._set_eval_neg_sample_args("test")
+        # RecBole's transforms write into the configuration under which names models find what they make of a batch.
+        construct_transform(self)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict("", GeneralRecommender, dataset)
+        columns = self.internal_config_dict["load_col"]["inter"]
         super()._load_internal_config_dict(model, model_class, dataset)
-        own_defaults = model_class.defaults() if _is_own(model_class) else []
-        for source in (_PROPERTIES / "overall.yaml", *own_defaults):
+        recbole_defaults = _PROPERTIES / "recbole" / f"{model}.yaml"
+        beside = model_class.defaults() if _is_own(model_class) else [recbole_defaults] * recbole_defaults.is_file()
+        for source in (_PROPERTIES / "overall.yaml", *beside):
             if isinstance(source, Path):
                 self._update_internal_config_dict(str(source))
             else:
                 self.internal_config_dict.update(source)
-        # Every model sees the same interactions; RecBole's general models would load no times.
+        # Every model sees the same interactions; RecBole's general models would load no times, some more columns.
         needed = [self.internal_config_dict[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
         load_col = self.internal_config_dict["load_col"]
-        load_col["inter"] = list(dict.fromkeys(needed + list(load_col["inter"])))
+        load_col["inter"] = list(dict.fromkeys(needed + list(columns)))
         self.internal_config_dict |= {
             "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
             "repeatable": True,
@@ -475,7 +492,7 @@ def _agrees(key: str, value: Any, fixed: Any) -> bool:
         )
     if key in ("repeatable", "valid_metric_bigger"):
         return value is True
-    return value is None
+    return value == fixed
 
 
 def _unknown_keys(given: Mapping[str, _Given], values: Mapping[str, Any], model: str) -> list[str]:

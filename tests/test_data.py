@@ -17,7 +17,8 @@ from mos_recbole.data.splits import leave_one_out
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.training import make_train_loader
-from mos_recbole.training.loaders import Fields, PrefixGatherer, PrefixLoader, WindowLoader
+from mos_recbole.training.loaders import PrefixLoader, WindowLoader
+from mos_recbole.training.prefixes import Fields, PrefixGatherer
 
 CPU = torch.device("cpu")
 FIELDS = Fields("user_id", "item_id", "item_id_list", "item_length", "neg_item_id")

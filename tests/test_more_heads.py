@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import stateless
 
+from mos_recbole.cli import main
 from mos_recbole.heads import (
     CosineHead,
     DnDHead,
@@ -471,3 +473,13 @@ def test_dnd_starts_as_a_softmax() -> None:
     torch.testing.assert_close(head.eval().log_prob(state, weight), softmax.log_prob(state, weight))
     assert (head.train().item_vectors(weight) == 0).double().mean().item() == pytest.approx(0.25, abs=0.06)
     assert torch.equal(head.eval().item_vectors(weight), weight)
+
+
+def test_a_head_that_does_not_fit_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """More numbers than layers: exit status 2, the setting by its name, what fits, and nothing written."""
+    arguments = ["--model", "GRU4Rec", "--head", "doc", "--doc_heads=[1, 2, 3]", "--output", str(tmp_path), "--quiet"]
+    assert main(["run", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert "head DOC: doc_heads is [1, 2, 3]; expected a number for each of the encoder's 2 layers at most" in message
+    assert "such as [2, 2]" in message
+    assert not list(tmp_path.rglob("*.json"))

@@ -18,7 +18,7 @@ from mos_recbole.data import Segments, SequenceDataset
 from mos_recbole.evaluation import EvaluationProtocol
 from mos_recbole.models import resolve_model
 from mos_recbole.training import make_query_set, make_train_loader
-from mos_recbole.training.loaders import Fields
+from mos_recbole.training.prefixes import Fields
 
 # RecBole's own data set fills columns in place; its CPR models have a layer of no outputs.
 pytestmark = [

@@ -302,11 +302,11 @@ def test_a_run_that_was_stopped_within_an_epoch_resumes_from_the_last_whole_one(
     undisturbed = run("GRU4RecMoS", "whole", epochs=4)
     step, calls = BenchmarkTrainer._step, []
 
-    def stopping(self: BenchmarkTrainer, batch: Any) -> torch.Tensor:
+    def stopping(self: BenchmarkTrainer, *arguments: Any) -> torch.Tensor:
         calls.append(1)
         if len(self.reports) == 2 and len(calls) % 2 == 0:
             raise KeyboardInterrupt
-        return step(self, batch)
+        return step(self, *arguments)
 
     monkeypatch.setattr(BenchmarkTrainer, "_step", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,7 @@
 """From atomic files to flat sequences, and where in them the targets of training, validation and test are."""
 
-from mos_recbole.data.dataset import DataSummary, SequenceDataset
+from mos_recbole.data.dataset import DataSummary, SequenceDataset, interactions_fingerprint
 from mos_recbole.data.sequences import Segments, Sequences
 from mos_recbole.data.splits import SPLITS, Split
 
-__all__ = ["SPLITS", "DataSummary", "Segments", "SequenceDataset", "Sequences", "Split"]
+__all__ = ["SPLITS", "DataSummary", "Segments", "SequenceDataset", "Sequences", "Split", "interactions_fingerprint"]

@@ -31,6 +31,14 @@ _BEYOND_PREPARATION = (
 )
 
 
+def interactions_fingerprint(whole: str) -> str:
+    """Returns what of a `SequenceDataset.fingerprint` is of the interactions, which decide about what is measured.
+
+    A model that looks at features of the items besides is compared on the same queries as one that does not.
+    """
+    return whole.partition("+")[0]
+
+
 @dataclass(frozen=True)
 class DataSummary:
     """Counts that belong beside every result.
@@ -111,6 +119,7 @@ class SequenceDataset(Dataset):
     """
 
     sequences: Sequences
+    _preloaded_weight: dict[str, np.ndarray]
     _prepared: PreparedLog | None = None
     # Of a part: the whole, and a mask of the rows in the part.
     _part_of: tuple["SequenceDataset", np.ndarray] | None = None
@@ -264,6 +273,9 @@ class SequenceDataset(Dataset):
         """Returns the number of ids of a column of names, the padding's included; 1 for a column of numbers."""
         if self._prepared is not None and field in (self.uid_field, self.iid_field):
             return self._prepared.user_num if field == self.uid_field else self._prepared.item_num
+        if field == self.config["RELATION_ID_FIELD"]:
+            # RecBole's knowledge graphs have a relation more than their file, of users and items; KSR counts on it.
+            return super().num(field) + 1
         return super().num(field)
 
     # ------------------------------------------------------------------------------------------- through RecBole
@@ -308,6 +320,29 @@ class SequenceDataset(Dataset):
             by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
             self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
 
+    def _data_filtering(self) -> None:
+        super()._data_filtering()
+        # A name that only features have would get an id: one more item, a candidate of every query.
+        kept = {field: self.inter_feat[field] for field in (self.uid_field, self.iid_field)}
+        kept |= dict.fromkeys(self.config["alias_of_item_id"] or (), kept[self.iid_field])
+        kept |= dict.fromkeys(self.config["alias_of_user_id"] or (), kept[self.uid_field])
+        for name in set(self.feat_name_list) - {"inter_feat"}:
+            features = getattr(self, name)
+            for column in kept.keys() & set(features.columns):
+                features = features[features[column].isin(kept[column])]
+            setattr(self, name, features.reset_index(drop=True))
+
+    def _init_alias(self) -> None:
+        # Of further files RecBole numbers only the names that have an alias.
+        if self.config["alias_of_relation_id"]:
+            self._set_alias("relation_id", [])
+        super()._init_alias()
+
+    def _preload_weight_matrix(self) -> None:
+        super()._preload_weight_matrix()
+        # In the float64 that RecBole leaves them in, they do not multiply with KSR's own weights.
+        self._preloaded_weight = {name: table.astype(np.float32) for name, table in self._preloaded_weight.items()}
+
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.
         times = self.inter_feat[self.time_field].to_numpy()
@@ -334,7 +369,10 @@ class SequenceDataset(Dataset):
     # ------------------------------------------------------------------------------------------- either way
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 of what a model can learn from: the flat arrays, all other columns, the ids' names."""
+        """Returns a SHA-256 of what a model can learn from: the flat arrays, all other columns, the ids' names.
+
+        Where features of users and items are loaded, theirs follows after a "+": see `interactions_fingerprint`.
+        """
         if self._prepared is not None:
             return self._prepared.fingerprint
         flat = self.sequences
@@ -344,17 +382,20 @@ class SequenceDataset(Dataset):
         left_out = {self.uid_field, self.iid_field}
         if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):
             left_out.add(self.time_field)
-        columns = {
-            column if name == "inter_feat" else f"{name} {column}": values.numpy()
-            for name in self.feat_name_list
-            for column, values in getattr(self, name).interaction.items()
-            if name != "inter_feat" or column not in left_out
+        beside = {
+            column: ArrayInfo.of(values.numpy())
+            for column, values in self.inter_feat.interaction.items()
+            if column not in left_out
         }
-        return fingerprint(
-            {name: ArrayInfo.of(array) for name, array in arrays.items()},
-            {name: ArrayInfo.of(array) for name, array in columns.items()},
-            flat.time_scale,
-        )
+        flat_arrays = {name: ArrayInfo.of(array) for name, array in arrays.items()}
+        interactions = fingerprint(flat_arrays, beside, flat.time_scale)
+        features = {
+            f"{name} {column}": ArrayInfo.of(values.numpy())
+            for name in self.feat_name_list
+            if name != "inter_feat"
+            for column, values in getattr(self, name).interaction.items()
+        }
+        return interactions + (f"+{fingerprint({}, features, 1)}" if features else "")
 
     def split(self) -> Split:
         """Returns the targets of the three sides by the split that the settings name.

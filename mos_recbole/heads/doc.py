@@ -56,7 +56,7 @@ class DOCHead(MixtureHead):
         if len(counts) > n_layers or min(counts, default=0) < 0 or not any(counts):
             fitting = [2] * min(n_layers, max(1, len(counts)))
             raise ValueError(
-                f"components of layers are {counts}; expected a number for each of the encoder's {n_layers} layers at "
+                f"components_of_layers is {counts}; expected a number for each of the encoder's {n_layers} layers at "
                 f"most, and one component at least, such as {fitting}"
             )
         self.balance = balance

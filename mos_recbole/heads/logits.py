@@ -10,7 +10,7 @@ from mos_recbole.heads.base import OutputHead
 from mos_recbole.heads.chunks import chunked_sum
 
 # What a head holds of one chunk of queries: on a CPU within its caches; elsewhere much work at once.
-_CHUNK_BYTES = {"cpu": 16 * 2**20}
+_CHUNK_BYTES = {"cpu": 32 * 2**20}
 _CHUNK_BYTES_ELSEWHERE = 512 * 2**20
 
 

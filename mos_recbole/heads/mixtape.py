@@ -39,7 +39,7 @@ class MixtapeHead(LogitHead):
     ) -> None:
         super().__init__(n_items, width, item_bias=item_bias)
         if n_components < 2 or n_components & (n_components - 1):
-            raise ValueError(f"components are {n_components}; expected a power of 2, such as 4")
+            raise ValueError(f"n_components is {n_components}; expected a power of 2, such as 4")
         self.n_vectors, self.gate_size = n_components, gate_size
         self.projection = nn.Linear(width, n_components * width, bias=False)
         self.gate = nn.Linear(width, (n_components - 1) * gate_size, bias=False)

@@ -74,7 +74,7 @@ class MoLHead(LogitHead):
         query_vectors: int = 4,
         item_vectors: int = 4,
         vector_size: int = 32,
-        temperature: float = 0.05,
+        temperature: float = 0.1,
         gate_size: int = 64,
         pair_gate_size: int = 16,
         gate_dropout: float = 0.2,

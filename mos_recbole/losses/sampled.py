@@ -57,8 +57,8 @@ def sampled_mixture_cross_entropy(
     Machine Translation", ACL 2015, section 3; theirs takes fixed subsets of the vocabulary, within which Q cancels.
     That the target is there with probability 1 and so not to be corrected like a sampled item: Khrylchenko et al.,
     "Correcting the LogQ Correction", RecSys 2025, who derive another form of loss from it. The mixture: Yang et al.,
-    "Breaking the Softmax Bottleneck", ICLR 2018, eq. 2, which has no sampling; one set of negatives for all components
-    is a choice made here.
+    "Breaking the Softmax Bottleneck", ICLR 2018, section 2.4, which has no sampling; one set of negatives for all
+    components is a choice made here.
 
     Args:
         components: [B, K, d], one query vector per component.

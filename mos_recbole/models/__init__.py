@@ -6,6 +6,7 @@ from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
+from mos_recbole.models.requirements import requirement_faults
 
 __all__ = [
     "ENCODERS",
@@ -23,5 +24,6 @@ __all__ = [
     "own_model_names",
     "register_encoder",
     "register_head",
+    "requirement_faults",
     "resolve_model",
 ]

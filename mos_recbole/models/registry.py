@@ -86,7 +86,10 @@ class HeadEntry:
         try:
             return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
         except ValueError as error:
-            raise InputError(f"{', '.join(self.arguments)} of the head {self.label}: {error}") from error
+            text = str(error)
+            for key, argument in self.arguments.items():
+                text = text.replace(argument, key)
+            raise InputError(f"head {self.label}: {text}") from error
 
 
 def _make_gru4rec(config: Any, dataset: Any) -> Encoder:

@@ -1,5 +1,6 @@
 """Runs a model over the queries of a side, by the protocol."""
 
+import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +12,12 @@ from recbole.utils import ModelType
 from tqdm import tqdm
 
 from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
 from mos_recbole.models import EncoderHeadRecommender
-from mos_recbole.training.loaders import Fields, PrefixGatherer, crops
+from mos_recbole.training.loaders import prefix_gatherer
+from mos_recbole.training.prefixes import Fields, PrefixGatherer
+from mos_recbole.training.transforms import BatchTransform, query_transform
 
 # RecBole's models return the scores of all items for a whole batch: as many queries as fit.
 _SCORE_BYTES = 64 * 2**20
@@ -25,16 +29,25 @@ class QuerySet:
 
     Attributes:
         gatherer: makes the batches.
+        n_items: V, the padding included.
         seen: (query, item) pairs that the protocol takes out of the candidates, sorted by query; None if none.
         excluded_V: bool, items that the protocol takes out of the candidates of all queries; None if none.
+        transform: of the batches, where the model is to be asked with transformed ones.
     """
 
     gatherer: PrefixGatherer
+    n_items: int
     seen: tuple[torch.Tensor, torch.Tensor] | None
     excluded_V: torch.Tensor | None
+    transform: BatchTransform | None = None
 
     def __len__(self) -> int:
         return len(self.gatherer)
+
+    def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
+        """Returns queries by their numbers, given on the host."""
+        batch = self.gatherer.batch(index, fields)
+        return batch if self.transform is None else self.transform(batch, random.Random(0))
 
 
 def make_query_set(
@@ -47,7 +60,7 @@ def make_query_set(
 ) -> QuerySet:
     """Returns the queries of one side of a split."""
     sequences, segments = dataset.sequences, getattr(split, side)
-    gatherer = PrefixGatherer(sequences, segments, config["MAX_ITEM_LIST_LENGTH"], device, crop=crops(config))
+    gatherer = prefix_gatherer(config, dataset, segments, device)
     seen = None
     if protocol.filter_seen:
         # The whole history counts as seen, also what lies before the context.
@@ -61,7 +74,7 @@ def make_query_set(
     excluded_V = None
     if protocol.candidates == "trained":
         excluded_V = torch.from_numpy(dataset.train_counts(split) == 0).to(device)
-    return QuerySet(gatherer, seen, excluded_V)
+    return QuerySet(gatherer, dataset.item_num, seen, excluded_V, query_transform(config, dataset))
 
 
 @torch.no_grad()
@@ -86,7 +99,7 @@ def evaluate_model(
     """
     model.eval()
     fields = Fields.of(config)
-    batch_size, n_items = config["eval_batch_size"], model.n_items
+    batch_size, n_items = config["eval_batch_size"], queries.n_items
     if not isinstance(model, EncoderHeadRecommender):
         batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
     else:
@@ -94,7 +107,7 @@ def evaluate_model(
     found: TargetRanks | None = None
     bar = tqdm(total=len(queries), desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
     for index in torch.arange(len(queries)).split(batch_size):
-        batch = queries.gatherer.batch(index, fields)
+        batch = queries.batch(index, fields)
         target_B = batch[fields.item]
         seen = None
         if queries.seen is not None:
@@ -105,7 +118,7 @@ def evaluate_model(
         if isinstance(model, EncoderHeadRecommender):
             part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
         else:
-            scores_BV = query_scores(model, config, batch)
+            scores_BV = query_scores(model, config, batch, n_items)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
         found = found or part.room_for(len(queries))
         found.put(int(index[0]), part)
@@ -115,19 +128,43 @@ def evaluate_model(
     return found
 
 
-def query_scores(model: AbstractRecommender, config: Any, batch: Interaction) -> torch.Tensor:
-    """Returns the scores [B, V] of one of RecBole's own models for a batch of queries, at least float32."""
-    fields, n_items = Fields.of(config), model.n_items
+def query_scores(model: AbstractRecommender, config: Any, batch: Interaction, n_items: int) -> torch.Tensor:
+    """Returns the scores [B, V] of one of RecBole's own models for a batch of queries, at least float32.
+
+    Args:
+        model, config: RecBole's.
+        batch: of `QuerySet.batch`.
+        n_items: V, the padding included; of a model that has mask tokens among its items, they are none.
+
+    Raises:
+        InputError: the model's scores have another shape.
+    """
+    fields = Fields.of(config)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         batch = Interaction({fields.user: batch[fields.user]})
-    n_queries = len(batch)
     if type(model).full_sort_predict is not AbstractRecommender.full_sort_predict:
         scores = model.full_sort_predict(batch)
     else:
-        # As RecBole's trainer does for models that score pairs only: every query beside every item.
-        pairs = batch.repeat_interleave(n_items)
-        all_items = torch.arange(n_items, device=config["device"]).repeat(n_queries)
-        pairs.update(Interaction({fields.item: all_items}))
-        scores = model.predict(pairs)
+        scores = _pair_scores(model, config, batch, fields, n_items)
+    if scores.numel() != len(batch) * n_items:
+        raise InputError(
+            f"{config['model']} gives scores of shape {tuple(scores.shape)} for {len(batch)} queries; "
+            f"expected one for each of {n_items} items, [{len(batch)}, {n_items}] or as many in one dimension"
+        )
     # Some models return probabilities of an own type, or a view that they keep.
-    return scores.reshape(n_queries, n_items).to(torch.promote_types(scores.dtype, torch.float32)).clone()
+    return scores.reshape(-1, n_items).to(torch.promote_types(scores.dtype, torch.float32)).clone()
+
+
+def _pair_scores(
+    model: AbstractRecommender, config: Any, batch: Interaction, fields: Fields, n_items: int
+) -> torch.Tensor:
+    """Returns the scores [B * V] of a model that scores pairs only: every query beside every item.
+
+    As RecBole's trainer does, `eval_batch_size` pairs at a time.
+    """
+    device, found = config["device"], []
+    for pair in torch.arange(len(batch) * n_items, device=device).split(config["eval_batch_size"]):
+        pairs = batch[(pair // n_items)]
+        pairs.update(Interaction({fields.item: pair % n_items}))
+        found.append(model.predict(pairs).reshape(-1))
+    return torch.cat(found)

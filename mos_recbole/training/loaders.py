@@ -1,7 +1,7 @@
 """Training batches, gathered on the device from the flat arrays."""
 
+import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +11,11 @@ from recbole.data.utils import get_dataloader
 from recbole.sampler import RepeatableSampler, Sampler
 from recbole.utils import InputType, ModelType
 
+from mos_recbole.compat import is_recbole_model
 from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
 from mos_recbole.errors import InputError
+from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable
+from mos_recbole.training.transforms import BatchTransform, teaches_nothing, training_transform
 
 
 class TrainLoader(Protocol):
@@ -28,79 +31,14 @@ class TrainLoader(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Fields:
-    """RecBole's names of what a batch holds."""
-
-    user: str
-    item: str
-    item_seq: str
-    item_seq_len: str
-    negative_item: str
-
-    @classmethod
-    def of(cls, config: Any) -> "Fields":
-        item = config["ITEM_ID_FIELD"]
-        return cls(
-            config["USER_ID_FIELD"],
-            item,
-            item + config["LIST_SUFFIX"],
-            config["ITEM_LIST_LENGTH_FIELD"],
-            config["NEG_PREFIX"] + item,
-        )
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Returns the seed of an epoch, the same whether or not earlier epochs were run in this process."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Returns the source of an epoch's order, the same whether or not earlier epochs were run in this process."""
-    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator().manual_seed(mixed)
-
-
-class PrefixGatherer:
-    """Batches of prefixes: the last L items before each target, 0-padded on the right, as RecBole's models expect.
-
-    Args:
-        sequences: the flat arrays.
-        segments: where the targets are.
-        max_length: L.
-        device: where batches are made.
-        crop: whether a batch is as wide as its longest prefix instead of L wide.
-    """
-
-    def __init__(
-        self, sequences: Sequences, segments: Segments, max_length: int, device: torch.device, *, crop: bool
-    ) -> None:
-        self.items = torch.from_numpy(sequences.items).to(device)
-        # Per user and not per target: a target is found when its batch is made.
-        self.stop_S = torch.from_numpy(np.cumsum(segments.counts))
-        self.user_S = torch.from_numpy(sequences.users[segments.user].astype(np.int64))
-        self.context_start_S = torch.from_numpy(segments.context_start)
-        self.target_stop_S = torch.from_numpy(segments.target_stop)
-        self.max_length, self.crop, self.device = max_length, crop, device
-
-    def __len__(self) -> int:
-        return int(self.stop_S[-1]) if len(self.stop_S) else 0
-
-    def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
-        """Returns samples by their numbers, given on the host: user, item_seq [B, L], item_seq_len, target as item."""
-        segment_B = torch.searchsorted(self.stop_S, index, right=True)
-        row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index
-        length_B = (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
-        # Known on the host, so that nobody waits for a GPU to say how wide the batch is.
-        width = int(length_B.max()) if self.crop else self.max_length
-        user_B, row_B, length_B = (each.to(self.device) for each in (self.user_S[segment_B], row_B, length_B))
-        position_L = torch.arange(width, device=self.device)
-        within_BL = position_L < length_B[:, None]
-        source_BL = (row_B - length_B)[:, None] + position_L
-        item_seq_BL = torch.where(within_BL, self.items[source_BL.clamp(max=len(self.items) - 1)], 0)
-        return Interaction(
-            {
-                fields.user: user_B,
-                fields.item_seq: item_seq_BL.long(),
-                fields.item_seq_len: length_B,
-                fields.item: self.items[row_B].long(),
-            }
-        )
+    """Returns the source of an epoch's order."""
+    return torch.Generator().manual_seed(epoch_seed(seed, epoch))
 
 
 class PrefixLoader:
@@ -111,7 +49,11 @@ class PrefixLoader:
         fields: RecBole's names.
         batch_size: targets a batch.
         seed: of the order.
+        shuffle: whether the targets are in a new order every epoch.
         sampler: RecBole's, for a negative item per target, or None.
+        pointwise: whether the negatives are samples of their own, with a label that tells them from the targets,
+            instead of a column beside the targets.
+        transform: of the batches, or None.
     """
 
     def __init__(
@@ -122,22 +64,41 @@ class PrefixLoader:
         seed: int,
         shuffle: bool,
         sampler: RepeatableSampler | None = None,
+        pointwise: bool = False,
+        transform: BatchTransform | None = None,
     ) -> None:
-        self.gatherer, self.fields, self.batch_size, self.seed = gatherer, fields, batch_size, seed
-        self.shuffle, self.sampler = shuffle, sampler
+        self.gatherer, self.fields, self.seed, self.shuffle = gatherer, fields, seed, shuffle
+        self.sampler, self.pointwise, self.transform = sampler, pointwise, transform
+        # As RecBole counts: the labelled negatives are samples of the batch.
+        self.batch_size = max(1, batch_size // 2) if sampler is not None and pointwise else batch_size
         self.n_targets = len(gatherer)
 
     def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
         order = torch.arange(self.n_targets)
         if self.shuffle:
             order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
+        source = random.Random(epoch_seed(self.seed, number))
         for index in order.split(self.batch_size):
             batch = self.gatherer.batch(index, self.fields)
-            if self.sampler is not None:
-                user, item = batch[self.fields.user].cpu().numpy(), batch[self.fields.item].cpu().numpy()
-                negative = self.sampler.sample_by_user_ids(user, item, 1)
-                batch.update(Interaction({self.fields.negative_item: negative.to(self.gatherer.device)}))
-            yield batch, len(index)
+            if self.transform is not None:
+                batch = self.transform(batch, source)
+                if teaches_nothing(batch):
+                    continue
+            yield self._with_negatives(batch), len(index)
+
+    def _with_negatives(self, batch: Interaction) -> Interaction:
+        if self.sampler is None:
+            return batch
+        user, item = batch[self.fields.user].cpu().numpy(), batch[self.fields.item].cpu().numpy()
+        negative = self.sampler.sample_by_user_ids(user, item, 1).to(self.gatherer.device)
+        if not self.pointwise:
+            batch.update(Interaction({self.fields.negative_item: negative}))
+            return batch
+        label = torch.cat([torch.ones(len(batch)), torch.zeros(len(batch))]).to(self.gatherer.device)
+        both = batch.repeat(2)
+        items = torch.cat([batch[self.fields.item], negative])
+        both.update(Interaction({self.fields.item: items, self.fields.label: label}))
+        return both
 
 
 _POOLED_WINDOWS = 2**17
@@ -308,13 +269,55 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> T
         raise InputError(f"{config['model']} is a {kind.name.lower()} model; expected a sequential or a general one")
     if config["train_mode"] == "all_positions":
         return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle)
-    gatherer = PrefixGatherer(dataset.sequences, split.train, length, device, crop=crops(config))
-    sampler = None
-    if config["train_neg_sample_args"]["distribution"] != "none":
-        if config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE or config["train_neg_sample_args"]["sample_num"] != 1:
-            raise InputError(f"{config['model']}: expected one sampled negative per target, for a pairwise loss")
-        arguments = config["train_neg_sample_args"]
+    gatherer = prefix_gatherer(config, dataset, split.train)
+    sampler, pointwise = None, config["MODEL_INPUT_TYPE"] == InputType.POINTWISE
+    arguments = config["train_neg_sample_args"]
+    if arguments["distribution"] != "none":
+        if arguments["sample_num"] != 1 or config["MODEL_INPUT_TYPE"] not in (InputType.PAIRWISE, InputType.POINTWISE):
+            raise InputError(f"{config['model']}: expected one sampled negative per target")
         sampler = RepeatableSampler(
             ["train"], dataset.training_part(split), arguments["distribution"], arguments["alpha"]
         ).set_phase("train")
-    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler)
+    transform = training_transform(config, dataset)
+    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler, pointwise, transform)
+
+
+def prefix_gatherer(
+    config: Any, dataset: SequenceDataset, segments: Segments, device: torch.device | None = None
+) -> PrefixGatherer:
+    """Returns what makes a model's batches of prefixes, by default on the model's device."""
+    return PrefixGatherer(
+        dataset.sequences,
+        segments,
+        config["MAX_ITEM_LIST_LENGTH"],
+        device or config["device"],
+        crop=crops(config),
+        beside=_beside_items(config, dataset),
+    )
+
+
+def _beside_items(config: Any, dataset: SequenceDataset) -> dict[str, np.ndarray]:
+    """Returns the flat arrays that a model's sequences have beside the items, by their names in a batch.
+
+    DIEN learns to tell each item of the history from another, drawn once for all (RecBole's `DIENDataset`).
+    """
+    if not is_recbole_model(config["model_class"], "DIEN"):
+        return {}
+    items = dataset.sequences.items
+    generator = np.random.default_rng(config["seed"])
+    # Uniform over all items but the one in its place.
+    other = generator.integers(1, dataset.item_num - 1, len(items), dtype=np.int32)
+    other += other >= items
+    return {config["NEG_PREFIX"] + Fields.of(config).item_seq: other}
+
+
+def model_data(config: Any, dataset: SequenceDataset, split: Split) -> SequenceDataset:
+    """Returns the data set that a model is built from: training's part, with what the model looks up in it.
+
+    RecBole's FEARec looks for other samples of the same target, in an `inter_feat` of samples.
+    """
+    part = dataset.training_part(split)
+    if is_recbole_model(config["model_class"], "FEARec"):
+        gatherer = prefix_gatherer(config, dataset, split.train, torch.device("cpu"))
+        part.inter_feat = PrefixTable(gatherer, Fields.of(config))
+    return part

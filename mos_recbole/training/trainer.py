@@ -12,14 +12,30 @@ import numpy as np
 import torch
 from recbole.trainer.trainer import AbstractTrainer, Trainer
 from recbole.utils import early_stopping
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from mos_recbole.compat import is_recbole_model
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.evaluation import ScoreIsNaN
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, atomic_write
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.loaders import TrainLoader
+
+LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
+
+# What training changes in RecBole's models beside their parameters, buffers and `other_parameter`: counters of
+# annealing, past losses that steps are drawn by, places in lists of random numbers, clusters.
+_STATE_OF_TRAINING: dict[str, tuple[str, ...]] = {
+    "MultiVAE": ("update",),
+    "MacridVAE": ("update",),
+    "RaCT": ("update",),
+    "DiffRec": ("Lt_history", "Lt_count"),
+    "LDiffRec": ("update_count", "update_count_vae"),
+    "LINE": ("random_list", "random_pr"),
+    "NCL": ("user_centroids", "user_2cluster", "item_centroids", "item_2cluster"),
+}
 
 # Reading the running loss makes a GPU's host wait, so it is read this often, in seconds.
 _LOOK_EVERY = 0.5
@@ -83,6 +99,8 @@ class BenchmarkTrainer(Trainer):
         self.folder, self.run_id, self.show_progress = folder, run_id, show_progress
         # Wall time of the sittings before this one, where the run was resumed.
         self.earlier_seconds, self.began = 0.0, began
+        # Passes over the training data an epoch, and epochs at the beginning that are not validated.
+        self.passes, self.unvalidated_epochs = 1, 0
         self.start_epoch = 0
         self.cur_step = 0
         self.best_valid_score = -np.inf
@@ -114,10 +132,11 @@ class BenchmarkTrainer(Trainer):
             if self.stopped:
                 break
             started = time.perf_counter()
+            self._enter_epoch(epoch)
             loss = self._train_epoch(train_loader, epoch)
             trained = time.perf_counter()
             metrics, best = None, False
-            if epoch % self.eval_step == 0 or epoch == self.epochs:
+            if self._is_validated(epoch):
                 try:
                     metrics = validate()
                 except ScoreIsNaN as error:
@@ -143,6 +162,22 @@ class BenchmarkTrainer(Trainer):
             callback(report)
         self.load_best()
 
+    def _enter_epoch(self, epoch: int) -> None:
+        """Brings the model to where this epoch begins; where it goes on from a checkpoint, to where that epoch ended,
+        before the checkpoint is read."""
+
+    def _loss_function(self, epoch: int) -> LossFunction:
+        """Returns what gives the loss of a batch, or its parts."""
+        return self.model.calculate_loss
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Returns the optimizers by their names in a checkpoint."""
+        return {"optimizer": self.optimizer}
+
+    def _is_validated(self, epoch: int) -> bool:
+        validated = epoch - self.unvalidated_epochs
+        return validated > 0 and (validated % self.eval_step == 0 or epoch == self.epochs)
+
     def _note_score(self, score: float, higher_is_better: bool, epoch: int) -> bool:
         """Returns whether the score is the best so far; ends the training after too many that are not."""
         # RecBole's rule, on the score's sign such that higher is better.
@@ -156,6 +191,17 @@ class BenchmarkTrainer(Trainer):
 
     def _train_epoch(self, train_loader: TrainLoader, epoch: int) -> float:
         """Returns the mean loss of an epoch over its targets, in nats."""
+        return self._train_pass(train_loader, epoch, epoch, self._loss_function(epoch), self.optimizer)
+
+    def _train_pass(
+        self,
+        train_loader: TrainLoader,
+        number: int,
+        epoch: int,
+        loss_function: LossFunction,
+        optimizer: torch.optim.Optimizer,
+    ) -> float:
+        """Returns the mean loss of a pass over the training data, which is the pass of this number since the start."""
         self.model.train()
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         done, looked = 0, time.perf_counter()
@@ -169,8 +215,8 @@ class BenchmarkTrainer(Trainer):
             dynamic_ncols=True,
         )
         with bar:
-            for batch, n_targets in train_loader.epoch(epoch):
-                total += self._step(batch).double() * n_targets
+            for batch, n_targets in train_loader.epoch(number):
+                total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
                 bar.update(n_targets)
                 if time.perf_counter() - looked > _LOOK_EVERY:
@@ -181,10 +227,11 @@ class BenchmarkTrainer(Trainer):
 
     def time_epoch(self, train_loader: TrainLoader, seconds: float) -> float:
         """Returns about how long an epoch takes, in seconds, after training for so many; leaves out the first step."""
+        self._enter_epoch(1)
         self.model.train()
         started, counted = 0.0, 0
         for batch, n_targets in train_loader.epoch(1):
-            self._step(batch).item()
+            self._step(batch, self._loss_function(1), self.optimizer).item()
             if not started:
                 started = time.perf_counter()
                 continue
@@ -193,20 +240,21 @@ class BenchmarkTrainer(Trainer):
                 break
         # An epoch of one step leaves nothing to count; it is short then.
         rate = counted / (time.perf_counter() - started) if counted else float("inf")
-        return train_loader.n_targets / rate
+        return self.passes * train_loader.n_targets / rate
 
-    def _step(self, batch: Any) -> torch.Tensor:
+    def _step(self, batch: Any, loss_function: LossFunction, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """Returns the loss of one batch after one step of the optimizer."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
-            losses = self.model.calculate_loss(batch)
-        # Some of RecBole's models return their loss in parts.
-        loss = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
+            losses = loss_function(batch)
+        # Some of RecBole's models return their loss in parts, and some parts in one dimension.
+        parts = losses if isinstance(losses, tuple) else (losses,)
+        loss = torch.stack([part.reshape(()) for part in parts]).sum()
         loss.backward()
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-        self.optimizer.step()
-        return loss.detach().reshape(())
+        optimizer.step()
+        return loss.detach()
 
     def _finite(self, mean_loss: torch.Tensor, epoch: int) -> float:
         value = mean_loss.item()
@@ -223,7 +271,13 @@ class BenchmarkTrainer(Trainer):
         )
 
     def _model_state(self) -> dict[str, Any]:
-        return {"state_dict": dict(self.model.state_dict()), "other_parameter": self.model.other_parameter()}
+        # RecBole also names some modules here, whose weights are in the state dict already.
+        named = self.model.other_parameter()
+        other = {name: value for name, value in named.items() if not isinstance(value, nn.Module)}
+        for model, names in _STATE_OF_TRAINING.items():
+            if is_recbole_model(type(self.model), model):
+                other |= {name: getattr(self.model, name) for name in names}
+        return {"state_dict": dict(self.model.state_dict()), "other_parameter": other}
 
     def _load_model_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["state_dict"])
@@ -237,7 +291,7 @@ class BenchmarkTrainer(Trainer):
             LAST_CHECKPOINT,
             {
                 "model": self._model_state(),
-                "optimizer": self.optimizer.state_dict(),
+                **{name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
                 "random": random_state(self.device),
                 "epoch": epoch,
                 "cur_step": self.cur_step,
@@ -258,9 +312,11 @@ class BenchmarkTrainer(Trainer):
         if not (self.folder / LAST_CHECKPOINT).exists():
             return False
         state = load_checkpoint(self.folder / LAST_CHECKPOINT, self.run_id, self.config["model"], self.device)
+        self._enter_epoch(state["epoch"])
         try:
             self._load_model_state(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for name, optimizer in self._optimizers().items():
+                optimizer.load_state_dict(state[name])
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{self.folder / LAST_CHECKPOINT}: does not fit the model: {error}") from error
         restore_random_state(state["random"], self.device)
