@@ -43,8 +43,8 @@ WIDER = "softmax, d + 1"
 HEADS: dict[str, Callable[[int], MixtureHead]] = {
     SOFTMAX: lambda n_items: SoftmaxHead(n_items, WIDTH, item_bias=False),
     WIDER: lambda n_items: SoftmaxHead(n_items, WIDTH + 1, item_bias=False),
-    MOC: lambda n_items: MoCHead(n_items, WIDTH, 4, item_bias=False),
-    MOS: lambda n_items: MoSHead(n_items, WIDTH, 4, item_bias=False),
+    MOC: lambda n_items: MoCHead(n_items, WIDTH, n_components=4, item_bias=False),
+    MOS: lambda n_items: MoSHead(n_items, WIDTH, n_components=4, item_bias=False),
 }
 RATES = (0.02, 0.06)
 STEPS, LOOK_EVERY = 1000, 10

@@ -145,13 +145,13 @@ def test_map_files(planted_map, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         *("map_cells.csv", "map_runs.csv", "planted_map.png", "planted_map.svg")
     ]
     runs = pd.read_csv(tmp_path / "map_runs.csv")
-    assert len(runs) == 2 * 2 * 2 * 3 * len(planted_map.RATES)
+    assert len(runs) == 2 * 2 * 2 * len(planted_map.HEADS) * len(planted_map.RATES)
     chosen = runs[runs.chosen]
     assert chosen.groupby(["rank", "per_item", "model"])["learning_rate"].nunique().eq(1).all()
     mean = runs.groupby(["rank", "per_item", "model", "learning_rate", "chosen"])["valid_loss"].mean().unstack()
     best = mean.groupby(["rank", "per_item", "model"]).min()
     assert (best[True] <= best[False]).all()
-    assert len(pd.read_csv(tmp_path / "map_cells.csv")) == 2 * 2 * 2
+    assert len(pd.read_csv(tmp_path / "map_cells.csv")) == 2 * 2 * (len(planted_map.HEADS) - 1)
     assert plant(3, 16, np.random.default_rng(1).spawn(2)[0]).entropy == pytest.approx(
         runs.loc[(runs["rank"] == 3) & (runs.seed == 1), "entropy"].iloc[0], abs=1e-5
     )
