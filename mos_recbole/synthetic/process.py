@@ -219,7 +219,8 @@ def _interaction(
         alike = min(0.9, _GROUP_PULL * closeness / np.sqrt(share * n_dimensions))
         item = np.sqrt(share) * own + np.sqrt(1 - share) * item
         context = alike * own + np.sqrt(1 - alike**2) * context
-    return context / n_dimensions**0.25 if n_dimensions else context, item / max(1, n_dimensions) ** 0.25
+    size = max(1, n_dimensions) ** 0.25
+    return context / size, item / size
 
 
 def _orthogonal(n_rows: int, n_columns: int, generator: np.random.Generator) -> np.ndarray:
