@@ -153,13 +153,13 @@ def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> Non
     if any(record.model == model and settings.items() <= record.settings.items() for record in find_records(output)):
         return
     print(f"{model}: {settings}", file=sys.stderr, flush=True)
-    times = read_times(output)
     try:
         noted = timed_run(model, data_for(model, folder), settings, output)
     except (InputError, RuntimeError) as error:
         noted = {"failure": str(error)}
     if noted is not None:
         row = pd.DataFrame([{"model": model, "epochs": epochs, **noted}])
+        times = read_times(output)
         times = pd.concat([times[times["model"] != model], row], ignore_index=True)
         with atomic_write(output / "times.csv") as path:
             times.to_csv(path, index=False, float_format="%.4g")
