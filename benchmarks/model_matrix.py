@@ -127,6 +127,8 @@ What `--model` takes. This page is written by `benchmarks/model_matrix.py`, its 
   every place of the history. They score pairs: ranking costs a pass through the model for every item.
 - **Samples of the same target**, which `FEARec` looks up, are gathered when it asks. Only its contrastive losses use
   them (`contrast: us_x` or another), which RecBole's defaults leave out.
+- **Seen items** are candidates unless `filter_seen` is set. Some general models put what a user has seen first, where a
+  test item seldom is: `EASE` and `NCEPLRec` are low in the table for that.
 - `Pop` counts every interaction (RecBole's counts an item once per batch). `Random` draws one order of the items for
   each batch of queries.
 
@@ -167,13 +169,13 @@ def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> Non
     if any(record.model == model and settings.items() <= record.settings.items() for record in find_records(output)):
         return
     print(f"{model}: {settings}", file=sys.stderr, flush=True)
-    times = read_times(output)
     try:
         noted = timed_run(model, data_for(model, folder), settings, output)
     except (InputError, RuntimeError) as error:
         noted = {"failure": str(error)}
     if noted is not None:
         row = pd.DataFrame([{"model": model, "epochs": epochs, **noted}])
+        times = read_times(output)
         times = pd.concat([times[times["model"] != model], row], ignore_index=True)
         with atomic_write(output / "times.csv") as path:
             times.to_csv(path, index=False, float_format="%.4g")
@@ -261,7 +263,7 @@ def what_runs(records: Sequence[RunResult], times: pd.DataFrame) -> str:
         ratio = "" if own is None or not reference else f"{own / reference:.3g}"
         metrics = (f"{record.test[name].value:.4f}".lstrip("0") for name in ("NDCG@10", "Recall@10"))
         changed = ", ".join(f"`{key}: {value}`" for key, value in SMALLER.get(model, {}).items())
-        note = "random vectors" if model in NEED_VECTORS else changed
+        note = f"random vectors, {changed}" if model in NEED_VECTORS else changed
         rows.append((f"`{model}`", kind, f"{record.parameters:,}", record.epochs, ratio, *metrics, note))
     first = latest.get(REFERENCE)
     described = "" if first is None else describe(first)

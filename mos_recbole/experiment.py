@@ -391,7 +391,7 @@ def count_parameters(settings: Settings) -> int:
     """
     config = settings.recbole_config(torch.device("cpu"))
     data = SequenceDataset(config)
-    return _n_parameters(_build_model(settings, config, data.training_part(data.split())))
+    return _n_parameters(_build_model(settings, config, model_data(config, data, data.split())))
 
 
 def _n_parameters(model: torch.nn.Module) -> int:

@@ -611,7 +611,7 @@ def test_nothing_half_written(
 def test_infinite_scores(results: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one of RecBole's own models that takes items out by itself."""
     monkeypatch.setattr(
-        spectra, "query_scores", lambda model, config, batch: torch.full((len(batch), model.n_items), -np.inf)
+        spectra, "query_scores", lambda model, config, batch, n_items: torch.full((len(batch), n_items), -np.inf)
     )
     with pytest.raises(InputError, match="GRU4Rec has scores that are infinite or NaN"):
         measure_run(records(results, "GRU4Rec")[0], device="cpu", data_path=data.parent)
