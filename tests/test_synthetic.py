@@ -363,6 +363,8 @@ def test_nothing_half_written_is_left(fault: BaseException, call, tmp_path: Path
         ({"diversity": "nan"}, "expected 0"),
         ({"noise": 1}, "to below 1"),
         ({"noise": -0.1}, "to below 1"),
+        ({"noise": 1 - 1e-13}, "rank 6: in float64 the log-probabilities have rank"),
+        ({"noise": 1 - 1e-15, "rank": 2}, "rank 2: in float64 the log-probabilities have rank 1"),
         ({"entropy": 0}, "above 0"),
         ({"entropy": 9}, "popularity alone has"),
         ({"entropy": "nan"}, "above 0"),

@@ -153,7 +153,7 @@ def plant(
         return _normalised(np.hstack(contexts), np.hstack([np.log(popularity)[:, None], item]), popularity, scale, rank)
 
     if n_dimensions == 0:
-        return process(0.0, noise)
+        return _of_rank(process(0.0, noise))
     highest = process(0.0, 0.0).entropy
     wanted = highest * 2 / 3 if entropy is None else entropy
     if wanted >= highest:
@@ -165,8 +165,20 @@ def plant(
             lowest = process(upper / 1.5, 0.0).entropy
             raise InputError(f"entropy {wanted:g} nats: too low for these items; expected {lowest:.4f} or more")
     scale = optimize.brentq(lambda s: process(s, 0.0).entropy - wanted, 0.0, upper, xtol=1e-6, rtol=1e-6)
-    made = process(float(scale), noise)
-    assert made.numerical_rank == rank, f"planted rank {rank}, found {made.numerical_rank}"
+    return _of_rank(process(float(scale), noise))
+
+
+def _of_rank(made: PlantedProcess) -> PlantedProcess:
+    """Returns the process, whose log-probabilities have its rank in float64.
+
+    Raises:
+        InputError: so much noise, or so little entropy, that they have a lower one.
+    """
+    if made.numerical_rank != made.rank:
+        raise InputError(
+            f"rank {made.rank}: in float64 the log-probabilities have rank {made.numerical_rank}, what tells contexts "
+            "apart being lost in rounding; expected less noise or another entropy"
+        )
     return made
 
 
