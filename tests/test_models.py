@@ -529,6 +529,8 @@ def test_ksr_has_all_relations_and_vectors(toy: Path) -> None:
         ("NCL", {"num_clusters": 1000}, "num_clusters is 1000; expected at most 20"),
         ("FEARec", {"MAX_ITEM_LIST_LENGTH": 2}, "topk_factor 1 times the logarithm of MAX_ITEM_LIST_LENGTH 2"),
         ("FEARecMoS", {"MAX_ITEM_LIST_LENGTH": 1}, "topk_factor 1 times the logarithm of MAX_ITEM_LIST_LENGTH 1"),
+        ("NARM", {"dropout_probs": [0.1]}, "NARM cannot be built from these settings: IndexError"),
+        ("NARMMoS", {"dropout_probs": [0.1]}, "NARMMoS cannot be built from these settings: IndexError"),
         ("RaCT", {"metrics_k": 100}, "metrics_k is 100; expected at most the number of items, 24"),
         ("S3Rec", {"train_stage": "finetune"}, "train_stage.*pretrain_epochs"),
         ("GRU4Rec", {"transform": "mask_itemseq"}, "transform.*comes with"),
