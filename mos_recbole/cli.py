@@ -223,7 +223,13 @@ def _parser() -> argparse.ArgumentParser:
         help="an encoder with a head, such as GRU4RecMoS or NARMSoftmax; any sequential or general model of RecBole; "
         "with --head, an encoder",
     )
-    run.add_argument("--head", nargs="+", metavar="NAME", help="put these heads on every --model: softmax, mos, ...")
+    run.add_argument(
+        "--head",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="put these heads on every --model: softmax, mos, ...",
+    )
     run.add_argument(
         "--match-parameters",
         action="store_true",
@@ -472,6 +478,7 @@ def _add_plugin(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--plugin",
         nargs="+",
+        action="extend",
         default=[],
         type=Path,
         metavar="FILE",

@@ -38,7 +38,9 @@ def match_parameters(settings: Settings, n_parameters: int) -> Settings:
 
     low, high = 1, 2
     if size(low) > n_parameters:
-        raise InputError(f"{settings.model}: has {size(low):,} parameters at {key} {step}; expected {n_parameters:,}")
+        raise InputError(
+            f"{settings.model}: has {size(low):,} parameters at {key} {step}, its narrowest; expected {n_parameters:,}"
+        )
     while size(high) < n_parameters:
         low, high = high, 2 * high
         if high * step > _WIDEST:

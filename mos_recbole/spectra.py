@@ -49,6 +49,8 @@ class SpectrumPlan:
         for name, value in (("queries", self.queries), ("components", self.components)):
             if value is not None and value < 1:
                 raise InputError(f"--{name} {value}; expected 1 or more")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}; expected 0 or more")
         if self.components is not None and self.method != "randomised":
             raise InputError(f"--components {self.components} is for --method randomised; the exact one finds all")
 
@@ -172,8 +174,7 @@ def _log_prob(run: TrainedRun, queries: QuerySet, chosen: torch.Tensor, item_V: 
     batches = (queries.batch(index, fields) for index in chosen.split(run.config["eval_batch_size"]))
     state_Nd = torch.cat([model(batch) for batch in batches])
     model.double()
-    n_components = getattr(model.head, "n_components", 1)
-    rows = max(1, _CHUNK_BYTES // (8 * model.n_items * n_components))
+    rows = max(1, _CHUNK_BYTES // (8 * model.n_items * model.head.n_components))
     return _filled(len(chosen), item_V, (model.log_prob(state_nd.double()) for state_nd in state_Nd.split(rows)))
 
 

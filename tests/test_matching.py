@@ -55,5 +55,7 @@ def test_a_run_with_matched_parameters(data: Path, tmp_path: Path, capsys: pytes
 
 def test_a_size_below_the_narrowest(data: Path) -> None:
     """A model cannot be made smaller than width 1."""
-    with pytest.raises(InputError, match=r"GRU4RecSoftmax: has \d+ parameters at embedding_size 1; expected 10"):
+    with pytest.raises(
+        InputError, match=r"GRU4RecSoftmax: has \d+ parameters at embedding_size 1, its narrowest; expected 10"
+    ):
         match_parameters(settings_of("GRU4RecSoftmax", data), 10)

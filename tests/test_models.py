@@ -21,7 +21,7 @@ from mos_recbole import RunResult, cli, compat, run_experiment
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import Messages, evaluation_protocol, load_settings
-from mos_recbole.models import resolve_model
+from mos_recbole.models import ENCODERS, HEADS, resolve_model
 from mos_recbole.settings import Settings, build_settings
 from mos_recbole.training import LOOPS, evaluate_model, make_query_set, make_train_loader, make_trainer, model_data
 from mos_recbole.training.checkpoint import load_checkpoint
@@ -244,6 +244,24 @@ def test_the_page_lists_what_runs_and_what_is_refused() -> None:
     for name in named:
         with pytest.raises(InputError):
             load_settings(name)
+
+
+def test_the_page_lists_the_encoders_with_what_they_do_not_read() -> None:
+    """docs/models.md: a row for each encoder, as the registry has it."""
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    part = text.split("## Encoders and heads")[1].split("## What runs")[0]
+    rows = [re.split(r"\s*\|\s*", line)[1:6] for line in part.splitlines() if line.startswith("| `")]
+    assert rows == [
+        [
+            f"`{name}`",
+            "whole windows, or prefixes" if encoder.causal else "prefixes",
+            f"`{encoder.width}`",
+            "all" if encoder.has_layers else "all but DOC",
+            ", ".join(f"`{key}`" for key in encoder.unread if key != "transform"),
+        ]
+        for name, encoder in ENCODERS.items()
+    ]
+    assert all(f"`{head.label}`" in part for head in HEADS.values())
 
 
 # ---------------------------------------------------------------------------------------------------- transforms
@@ -509,6 +527,10 @@ def test_ksr_has_all_relations_and_vectors(toy: Path) -> None:
             "reranker_CAN_NUM is 100; expected at most the number of items, 24",
         ),
         ("NCL", {"num_clusters": 1000}, "num_clusters is 1000; expected at most 20"),
+        ("FEARec", {"MAX_ITEM_LIST_LENGTH": 2}, "topk_factor 1 times the logarithm of MAX_ITEM_LIST_LENGTH 2"),
+        ("FEARecMoS", {"MAX_ITEM_LIST_LENGTH": 1}, "topk_factor 1 times the logarithm of MAX_ITEM_LIST_LENGTH 1"),
+        ("NARM", {"dropout_probs": [0.1]}, "NARM cannot be built from these settings: IndexError"),
+        ("NARMMoS", {"dropout_probs": [0.1]}, "NARMMoS cannot be built from these settings: IndexError"),
         ("RaCT", {"metrics_k": 100}, "metrics_k is 100; expected at most the number of items, 24"),
         ("S3Rec", {"train_stage": "finetune"}, "train_stage.*pretrain_epochs"),
         ("GRU4Rec", {"transform": "mask_itemseq"}, "transform.*comes with"),

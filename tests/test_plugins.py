@@ -14,7 +14,7 @@ from mos_recbole import cli
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.models import ENCODERS, HEADS, load_plugin, model_name, resolve_model
-from mos_recbole.results import find_records
+from mos_recbole.results import RECORD_FILE, find_records
 
 DOC = Path(__file__).parents[1] / "docs" / "plugins.md"
 SMALL = ["--embedding_size=8", "--epochs=2", "--MAX_ITEM_LIST_LENGTH=10"]
@@ -127,6 +127,15 @@ FAULTS = {
     ),
     "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
     "register_head(HeadEntry('a b', 'Other', MoSHead))\n": r"head 'a b': the name is no identifier",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('Other', 'Other', MoSHead))\n": r"head 'Other': the name is not in lower case",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('f', 'F', MoSHead))\n": r"head 'F': GRU4RecF is another model's name already",
+    "from mos_recbole.models import EncoderEntry, register_encoder\n"
+    "register_encoder(EncoderEntry('GRU4RecMo', None))\n"
+    "from mos_recbole.models import HeadEntry, register_head\nfrom mos_recbole.heads import MoSHead\n"
+    "register_head(HeadEntry('s', 'S', MoSHead))\n": r"head 'S': GRU4RecMoS is another model's name already",
+    "import sys\nsys.exit(3)\n": r"line 2: SystemExit: 3",
 }
 
 
@@ -143,6 +152,68 @@ def test_a_file_with_a_fault_is_one_message(source: str, tmp_path: Path, capsys:
     assert "Traceback" not in error
     assert {*ENCODERS, *HEADS} == known
     assert not (tmp_path / "out").exists()
+
+
+ENCODER = """
+from torch import nn
+from mos_recbole.heads import MoSHead
+from mos_recbole.models import CausalEncoder, EncoderEntry, HeadEntry, RecBoleEncoder, register_encoder, register_head
+from recbole.model.sequential_recommender import NARM
+
+class Plain(CausalEncoder):
+    def __init__(self, n_items, width):
+        super().__init__()
+        self.width, self.item_embedding = width, nn.Embedding(n_items, width)
+
+    def forward(self, item_seq_BL):
+        return self.item_embedding(item_seq_BL)
+
+class NoQuery(NARM):
+    def forward(self, item_seq, item_seq_len):
+        return self.item_embedding(item_seq)
+
+def make(config, dataset):
+    return Plain(dataset.num(config["ITEM_ID_FIELD"]), config["size"])
+
+register_encoder(EncoderEntry("Plain", make, causal=True, defaults={"size": 4}, width="size"))
+register_encoder(EncoderEntry("Unnamed", make, causal=True, defaults={"size": 4}))
+register_encoder(EncoderEntry("NoQuery", lambda config, dataset: RecBoleEncoder(NoQuery(config, dataset)),
+                 defaults={"embedding_size": 8, "hidden_size": 8, "n_layers": 1, "dropout_probs": [0.1, 0.1]}))
+register_head(HeadEntry("vague", "Vague", MoSHead, {"vague_heads": "n_components"}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("PlainMoS", None),
+        ("UnnamedMoS", "encoder Unnamed has no setting 'embedding_size'; expected its EncoderEntry's width to name"),
+        ("NoQueryMoS", r"NoQuery.forward gives \(\d+, \d+, 8\); an encoder's states are"),
+        ("PlainVague", "head Vague: its setting 'vague_heads' has no default"),
+    ],
+)
+def test_entries_that_do_not_fit_are_one_message(
+    model: str, message: str | None, plugin: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What can be seen of an entry with its models only is told when one is run. Every --plugin counts."""
+    path = tmp_path / "own.py"
+    path.write_text(ENCODER, encoding="utf-8")
+    place = ["--plugin", str(path), "--plugin", str(plugin), "--dataset", str(data), "--output", str(tmp_path / "out")]
+    status = cli.main(["run", "--model", model, *place, "--epochs=1", "--quiet"])
+    error = capsys.readouterr().err
+    if message is None:
+        assert status == 0, error
+        return
+    assert status == 2
+    assert re.search(message, error), error
+    assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+def test_heads_that_are_named_one_by_one(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every --head counts, not the last alone."""
+    heads = ["--head", "moc", "--head", "softmax", "--hidden_size=8", "--embedding_size=8", "--epochs=1"]
+    assert cli.main(["run", "--model", "GRU4Rec", *heads, "--dataset", str(data), "--output", str(tmp_path)]) == 0
+    assert {record.model for record in find_records(tmp_path)} == {"GRU4RecMoC", "GRU4RecSoftmax"}
 
 
 def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

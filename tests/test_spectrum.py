@@ -275,6 +275,7 @@ def test_method_by_size() -> None:
     ("call", "message"),
     [
         (lambda: SpectrumPlan(queries=0), "--queries 0; expected 1 or more"),
+        (lambda: SpectrumPlan(seed=-1), "--seed -1; expected 0 or more"),
         (lambda: SpectrumPlan(components=0, method="randomised"), "--components 0; expected 1 or more"),
         (lambda: SpectrumPlan(components=9), "--components 9 is for --method randomised"),
         (lambda: SpectrumPlan(queries=944).n_queries(943, 1682), "--queries 944: there are 943 validation queries"),
@@ -669,6 +670,13 @@ def test_rows_that_are_not_certain(measured: Spectra, tmp_path: Path) -> None:
     assert (row["rank"], row["> 1 %"], row["d"], row["beyond d+1"]) == ("≥ 20", "≥ 20", "-", "-")
     assert re.fullmatch(r"[\d.]+–[\d.]+", row["eff. rank"])
     assert "the residual r at most 0.05 σ₁" in Spectra((side,), 0).caption()
+
+
+def test_components_of_layers_are_components(tmp_path: Path) -> None:
+    """K of a Direct Output Connection is how many softmaxes it mixes, whichever layers they read."""
+    run = Maker(tmp_path / "doc")("GRU4RecDOC", 8, 1, doc_heads=[1, 2])
+    side = MeasuredSide(Side("GRU4RecDOC", (run,)), (fabricated(np.geomspace(1, 0.1, 20), 8),))
+    assert side.n_components == 3
 
 
 def test_files_of_spectra(measured: Spectra, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ class CosineHead(MixtureHead):
     As RecBole's CORE decodes: Hou, Hu, Zhang and Zhao, "CORE: Simple and Effective Session-based Recommendation within
     Consistent Representation Space", SIGIR 2022, with τ = 0.07. Parameters: log τ where it is learned. Cost: the
     softmax's, and 2·V·d operations a batch. The rank is at most d + 1 (d + 2 with the bias), as a softmax's; the
-    logits are within ± 1/τ, so that no item's odds against another exceed exp(2/τ) in any context.
+    logits are within ± 1/τ, so that without biases no item's odds against another exceed exp(2/τ) in any context.
 
     Deviations: CORE's dropout on items is not here (`DnDHead` has one); vectors shorter than 1e-4 are divided by that.
 

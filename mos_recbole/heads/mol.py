@@ -45,7 +45,7 @@ class MoLHead(LogitHead):
     and x of all pairs' logits s, each with a hidden layer of SiLU (as `glu_silu` in the authors' code,
     facebookresearch/generative-recommenders). In training weights are dropped and what is left is divided by its sum.
 
-    Parameters: (p + q)·e·(d + 1) for P and Q and those of the three maps. Operations: p·q·(e + 4·g) / d times the
+    Parameters: (p + q)·e·(d + 1) for P and Q and those of the three maps. Operations: p·q·(e + 2·g) / d times the
     softmax's, with g the hidden size of x, and many more numbers for each item, which is why the authors train it by
     sampled softmax. The rank is not bounded by d.
 

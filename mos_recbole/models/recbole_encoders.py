@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mos_recbole.errors import InputError
 from mos_recbole.models.encoders import CausalEncoder, QueryEncoder
 
 # What RecBole's models call the arguments of their forward pass.
@@ -61,7 +62,7 @@ class RecBoleEncoder(QueryEncoder):
         given = {"item_seq": item_seq_BL, "item_seq_len": item_seq_len_B.clone(), "user": user_B}
         state_Bd = self.model(*(given[argument] for argument in self._arguments))
         if state_Bd.shape != (len(item_seq_BL), self.width):
-            raise ValueError(
+            raise InputError(
                 f"{type(self.model).__name__}.forward gives {tuple(state_Bd.shape)}; an encoder's states are "
                 f"[B, d] = {(len(item_seq_BL), self.width)}, d the width of its item table"
             )

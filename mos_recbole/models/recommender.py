@@ -83,6 +83,11 @@ class EncoderHeadRecommender(SequentialRecommender):
     def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:
         """Returns what is wrong with values that are each right, one sentence each."""
         width = cls.encoder_entry.width
+        if width not in values:
+            name = cls.encoder_entry.name
+            return [
+                f"encoder {name} has no setting {width!r}; expected its EncoderEntry's width to name one that it has"
+            ]
         if values[width] % values.get("n_heads", 1):
             return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
         return []

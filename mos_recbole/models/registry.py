@@ -79,6 +79,9 @@ class HeadEntry:
         Raises:
             InputError: the head does not take them, or not with this encoder.
         """
+        for key in self.arguments:
+            if key not in config:
+                raise InputError(f"head {self.label}: its setting {key!r} has no default; expected one in `defaults`")
         arguments = {argument: config[key] for key, argument in self.arguments.items()}
         if self.head_class.reads_layers:
             assert isinstance(encoder, CausalEncoder)
@@ -225,9 +228,10 @@ def register_encoder(entry: EncoderEntry) -> None:
     """Makes an encoder known, and with it its models with all heads.
 
     Raises:
-        InputError: the name is taken or is none.
+        InputError: the name is taken or is none, or a model's name with it is.
     """
     _check_name("encoder", entry.name, ENCODERS)
+    _check_models(f"encoder {entry.name!r}", [f"{entry.name}{head.label}" for head in HEADS.values()])
     ENCODERS[entry.name] = entry
 
 
@@ -235,13 +239,23 @@ def register_head(entry: HeadEntry) -> None:
     """Makes a head known, and with it its models with all encoders.
 
     Raises:
-        InputError: the name or the label is taken or is none.
+        InputError: the name or the label is taken or is none, or a model's name with it is.
     """
     _check_name("head", entry.name, HEADS)
+    if entry.name != entry.name.lower():
+        raise InputError(f"head {entry.name!r}: the name is not in lower case; expected {entry.name.lower()!r}")
     _check_name("head", entry.label, [known.label for known in HEADS.values()])
+    _check_models(f"head {entry.label!r}", [f"{encoder}{entry.label}" for encoder in ENCODERS])
     HEADS[entry.name] = entry
 
 
 def _check_name(kind: str, name: str, taken: Collection[str]) -> None:
     if not name.isidentifier() or name in taken:
         raise InputError(f"{kind} {name!r}: the name is {'taken' if name in taken else 'no identifier'}")
+
+
+def _check_models(what: str, names: Collection[str]) -> None:
+    """Raises InputError where one of these names of models means another model already, such as GRU4Rec + "F"."""
+    taken = {*compat.recbole_model_names(), *(f"{name}{head.label}" for name in ENCODERS for head in HEADS.values())}
+    if clash := [name for name in names if name in taken]:
+        raise InputError(f"{what}: {clash[0]} is another model's name already; expected another name")

@@ -1,5 +1,6 @@
 """What RecBole's models need of the data and the settings beyond interactions, said before they fail for want of it."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +43,11 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
         yield f"{name}: num_clusters is {config['num_clusters']}; expected at most {most}, of users and of items"
     if is_a("RaCT") and config["metrics_k"] > n_items:
         yield f"{name}: metrics_k is {config['metrics_k']}; expected at most the number of items, {n_items}"
+    if (is_a("FEARec") or _encoder(config) == "FEARec") and int(config["topk_factor"] * math.log(length)) < 1:
+        yield (
+            f"{name}: topk_factor {config['topk_factor']} times the logarithm of MAX_ITEM_LIST_LENGTH {length} is less "
+            "than 1; expected 1 or more"
+        )
     if is_a("BERT4Rec") and int(config["mask_ratio"] * length) < 1:
         yield (
             f"{name}: mask_ratio {config['mask_ratio']} of MAX_ITEM_LIST_LENGTH {length} is less than one item; "
@@ -52,6 +58,12 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
             f"{name} draws items that are not in a sequence: MAX_ITEM_LIST_LENGTH is {length}; "
             f"expected less than the number of items, {n_items}"
         )
+
+
+def _encoder(config: Any) -> str | None:
+    """Returns the name of the encoder of a model that is one with a head."""
+    entry = getattr(config["model_class"], "encoder_entry", None)
+    return None if entry is None else entry.name
 
 
 def _missing_features(config: Any, dataset: Dataset, setting: str, names: list[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ VIEWS: tuple[View, View] = ("raw", "centred")
 # Of these the table shows one; the file has all.
 _SHOWN_THRESHOLD = RELATIVE_THRESHOLDS[0]
 _COMPONENTS = "mos_heads"
+_OF_LAYERS = "doc_heads"
 _WIDTHS = ("embedding_size", "hidden_size")
 _TEXT_COLUMNS = ("model", "method")
 _SCORES_MARK = " †"
@@ -51,7 +52,8 @@ class MeasuredSide:
     @property
     def n_components(self) -> int | None:
         """K; None for a model that is no mixture."""
-        return self.side.runs[0].settings.get(_COMPONENTS)
+        settings = self.side.runs[0].settings
+        return sum(settings[_OF_LAYERS]) if _OF_LAYERS in settings else settings.get(_COMPONENTS)
 
     @property
     def label(self) -> str:

@@ -153,7 +153,7 @@ def plant(
         return _normalised(np.hstack(contexts), np.hstack([np.log(popularity)[:, None], item]), popularity, scale, rank)
 
     if n_dimensions == 0:
-        return _of_rank(rank, process(0.0, noise))
+        return _of_rank(process(0.0, noise))
     highest = process(0.0, 0.0).entropy
     wanted = highest * 2 / 3 if entropy is None else entropy
     if wanted >= highest:
@@ -165,17 +165,21 @@ def plant(
             lowest = process(upper / 1.5, 0.0).entropy
             raise InputError(f"entropy {wanted:g} nats: too low for these items; expected {lowest:.4f} or more")
     scale = optimize.brentq(lambda s: process(s, 0.0).entropy - wanted, 0.0, upper, xtol=1e-6, rtol=1e-6)
-    return _of_rank(rank, process(float(scale), noise))
+    return _of_rank(process(float(scale), noise))
 
 
-def _of_rank(rank: int, process: PlantedProcess) -> PlantedProcess:
-    """Returns the process, after checking that its rank is the one that was asked for, as float64 sees it."""
-    if process.numerical_rank != rank:
+def _of_rank(made: PlantedProcess) -> PlantedProcess:
+    """Returns the process, whose log-probabilities have its rank in float64.
+
+    Raises:
+        InputError: so much noise, or so little entropy, that they have a lower one.
+    """
+    if made.numerical_rank != made.rank:
         raise InputError(
-            f"rank {rank}: with so much noise or entropy only {process.numerical_rank} dimensions are more than "
-            "rounding; expected less of either"
+            f"rank {made.rank}: in float64 the log-probabilities have rank {made.numerical_rank}, what tells contexts "
+            "apart being lost in rounding; expected less noise or another entropy"
         )
-    return process
+    return made
 
 
 def _require(rank: int, n_items: int, entropy: float | None, diversity: float, noise: float) -> None:
@@ -219,8 +223,7 @@ def _interaction(
         alike = min(0.9, _GROUP_PULL * closeness / np.sqrt(share * n_dimensions))
         item = np.sqrt(share) * own + np.sqrt(1 - share) * item
         context = alike * own + np.sqrt(1 - alike**2) * context
-    size = max(1, n_dimensions) ** 0.25
-    return context / size, item / size
+    return context / n_dimensions**0.25 if n_dimensions else context, item / max(1, n_dimensions) ** 0.25
 
 
 def _orthogonal(n_rows: int, n_columns: int, generator: np.random.Generator) -> np.ndarray:
