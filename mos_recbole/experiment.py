@@ -424,8 +424,8 @@ def _refuses_settings(error: Exception) -> bool:
     """Returns whether an error of a constructor is about a setting.
 
     RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, FEARec a
-    single layer by ZeroDivisionError, NARM one dropout by IndexError, and heads and encoders do alike; raised from anywhere else, such as NumPy or the
-    data, these are defects.
+    single layer by ZeroDivisionError, NARM one dropout by IndexError, and heads and encoders do alike; raised from
+    anywhere else, such as NumPy or the data, these are defects.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")
