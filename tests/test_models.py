@@ -531,6 +531,8 @@ def test_ksr_has_all_relations_and_vectors(toy: Path) -> None:
         ("FEARecMoS", {"MAX_ITEM_LIST_LENGTH": 1}, "topk_factor 1 times the logarithm of MAX_ITEM_LIST_LENGTH 1"),
         ("NARM", {"dropout_probs": [0.1]}, "NARM cannot be built from these settings: IndexError"),
         ("NARMMoS", {"dropout_probs": [0.1]}, "NARMMoS cannot be built from these settings: IndexError"),
+        ("SINE", {"interest_size": 51}, "interest_size is 51; expected at most prototype_size, 50"),
+        ("SINEMoS", {"prototype_size": 2}, "interest_size is 3; expected at most prototype_size, 2"),
         ("RaCT", {"metrics_k": 100}, "metrics_k is 100; expected at most the number of items, 24"),
         ("S3Rec", {"train_stage": "finetune"}, "train_stage.*pretrain_epochs"),
         ("GRU4Rec", {"transform": "mask_itemseq"}, "transform.*comes with"),

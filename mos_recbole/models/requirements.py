@@ -48,6 +48,11 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
             f"{name}: topk_factor {config['topk_factor']} times the logarithm of MAX_ITEM_LIST_LENGTH {length} is less "
             "than 1; expected 1 or more"
         )
+    if (is_a("SINE") or _encoder(config) == "SINE") and config["interest_size"] > config["prototype_size"]:
+        yield (
+            f"{name}: interest_size is {config['interest_size']}; expected at most prototype_size, "
+            f"{config['prototype_size']}, of which the interests are chosen"
+        )
     if is_a("BERT4Rec") and int(config["mask_ratio"] * length) < 1:
         yield (
             f"{name}: mask_ratio {config['mask_ratio']} of MAX_ITEM_LIST_LENGTH {length} is less than one item; "
