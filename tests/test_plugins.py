@@ -1,6 +1,8 @@
 """A user's own heads and encoders: the example of docs/plugins.md as it stands there, and files with faults."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,7 +237,7 @@ def test_names_that_are_near() -> None:
 
 
 def test_a_sweep_with_a_plugin(plugin: Path, data: Path, tmp_path: Path) -> None:
-    """Ray's workers know the head, too."""
+    """Ray's workers know the head, too. In a process of its own, since Ray is imported once."""
     sweep = {
         "models": ["GRU4RecEuclid"],
         "datasets": [str(data)],
@@ -245,6 +247,9 @@ def test_a_sweep_with_a_plugin(plugin: Path, data: Path, tmp_path: Path) -> None
     }
     path = plugin.parent / "own.yaml"
     path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
-    assert cli.main(["sweep", str(path), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    program = "import sys; from mos_recbole.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["sweep", str(path), "--output", str(tmp_path / "out"), "--quiet"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     records = find_records(tmp_path / "out" / "own")
     assert sorted(record.settings["euclid_scale"] for record in records) == [0.5, 2.0]

@@ -70,17 +70,17 @@ def model_name(encoder: str, head: str) -> str:
 
 
 def resolve_model(name: str) -> type:
-    """Returns the model class of that name: RecBole's own, else an encoder with a head.
+    """Returns the model class of that name: an encoder with a head, or RecBole's own; no name is both.
 
     Raises:
         InputError: there is none; the message names the nearest.
     """
-    found = compat.recbole_model_class(name)
-    if found is not None:
-        return found
     for encoder, head in _pairs():
         if name == f"{encoder.name}{head.label}":
             return combine(encoder, head)
+    found = compat.recbole_model_class(name)
+    if found is not None:
+        return found
     hint = _did_you_mean(name, [*own_model_names(), *compat.recbole_model_names()])
     raise InputError(
         f"unknown model {name!r}; {hint} (any sequential or general model of RecBole; or an encoder, "
