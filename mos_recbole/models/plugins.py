@@ -1,9 +1,9 @@
 """Encoders and heads from a user's own file."""
 
 import hashlib
-import importlib.util
 import sys
 import traceback
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def load_plugin(path: Path) -> None:
         del HEADS[name]
     kept = {*ENCODERS, *HEADS}
     try:
-        _run(path)
+        _run(path, source)
         if {*ENCODERS, *HEADS} == kept:
             raise InputError(f"{path}: registers neither an encoder nor a head (docs/plugins.md has an example)")
     except InputError:
@@ -59,16 +59,18 @@ def _is_from(entry: EncoderEntry | HeadEntry, path: Path) -> bool:
     return entry.origin is not None and entry.origin[0] == path
 
 
-def _run(path: Path) -> None:
+def _run(path: Path, source: bytes) -> None:
     name = f"{PLUGINS}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InputError(f"{path}: expected a Python file, whose name ends with .py")
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
     # As for any module, so that its classes can be found by name.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # The source that was hashed. Python's own loader may take an older one's bytecode for it, which it tells by the
+        # file's size and the second of its last change.
+        exec(compile(source, path, "exec"), module.__dict__)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's code may raise anything
