@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,10 @@ from mos_recbole import compat
 
 compat.apply()
 
+
+# The same examples in every run, so that a failure can be repeated and a pass means something.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 # The suite runs one process per core (pytest -n); threads on top of them would only wait for each other.
 torch.set_num_threads(1)

