@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from heads_by_hand import FORMULAS, log_prob_by_hand
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import stateless
 
@@ -191,6 +191,7 @@ def test_only_the_target_sampled(name: str) -> None:
 @ALL
 @BIAS
 @settings(deadline=None, max_examples=8)
+@example(scale=1003.0, seed=38)
 @given(scale=st.floats(1e-3, 1e4), seed=st.integers(0, 1000))
 def test_any_scale(name: str, item_bias: bool, scale: float, seed: int) -> None:
     """In float32 probabilities sum to 1, and loss and gradients are finite, with small and with enormous logits."""
@@ -199,8 +200,7 @@ def test_any_scale(name: str, item_bias: bool, scale: float, seed: int) -> None:
     weight, target = table(17, 5, scale).float().requires_grad_(), torch.randint(17, (9,))
     with torch.no_grad():
         total = head.log_prob(state, weight).exp().sum(dim=-1)
-    # A logit's rounding grows with it.
-    torch.testing.assert_close(total, torch.ones(9), rtol=0, atol=1e-4 * max(1, scale / 100))
+    torch.testing.assert_close(total, torch.ones(9), rtol=0, atol=1e-5)
     head.train()
     loss = head.loss(state, weight, target)
     assert loss.isfinite()

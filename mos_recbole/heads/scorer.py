@@ -17,6 +17,8 @@ def mixture_log_prob(
     logits_NKV = (components_NKd @ weight_Vd.T).to(torch.promote_types(components_NKd.dtype, torch.float32))
     if bias_V is not None:
         logits_NKV += bias_V
+    # The largest first: what is subtracted after it is small, and its rounding does not grow with the logits.
+    logits_NKV -= logits_NKV.amax(dim=-1, keepdim=True)
     log_prob_NKV = logits_NKV.sub_(torch.logsumexp(logits_NKV, dim=-1, keepdim=True))
     return torch.logsumexp(log_prob_NKV.add_(log_prior_NK[..., None]), dim=1)
 
