@@ -414,7 +414,7 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
             return model_class(config, data)
     except InputError:
         raise
-    except (ValueError, NotImplementedError, AssertionError, ZeroDivisionError, IndexError) as error:
+    except (ValueError, NotImplementedError, AssertionError) as error:
         if not _refuses_settings(error):
             raise
         raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
@@ -423,9 +423,9 @@ def _build_model(settings: Settings, config: RecBoleConfig, data: SequenceDatase
 def _refuses_settings(error: Exception) -> bool:
     """Returns whether an error of a constructor is about a setting.
 
-    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, FEARec a
-    single layer by ZeroDivisionError, NARM one dropout by IndexError, and heads and encoders do alike; raised from
-    anywhere else, such as NumPy or the data, these are defects.
+    RecBole's models and PyTorch's layers refuse values by ValueError, NotImplementedError and AssertionError, and heads
+    and encoders do alike; raised from anywhere else, such as NumPy or the data, these are defects. What fails in other
+    ways for want of a right value is in `models.requirement_faults`.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
     module = innermost.f_globals.get("__name__", "")

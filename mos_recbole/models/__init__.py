@@ -1,7 +1,7 @@
 """Encoders and heads put together as RecBole models, and RecBole's own classes by their names."""
 
 from mos_recbole.models.combinations import model_name, own_model_names, resolve_model
-from mos_recbole.models.encoders import CausalEncoder, Encoder, QueryEncoder
+from mos_recbole.models.encoders import CausalEncoder, Encoder, LayeredEncoder, QueryEncoder
 from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import EncoderHeadRecommender
@@ -17,6 +17,7 @@ __all__ = [
     "EncoderEntry",
     "EncoderHeadRecommender",
     "HeadEntry",
+    "LayeredEncoder",
     "QueryEncoder",
     "RecBoleEncoder",
     "load_plugin",

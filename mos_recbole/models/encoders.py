@@ -21,21 +21,25 @@ class Encoder(nn.Module, ABC):
 
 
 class CausalEncoder(Encoder):
-    """An encoder whose state at a position depends on the items up to there only: trainable on whole windows.
-
-    Attributes:
-        n_layers: how many layers `layers` gives, the embedded items' included.
-    """
-
-    n_layers: int = 1
+    """An encoder whose state at a position depends on the items up to there only: trainable on whole windows."""
 
     @abstractmethod
     def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         """Returns the states [B, L, d] of item ids [B, L], 0-padded on the right. State l knows items 0 to l."""
 
+
+class LayeredEncoder(CausalEncoder):
+    """A causal encoder that gives the states of all its layers, for heads that read them.
+
+    Attributes:
+        n_layers: how many layers `layers` gives, the embedded items' included.
+    """
+
+    n_layers: int
+
+    @abstractmethod
     def layers(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         """Returns the states of all layers, [B, L, n_layers, d]: the embedded items first, `forward`'s states last."""
-        raise NotImplementedError(f"{type(self).__name__} gives the states of its last layer only")
 
 
 class QueryEncoder(Encoder):
@@ -46,7 +50,7 @@ class QueryEncoder(Encoder):
         """Returns the states [B, d] of item ids [B, L], 0-padded on the right, with lengths [B], of users [B]."""
 
 
-class GRUEncoder(CausalEncoder):
+class GRUEncoder(LayeredEncoder):
     """GRU4Rec's encoder as RecBole's `GRU4Rec` has it: embedding, dropout, GRU without biases, linear map to width d.
 
     Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016; Tan et al., DLRS 2016.
@@ -84,7 +88,7 @@ class GRUEncoder(CausalEncoder):
         return self.dense(hidden_BLh)
 
 
-class SASRecEncoder(CausalEncoder):
+class SASRecEncoder(LayeredEncoder):
     """SASRec's encoder as RecBole's `SASRec` has it: learned positions, then RecBole's transformer with a causal mask.
 
     Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. The layers have RecBole's names and

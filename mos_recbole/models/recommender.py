@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from mos_recbole import compat
 from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySampler, UniformSampler
-from mos_recbole.models.encoders import CausalEncoder
+from mos_recbole.models.encoders import CausalEncoder, LayeredEncoder
 from mos_recbole.models.registry import EncoderEntry, HeadEntry
 
 _PROPERTIES = Path(__file__).parent.parent / "properties"
@@ -108,8 +108,10 @@ class EncoderHeadRecommender(SequentialRecommender):
 
     def _states(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         """Returns the states at all positions, [B, L, d] or [B, L, n_layers, d]."""
-        assert isinstance(self.encoder, CausalEncoder)
-        return self.encoder.layers(item_seq_BL) if self.head.reads_layers else self.encoder(item_seq_BL)
+        if not self.head.reads_layers:
+            return self.encoder(item_seq_BL)
+        assert isinstance(self.encoder, LayeredEncoder)
+        return self.encoder.layers(item_seq_BL)
 
     def calculate_loss(self, interaction: Any) -> torch.Tensor:
         """Returns the mean negative log-probability of the batch's targets, in nats; an estimate of it, which is too

@@ -22,7 +22,7 @@ from mos_recbole.heads import (
     SigsoftmaxHead,
     SoftmaxHead,
 )
-from mos_recbole.models.encoders import CausalEncoder, Encoder, GRUEncoder, SASRecEncoder
+from mos_recbole.models.encoders import Encoder, GRUEncoder, LayeredEncoder, SASRecEncoder
 from mos_recbole.models.recbole_encoders import BERT4RecEncoder, NextItNetEncoder, RecBoleEncoder
 
 
@@ -34,7 +34,7 @@ class EncoderEntry:
         name: as it begins models' names, such as "NARM".
         make: returns the encoder, given RecBole's configuration and data set (of the training part).
         causal: whether it is a `CausalEncoder`.
-        has_layers: whether it gives the states of all its layers.
+        has_layers: whether it is a `LayeredEncoder`.
         defaults: its settings and their defaults, beside those in `properties/encoder/<name>.yaml`.
         width: the setting that is the width d of states and item table.
         recbole_settings: whether it has those of RecBole's model of its name.
@@ -84,7 +84,7 @@ class HeadEntry:
                 raise InputError(f"head {self.label}: its setting {key!r} has no default; expected one in `defaults`")
         arguments = {argument: config[key] for key, argument in self.arguments.items()}
         if self.head_class.reads_layers:
-            assert isinstance(encoder, CausalEncoder)
+            assert isinstance(encoder, LayeredEncoder)
             arguments["n_layers"] = encoder.n_layers
         try:
             return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)

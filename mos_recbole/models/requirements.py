@@ -24,6 +24,9 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
     def is_a(*names: str) -> bool:
         return is_recbole_model(config["model_class"], *names)
 
+    def encodes_as(name: str) -> bool:
+        return is_a(name) or _encoder(config) == name
+
     name, n_items = config["model"], dataset.item_num - 1
     length = config["MAX_ITEM_LIST_LENGTH"]
     if is_a("FDSA", "GRU4RecF", "SASRecF"):
@@ -43,12 +46,17 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
         yield f"{name}: num_clusters is {config['num_clusters']}; expected at most {most}, of users and of items"
     if is_a("RaCT") and config["metrics_k"] > n_items:
         yield f"{name}: metrics_k is {config['metrics_k']}; expected at most the number of items, {n_items}"
-    if (is_a("FEARec") or _encoder(config) == "FEARec") and int(config["topk_factor"] * math.log(length)) < 1:
-        yield (
-            f"{name}: topk_factor {config['topk_factor']} times the logarithm of MAX_ITEM_LIST_LENGTH {length} is less "
-            "than 1; expected 1 or more"
-        )
-    if (is_a("SINE") or _encoder(config) == "SINE") and config["interest_size"] > config["prototype_size"]:
+    if encodes_as("FEARec"):
+        if int(config["topk_factor"] * math.log(length)) < 1:
+            yield (
+                f"{name}: topk_factor {config['topk_factor']} times the logarithm of MAX_ITEM_LIST_LENGTH {length} is "
+                "less than 1; expected 1 or more"
+            )
+        if config["n_layers"] < 2:
+            yield f"{name}: n_layers is {config['n_layers']}; expected 2 or more, which share the frequencies"
+    if encodes_as("NARM") and len(config["dropout_probs"]) != 2:
+        yield f"{name}: dropout_probs is {config['dropout_probs']}; expected two, of the embeddings and of the state"
+    if encodes_as("SINE") and config["interest_size"] > config["prototype_size"]:
         yield (
             f"{name}: interest_size is {config['interest_size']}; expected at most prototype_size, "
             f"{config['prototype_size']}, of which the interests are chosen"

@@ -1,6 +1,7 @@
 """The training loops of RecBole's models that have one of their own: what its special trainers do, on this trainer."""
 
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ def make_trainer(
     return kind(config, model, folder, run_id, show_progress, began)
 
 
-class StagedTrainer(BenchmarkTrainer):
+class StagedTrainer(BenchmarkTrainer, ABC):
     """Trains in stages: each but the last for `pretrain_epochs`, then the last for `epochs`, with validation.
 
     In RecBole every stage is a program run of its own, handed on by files (`train_stage`, `pre_model_path`); here they
@@ -47,9 +48,9 @@ class StagedTrainer(BenchmarkTrainer):
             self._enter_stage(stage)
             self.optimizer = self._build_optimizer()
 
+    @abstractmethod
     def _enter_stage(self, stage: str) -> None:
         """Changes in the model what its constructor does otherwise in this stage."""
-        raise NotImplementedError
 
 
 class S3RecTrainer(StagedTrainer):
