@@ -11,6 +11,7 @@ item, as MovieLens' are, or by time. The same arguments give the same file.
 import argparse
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -99,19 +100,19 @@ def _by_time(unordered: Iterator[np.ndarray], rows: int, folder: Path) -> Iterat
     """Yields the rows in the order of time; they wait in files, one per stretch of time."""
     n_files = max(1, rows // _BLOCK_ROWS)
     borders = np.linspace(_FIRST_TIME, _FIRST_TIME + _YEARS * _YEAR, n_files + 1)[1:-1].astype(np.int64)
-    files = [(folder / f"{number}.bin").open("w+b") for number in range(n_files)]
-    for block in unordered:
-        stretch = np.searchsorted(borders, block["time"], side="right").astype(np.uint16)
-        block = block[np.argsort(stretch, kind="stable")]
-        for file, part in zip(
-            files, np.split(block, np.cumsum(np.bincount(stretch, minlength=n_files)))[:-1], strict=True
-        ):
-            part.tofile(file)
-    for file in files:
-        file.seek(0)
-        block = np.fromfile(file, _COLUMNS)
-        yield block[np.argsort(block["time"], kind="stable")]
-        file.close()
+    with ExitStack() as opened:
+        files = [opened.enter_context((folder / f"{number}.bin").open("w+b")) for number in range(n_files)]
+        for block in unordered:
+            stretch = np.searchsorted(borders, block["time"], side="right").astype(np.uint16)
+            block = block[np.argsort(stretch, kind="stable")]
+            for file, part in zip(
+                files, np.split(block, np.cumsum(np.bincount(stretch, minlength=n_files)))[:-1], strict=True
+            ):
+                part.tofile(file)
+        for file in files:
+            file.seek(0)
+            block = np.fromfile(file, _COLUMNS)
+            yield block[np.argsort(block["time"], kind="stable")]
 
 
 def write_log(path: Path, rows: int, file_format: Format, order: Order = "user", seed: int = 0) -> None:

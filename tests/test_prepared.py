@@ -1,6 +1,7 @@
 """Prepared data: equal to what RecBole's way gives, built once, shared, and never read when it is broken."""
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -530,11 +531,12 @@ def test_a_fault_in_the_file_leaves_nothing(tmp_path: Path, cache: Path) -> None
     assert entries(cache) == []
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
 @pytest.mark.parametrize("place", ["arrays", "entry.json"])
 def test_a_full_disk_is_said_and_leaves_nothing(
     place: str, toy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the folder and the variable that moves it; the next run builds."""
+    """With the folder and the variable that moves it; the next run builds. No file stays open either."""
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -547,6 +549,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     assert str(cache) in str(caught.value)
     assert "MOS_RECBOLE_CACHE" in str(caught.value)
     assert entries(cache) == []
+    del caught
+    gc.collect()
     load(toy)
     assert len(entries(cache)) == 1
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import IO, Any
@@ -95,7 +95,7 @@ def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 
 class EntryWriter:
-    """Writes the arrays and facts of an entry.
+    """Writes the arrays and facts of an entry. Leaving its context closes the files, those of a failed writing too.
 
     Attributes:
         facts: to be filled, JSON's types.
@@ -105,6 +105,13 @@ class EntryWriter:
         self.folder = folder
         self.facts: dict[str, Any] = {}
         self._streams: dict[str, ArrayStream] = {}
+        self._files = ExitStack()
+
+    def __enter__(self) -> "EntryWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
 
     def array(self, name: str, values: np.ndarray) -> None:
         """Writes a whole array, of one dimension."""
@@ -112,11 +119,12 @@ class EntryWriter:
 
     def stream(self, name: str, dtype: np.dtype | type, length: int) -> "ArrayStream":
         """Returns what writes an array of one dimension piece by piece."""
-        self._streams[name] = ArrayStream(self.folder / f"{name}.npy", np.dtype(dtype), length)
+        file = self._files.enter_context((self.folder / f"{name}.npy").open("wb"))
+        self._streams[name] = ArrayStream(file, np.dtype(dtype), length)
         return self._streams[name]
 
     def finish(self, made_of: Mapping[str, Any]) -> None:
-        arrays = {name: stream.close() for name, stream in self._streams.items()}
+        arrays = {name: stream.finish() for name, stream in self._streams.items()}
         entry = _Entry(made_of=dict(made_of), arrays=arrays, facts=self.facts, check="")
         entry = entry.model_copy(update={"check": entry.content_hash()})
         with (self.folder / _ENTRY_FILE).open("w", encoding="utf-8") as file:
@@ -127,10 +135,9 @@ class EntryWriter:
 class ArrayStream:
     """Writes one array of one dimension and hashes its data on the way."""
 
-    def __init__(self, path: Path, dtype: np.dtype, length: int) -> None:
-        self.dtype, self.length, self.written = dtype, length, 0
+    def __init__(self, file: IO[bytes], dtype: np.dtype, length: int) -> None:
+        self.file, self.dtype, self.length, self.written = file, dtype, length, 0
         self.digest = hashlib.sha256()
-        self.file = path.open("wb")
         self.file.write(_header(dtype, (length,)))
 
     def write(self, part: np.ndarray) -> None:
@@ -140,10 +147,9 @@ class ArrayStream:
         self.digest.update(data)
         self.written += len(part)
 
-    def close(self) -> ArrayInfo:
+    def finish(self) -> ArrayInfo:
         assert self.written == self.length, (self.written, self.length)
         _flush(self.file)
-        self.file.close()
         return ArrayInfo(dtype=self.dtype.str, shape=(self.length,), sha256=self.digest.hexdigest())
 
 
@@ -228,9 +234,9 @@ def _put(folder: Path, made_of: Mapping[str, Any], write: Callable[[EntryWriter]
     unfinished = folder.with_name(f"{folder.name}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         unfinished.mkdir()
-        writer = EntryWriter(unfinished)
-        write(writer)
-        writer.finish(made_of)
+        with EntryWriter(unfinished) as writer:
+            write(writer)
+            writer.finish(made_of)
         _flush_folder(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
