@@ -7,19 +7,24 @@ from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
+from mos_recbole.models.stacked import STACKED_ENCODERS, STACKED_HEADS, OwnRandom, Stack
 
 __all__ = [
     "ENCODERS",
     "HEADS",
     "PLUGINS",
+    "STACKED_ENCODERS",
+    "STACKED_HEADS",
     "CausalEncoder",
     "Encoder",
     "EncoderEntry",
     "EncoderHeadRecommender",
     "HeadEntry",
     "LayeredEncoder",
+    "OwnRandom",
     "QueryEncoder",
     "RecBoleEncoder",
+    "Stack",
     "load_plugin",
     "model_name",
     "own_model_names",
