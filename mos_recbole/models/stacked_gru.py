@@ -23,13 +23,14 @@ def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Te
     kinds = {(member.batch_first, member.bidirectional, bool(member.dropout)) for member in members}
     assert kinds == {(True, False, False)}, "no such GRU has a stacked form"
     n_models, n_rows, length, _ = input_TBLi.shape
-    state_TBLh = input_TBLi
+    # By steps, so that a step's numbers lie together.
+    state_TLBh = input_TBLi.transpose(1, 2)
     for layer in range(first.num_layers):
         input_weight_Tgi, weight_Tgh = (
             torch.stack([member.get_parameter(f"weight_{kind}_l{layer}") for member in members])
             for kind in ("ih", "hh")
         )
-        row_TRi = state_TBLh.reshape(n_models, n_rows * length, -1)
+        row_TRi = state_TLBh.reshape(n_models, length * n_rows, -1)
         gates_TRg = torch.bmm(row_TRi, input_weight_Tgi.mT)
         bias_T1g = None
         if first.bias:
@@ -38,8 +39,8 @@ def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Te
                 for kind in ("ih", "hh")
             )
             gates_TRg = gates_TRg + input_bias_T1g
-        state_TBLh = _Recurrence.apply(gates_TRg.view(n_models, n_rows, length, -1), weight_Tgh, bias_T1g)
-    return state_TBLh
+        state_TLBh = _Recurrence.apply(gates_TRg.view(n_models, length, n_rows, -1), weight_Tgh, bias_T1g)
+    return state_TLBh.transpose(1, 2)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -53,18 +54,18 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates_TBLg: torch.Tensor, weight_Tgh: torch.Tensor, bias_T1g: torch.Tensor | None
+        ctx: Any, gates_TLBg: torch.Tensor, weight_Tgh: torch.Tensor, bias_T1g: torch.Tensor | None
     ) -> torch.Tensor:
-        n_models, n_rows, length, _ = gates_TBLg.shape
+        n_models, length, n_rows, _ = gates_TLBg.shape
         width = weight_Tgh.shape[2]
         # Of each step: r and z, W_n h + b_n, n, h'.
-        rz_TBLg = gates_TBLg.new_empty(n_models, n_rows, length, 2 * width)
-        inner_TBLh, new_TBLh, state_TBLh = (gates_TBLg.new_empty(n_models, n_rows, length, width) for _ in range(3))
-        state_TBh = gates_TBLg.new_zeros(n_models, n_rows, width)
+        rz_TLBg = gates_TLBg.new_empty(n_models, length, n_rows, 2 * width)
+        inner_TLBh, new_TLBh, state_TLBh = (gates_TLBg.new_empty(n_models, length, n_rows, width) for _ in range(3))
+        state_TBh = gates_TLBg.new_zeros(n_models, n_rows, width)
         weight_Thg = weight_Tgh.mT
         for step in range(length):
-            gates_TBg, rz_TBg, new_TBh = gates_TBLg[:, :, step], rz_TBLg[:, :, step], new_TBLh[:, :, step]
-            inner_TBh = inner_TBLh[:, :, step]
+            gates_TBg, rz_TBg, new_TBh = gates_TLBg[:, step], rz_TLBg[:, step], new_TLBh[:, step]
+            inner_TBh = inner_TLBh[:, step]
             if bias_T1g is None:
                 product_TBg = torch.bmm(state_TBh, weight_Thg)
             else:
@@ -72,37 +73,37 @@ class _Recurrence(torch.autograd.Function):
             torch.add(gates_TBg[..., : 2 * width], product_TBg[..., : 2 * width], out=rz_TBg).sigmoid_()
             inner_TBh.copy_(product_TBg[..., 2 * width :])
             torch.addcmul(gates_TBg[..., 2 * width :], rz_TBg[..., :width], inner_TBh, out=new_TBh).tanh_()
-            state_TBh = torch.lerp(new_TBh, state_TBh, rz_TBg[..., width:], out=state_TBLh[:, :, step])
-        ctx.save_for_backward(rz_TBLg, inner_TBLh, new_TBLh, state_TBLh, weight_Tgh, bias_T1g)
-        return state_TBLh
+            state_TBh = torch.lerp(new_TBh, state_TBh, rz_TBg[..., width:], out=state_TLBh[:, step])
+        ctx.save_for_backward(rz_TLBg, inner_TLBh, new_TLBh, state_TLBh, weight_Tgh, bias_T1g)
+        return state_TLBh
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream_TBLh: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rz_TBLg, inner_TBLh, new_TBLh, state_TBLh, weight_Tgh, bias_T1g = ctx.saved_tensors
-        n_models, n_rows, length, width = state_TBLh.shape
-        reset_TBLh, update_TBLh = rz_TBLg[..., :width], rz_TBLg[..., width:]
-        before_TBLh = torch.cat([state_TBLh.new_zeros(n_models, n_rows, 1, width), state_TBLh[:, :, :-1]], dim=2)
+    def backward(ctx: Any, upstream_TLBh: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        rz_TLBg, inner_TLBh, new_TLBh, state_TLBh, weight_Tgh, bias_T1g = ctx.saved_tensors
+        n_models, length, n_rows, width = state_TLBh.shape
+        reset_TLBh, update_TLBh = rz_TLBg[..., :width], rz_TLBg[..., width:]
+        before_TLBh = torch.cat([state_TLBh.new_zeros(n_models, 1, n_rows, width), state_TLBh[:, :-1]], dim=1)
         # The gradients, divided by that for h', of x_n, and of W h + b in the order of the gates.
-        new_factor_TBLh = (1 - update_TBLh) * (1 - new_TBLh.square())
-        factor_TBL3h = torch.stack(
+        new_factor_TLBh = (1 - update_TLBh) * (1 - new_TLBh.square())
+        factor_TLB3h = torch.stack(
             [
-                new_factor_TBLh * inner_TBLh * reset_TBLh * (1 - reset_TBLh),
-                (before_TBLh - new_TBLh) * update_TBLh * (1 - update_TBLh),
-                new_factor_TBLh * reset_TBLh,
+                new_factor_TLBh * inner_TLBh * reset_TLBh * (1 - reset_TLBh),
+                (before_TLBh - new_TLBh) * update_TLBh * (1 - update_TLBh),
+                new_factor_TLBh * reset_TLBh,
             ],
             dim=3,
         )
-        grad_TBL3h, state_grad_TBLh = torch.empty_like(factor_TBL3h), torch.empty_like(state_TBLh)
-        carried_TBh = state_TBLh.new_zeros(n_models, n_rows, width)
+        grad_TLB3h, state_grad_TLBh = torch.empty_like(factor_TLB3h), torch.empty_like(state_TLBh)
+        carried_TBh = state_TLBh.new_zeros(n_models, n_rows, width)
         for step in reversed(range(length)):
-            state_grad_TBh = torch.add(upstream_TBLh[:, :, step], carried_TBh, out=state_grad_TBLh[:, :, step])
-            grad_TB3h = torch.mul(state_grad_TBh[:, :, None], factor_TBL3h[:, :, step], out=grad_TBL3h[:, :, step])
-            torch.mul(state_grad_TBh, update_TBLh[:, :, step], out=carried_TBh)
+            state_grad_TBh = torch.add(upstream_TLBh[:, step], carried_TBh, out=state_grad_TLBh[:, step])
+            grad_TB3h = torch.mul(state_grad_TBh[:, :, None], factor_TLB3h[:, step], out=grad_TLB3h[:, step])
+            torch.mul(state_grad_TBh, update_TLBh[:, step], out=carried_TBh)
             carried_TBh.baddbmm_(grad_TB3h.flatten(2), weight_Tgh)
-        grad_TRg = grad_TBL3h.view(n_models, n_rows * length, 3 * width)
-        weight_grad_Tgh = torch.bmm(grad_TRg.mT, before_TBLh.view(n_models, n_rows * length, width))
+        grad_TRg = grad_TLB3h.view(n_models, length * n_rows, 3 * width)
+        weight_grad_Tgh = torch.bmm(grad_TRg.mT, before_TLBh.view(n_models, length * n_rows, width))
         bias_grad_T1g = None if bias_T1g is None else grad_TRg.sum(dim=1, keepdim=True)
         # The input's part of the gates differs in the last alone, x_n, which the reset gate does not scale.
-        torch.mul(state_grad_TBLh, new_factor_TBLh, out=grad_TBL3h[:, :, :, 2])
-        return grad_TBL3h.flatten(3), weight_grad_Tgh, bias_grad_T1g
+        torch.mul(state_grad_TLBh, new_factor_TLBh, out=grad_TLB3h[:, :, :, 2])
+        return grad_TLB3h.flatten(3), weight_grad_Tgh, bias_grad_T1g
