@@ -6,7 +6,7 @@ of it: a copy of the dense layers, small beside their products. The item tables,
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -59,17 +59,19 @@ class Stack:
     """
 
     def __init__(self, models: Sequence[EncoderHeadRecommender], randoms: Sequence[OwnRandom]) -> None:
-        self._models, self._randoms = models, randoms
-        self._parts = _Parts([])
+        self._models, self._parts = models, _Parts(randoms)
         # Layers are stacked; what puts them together is the first model's.
-        self._encoder = _stacked([model.encoder for model in models], self._parts, randoms)
-        self._head = cast(MixtureHead, _stacked([model.head for model in models], self._parts, randoms))
+        self._encoder = _stacked([model.encoder for model in models], self._parts)
+        self._head = cast(MixtureHead, _stacked([model.head for model in models], self._parts))
 
     def losses(self, batches: Sequence[Any]) -> list[torch.Tensor]:
         """Returns what `calculate_loss` of each model returns for its own batch."""
         first = self._models[0]
-        state_TBLd = self._states([batch[first.ITEM_SEQ] for batch in batches])
-        scored = [self._scored(batch, state_TBLd.shape[2]) for batch in batches]
+        sequences = [batch[first.ITEM_SEQ] for batch in batches]
+        order = sorted(range(len(batches)), key=lambda place: -sequences[place].shape[1])
+        self._parts.order = order
+        state_TBLd = self._states([sequences[place] for place in order])
+        scored = [self._scored(batches[place], state_TBLd.shape[2]) for place in order]
         sizes = [len(target_N) for _, target_N in scored]
         self._parts.shapes = [(size,) for size in sizes]
         # Padded by a state of the model's own: another's would take a share of its gradient, zero or NaN.
@@ -77,21 +79,15 @@ class Stack:
         first_T1 = torch.arange(len(scored), device=place_TN.device)[:, None] * state_TBLd[0, ..., 0].numel()
         state_Md = state_TBLd.flatten(0, 2).index_select(0, (place_TN + first_T1).flatten())
         components_MKd, log_prior_MK = self._head.components(state_Md)
-        mixtures = zip(
-            components_MKd.view(*place_TN.shape, *components_MKd.shape[1:]),
-            log_prior_MK.view(*place_TN.shape, -1),
-            strict=True,
-        )
-        return [
-            mixture_cross_entropy(
-                components_NKd[: len(target_N)],
-                log_prior_NK[: len(target_N)],
-                model.item_table,
-                target_N,
-                bias=model.head.item_bias,
+        components_TNKd = components_MKd.view(*place_TN.shape, *components_MKd.shape[1:])
+        log_prior_TNK = log_prior_MK.view(*place_TN.shape, -1)
+        losses: dict[int, torch.Tensor] = {}
+        for row, (place, size) in enumerate(zip(order, sizes, strict=True)):
+            model, components_NKd, log_prior_NK = self._models[place], components_TNKd[row], log_prior_TNK[row]
+            losses[place] = mixture_cross_entropy(
+                components_NKd[:size], log_prior_NK[:size], model.item_table, scored[row][1], bias=model.head.item_bias
             )
-            for (components_NKd, log_prior_NK), (_, target_N), model in zip(mixtures, scored, self._models, strict=True)
-        ]
+        return [losses[place] for place in range(len(batches))]
 
     def _states(self, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
         """Returns the states [T, B, L, d] of item ids [B, L] of each model."""
@@ -116,11 +112,15 @@ class _Parts:
     """What of a padded stack is each model's own.
 
     Attributes:
-        shapes: for every model: rows and positions, (B, L); rows alone, (N,), where there are no positions.
+        randoms: of each model.
+        order: the places of the models in the stack, those with the longest sequences first.
+        shapes: in that order: rows and positions, (B, L); rows alone, (N,), where there are no positions.
     """
 
-    def __init__(self, shapes: list[tuple[int, ...]]) -> None:
-        self.shapes = shapes
+    def __init__(self, randoms: Sequence[OwnRandom]) -> None:
+        self.randoms = randoms
+        self.order: list[int] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def of(self, padded: torch.Tensor) -> list[tuple[slice, ...]]:
         """Returns the part of each model in what [T * B, ...] holds for it: [B, L, d], [B, heads, L, L] or [N, ...]."""
@@ -135,94 +135,93 @@ class _Parts:
         return parts
 
 
-class _StackedEmbedding(nn.Module):
-    """`nn.Embedding` of T models for ids [T * B, L], or for ids [L] that all sequences share: [T * B, L, d].
+class _StackedLayer(nn.Module):
+    """A layer of T models.
+
+    Args:
+        layers: the models' own.
+        parts: of the stack.
+    """
+
+    def __init__(self, layers: Sequence[Any], parts: _Parts) -> None:
+        super().__init__()
+        self._layers, self._parts = tuple(layers), parts
+
+    @property
+    def _members(self) -> list[Any]:
+        """The models' layers, in the order of the stack."""
+        return [self._layers[place] for place in self._parts.order]
+
+
+class _StackedEmbedding(_StackedLayer):
+    """`nn.Embedding` of T models for ids [T * B, L], or for ids [L] of positions that all sequences share.
 
     Each model looks up in its own table, of which a stack would be a copy.
     """
 
-    def __init__(self, members: Sequence[nn.Embedding], parts: _Parts, randoms: Sequence[OwnRandom]) -> None:
-        super().__init__()
-        self._members, self._parts = tuple(members), parts
-
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        members = self._members
         if ids.ndim == 1:
             n_rows = max(shape[0] for shape in self._parts.shapes)
-            return torch.stack([member(ids) for member in self._members]).repeat_interleave(n_rows, dim=0)
-        own = ids.view(len(self._members), -1, ids.shape[1])
-        return torch.cat([member(ids_BL) for member, ids_BL in zip(self._members, own, strict=True)])
+            return torch.stack([member(ids) for member in members]).repeat_interleave(n_rows, dim=0)
+        own = ids.view(len(members), -1, ids.shape[1])
+        return torch.cat([member(ids_BL) for member, ids_BL in zip(members, own, strict=True)])
 
 
-class _StackedLinear(nn.Module):
+class _StackedLinear(_StackedLayer):
     """`nn.Linear` of T models for rows [T * B, ..., i]."""
 
-    def __init__(self, members: Sequence[nn.Linear], parts: _Parts, randoms: Sequence[OwnRandom]) -> None:
-        super().__init__()
-        self._members = tuple(members)
-
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        weight_Tio = torch.stack([member.weight for member in self._members]).mT
-        row_TRi = input.reshape(len(self._members), -1, input.shape[-1])
-        if self._members[0].bias is None:
+        members = self._members
+        weight_Tio = torch.stack([member.weight for member in members]).mT
+        row_TRi = input.reshape(len(members), -1, input.shape[-1])
+        if members[0].bias is None:
             row_TRo = torch.bmm(row_TRi, weight_Tio)
         else:
-            bias_T1o = torch.stack([member.bias for member in self._members])[:, None]
-            row_TRo = torch.baddbmm(bias_T1o, row_TRi, weight_Tio)
+            row_TRo = torch.baddbmm(torch.stack([member.bias for member in members])[:, None], row_TRi, weight_Tio)
         return row_TRo.view(*input.shape[:-1], -1)
 
 
-class _StackedLayerNorm(nn.Module):
+class _StackedLayerNorm(_StackedLayer):
     """`nn.LayerNorm` of T models for rows [T * B, ..., d]."""
 
-    def __init__(self, members: Sequence[nn.LayerNorm], parts: _Parts, randoms: Sequence[OwnRandom]) -> None:
-        super().__init__()
-        self._members = tuple(members)
-
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        first = self._members[0]
+        members = self._members
         weight_T1d, bias_T1d = (
-            torch.stack([getattr(member, name) for member in self._members])[:, None] for name in ("weight", "bias")
+            torch.stack([getattr(member, name) for member in members])[:, None] for name in ("weight", "bias")
         )
-        scaled = functional.layer_norm(input, first.normalized_shape, eps=first.eps)
-        row_TRd = scaled.view(len(self._members), -1, input.shape[-1])
+        scaled = functional.layer_norm(input, members[0].normalized_shape, eps=members[0].eps)
+        row_TRd = scaled.view(len(members), -1, input.shape[-1])
         return torch.addcmul(bias_T1d, row_TRd, weight_T1d).view(input.shape)
 
 
-class _StackedDropout(nn.Module):
+class _StackedDropout(_StackedLayer):
     """`nn.Dropout` of T models for rows [T * B, ...], each with its own probability and random numbers."""
 
-    def __init__(self, members: Sequence[nn.Dropout], parts: _Parts, randoms: Sequence[OwnRandom]) -> None:
-        super().__init__()
-        self._probabilities = [member.p for member in members]
-        self._parts, self._randoms = parts, randoms
-
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not any(self._probabilities):
+        members = self._members
+        if not any(member.p for member in members):
             return input
         scale = torch.ones_like(input)
-        own = scale.view(len(self._probabilities), -1, *input.shape[1:])
-        for scale_B, part, probability, random in zip(
-            own, self._parts.of(input), self._probabilities, self._randoms, strict=True
-        ):
-            if probability:
-                with random:  # PyTorch's own dropout of ones, in the shape that the model alone would have
-                    scale_B[part] = functional.dropout(scale_B[part].contiguous(), probability)
+        own = scale.view(len(members), -1, *input.shape[1:])
+        for place, member, scale_B, part in zip(self._parts.order, members, own, self._parts.of(input), strict=True):
+            if member.p:
+                with self._parts.randoms[place]:  # PyTorch's own dropout, in the shape that the model alone would have
+                    scale_B[part] = functional.dropout(scale_B[part].contiguous(), member.p)
         return input * scale
 
 
-class _StackedGRU(nn.Module):
+class _StackedGRU(_StackedLayer):
     """`nn.GRU` of T models for sequences [T * B, L, d]."""
 
-    def __init__(self, members: Sequence[nn.GRU], parts: _Parts, randoms: Sequence[OwnRandom]) -> None:
-        super().__init__()
-        self._members = tuple(members)
-
     def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, None]:
-        own_TBLd = input.view(len(self._members), -1, *input.shape[1:])
-        return stacked_gru(own_TBLd, self._members).flatten(0, 1), None
+        members = self._members
+        own_TBLd = input.view(len(members), -1, *input.shape[1:])
+        shapes = [(rows, length) for rows, length in self._parts.shapes]
+        return stacked_gru(own_TBLd, members, shapes).flatten(0, 1), None
 
 
-_STACKED: dict[type[nn.Module], Callable[[Sequence[Any], _Parts, Sequence[OwnRandom]], nn.Module]] = {
+_STACKED: dict[type[nn.Module], type[_StackedLayer]] = {
     nn.Embedding: _StackedEmbedding,
     nn.Linear: _StackedLinear,
     nn.LayerNorm: _StackedLayerNorm,
@@ -231,14 +230,13 @@ _STACKED: dict[type[nn.Module], Callable[[Sequence[Any], _Parts, Sequence[OwnRan
 }
 
 
-def _stacked(modules: Sequence[nn.Module], parts: _Parts, randoms: Sequence[OwnRandom]) -> nn.Module:
+def _stacked(modules: Sequence[nn.Module], parts: _Parts) -> nn.Module:
     """Returns a module that computes [T * B, ...] as each of T modules computes its own [B, ...]."""
     first = modules[0]
     if type(first) in _STACKED:
-        return _STACKED[type(first)](modules, parts, randoms)
+        return _STACKED[type(first)](modules, parts)
     joint = copy.copy(first)
     joint._modules = {
-        name: _stacked([module.get_submodule(name) for module in modules], parts, randoms)
-        for name, _ in first.named_children()
+        name: _stacked([module.get_submodule(name) for module in modules], parts) for name, _ in first.named_children()
     }
     return joint

@@ -8,7 +8,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 
-def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Tensor:
+def stacked_gru(
+    input_TBLi: torch.Tensor, members: Sequence[nn.GRU], shapes: Sequence[tuple[int, int]] | None = None
+) -> torch.Tensor:
     """Returns the states [T, B, L, h] that T GRUs give, each for its own input [B, L, i], from states of zero.
 
     What `nn.GRU` computes (its order of gates, and both biases where it has them), with as many calls for T models as
@@ -18,6 +20,8 @@ def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Te
     Args:
         input_TBLi: of all members.
         members: GRUs of one shape, batch first, in one direction, without dropout between their layers.
+        shapes: each member's own rows and steps, (B, L), the longest first: where others have more, its states are 0
+            and cost nothing. None where all have as many as the input.
     """
     first = members[0]
     kinds = {(member.batch_first, member.bidirectional, bool(member.dropout)) for member in members}
@@ -25,6 +29,10 @@ def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Te
     n_models, n_rows, length, _ = input_TBLi.shape
     # By steps, so that a step's numbers lie together.
     state_TLBh = input_TBLi.transpose(1, 2)
+    shapes = shapes or [(n_rows, length)] * n_models
+    # Of every step: how many members take part in it, and with how many rows.
+    n_active = [sum(own_length > step for _, own_length in shapes) for step in range(length)]
+    active = [(number, max(rows for rows, _ in shapes[:number])) for number in n_active]
     for layer in range(first.num_layers):
         input_weight_Tgi, weight_Tgh = (
             torch.stack([member.get_parameter(f"weight_{kind}_l{layer}") for member in members])
@@ -39,7 +47,7 @@ def stacked_gru(input_TBLi: torch.Tensor, members: Sequence[nn.GRU]) -> torch.Te
                 for kind in ("ih", "hh")
             )
             gates_TRg = gates_TRg + input_bias_T1g
-        state_TLBh = _Recurrence.apply(gates_TRg.view(n_models, length, n_rows, -1), weight_Tgh, bias_T1g)
+        state_TLBh = _Recurrence.apply(gates_TRg.view(n_models, length, n_rows, -1), weight_Tgh, bias_T1g, active)
     return state_TLBh.transpose(1, 2)
 
 
@@ -54,27 +62,33 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates_TLBg: torch.Tensor, weight_Tgh: torch.Tensor, bias_T1g: torch.Tensor | None
+        ctx: Any,
+        gates_TLBg: torch.Tensor,
+        weight_Tgh: torch.Tensor,
+        bias_T1g: torch.Tensor | None,
+        active: list[tuple[int, int]],
     ) -> torch.Tensor:
         n_models, length, n_rows, _ = gates_TLBg.shape
         width = weight_Tgh.shape[2]
         # Of each step: r and z, W_n h + b_n, n, h'.
-        rz_TLBg = gates_TLBg.new_empty(n_models, length, n_rows, 2 * width)
-        inner_TLBh, new_TLBh, state_TLBh = (gates_TLBg.new_empty(n_models, length, n_rows, width) for _ in range(3))
+        rz_TLBg = gates_TLBg.new_zeros(n_models, length, n_rows, 2 * width)
+        inner_TLBh, new_TLBh, state_TLBh = (gates_TLBg.new_zeros(n_models, length, n_rows, width) for _ in range(3))
         state_TBh = gates_TLBg.new_zeros(n_models, n_rows, width)
         weight_Thg = weight_Tgh.mT
-        for step in range(length):
-            gates_TBg, rz_TBg, new_TBh = gates_TLBg[:, step], rz_TLBg[:, step], new_TLBh[:, step]
-            inner_TBh = inner_TLBh[:, step]
+        for step, (number, rows) in enumerate(active):
+            part = slice(number), step, slice(rows)
+            gates_TBg, rz_TBg, new_TBh, inner_TBh = gates_TLBg[part], rz_TLBg[part], new_TLBh[part], inner_TLBh[part]
+            state_TBh = state_TBh[:number, :rows]
             if bias_T1g is None:
-                product_TBg = torch.bmm(state_TBh, weight_Thg)
+                product_TBg = torch.bmm(state_TBh, weight_Thg[:number])
             else:
-                product_TBg = torch.baddbmm(bias_T1g, state_TBh, weight_Thg)
+                product_TBg = torch.baddbmm(bias_T1g[:number], state_TBh, weight_Thg[:number])
             torch.add(gates_TBg[..., : 2 * width], product_TBg[..., : 2 * width], out=rz_TBg).sigmoid_()
             inner_TBh.copy_(product_TBg[..., 2 * width :])
             torch.addcmul(gates_TBg[..., 2 * width :], rz_TBg[..., :width], inner_TBh, out=new_TBh).tanh_()
-            state_TBh = torch.lerp(new_TBh, state_TBh, rz_TBg[..., width:], out=state_TLBh[:, step])
+            state_TBh = torch.lerp(new_TBh, state_TBh, rz_TBg[..., width:], out=state_TLBh[part])
         ctx.save_for_backward(rz_TLBg, inner_TLBh, new_TLBh, state_TLBh, weight_Tgh, bias_T1g)
+        ctx.active = active
         return state_TLBh
 
     @staticmethod
@@ -94,16 +108,18 @@ class _Recurrence(torch.autograd.Function):
             ],
             dim=3,
         )
-        grad_TLB3h, state_grad_TLBh = torch.empty_like(factor_TLB3h), torch.empty_like(state_TLBh)
-        carried_TBh = state_TLBh.new_zeros(n_models, n_rows, width)
-        for step in reversed(range(length)):
-            state_grad_TBh = torch.add(upstream_TLBh[:, step], carried_TBh, out=state_grad_TLBh[:, step])
-            grad_TB3h = torch.mul(state_grad_TBh[:, :, None], factor_TLB3h[:, step], out=grad_TLB3h[:, step])
-            torch.mul(state_grad_TBh, update_TLBh[:, step], out=carried_TBh)
-            carried_TBh.baddbmm_(grad_TB3h.flatten(2), weight_Tgh)
+        grad_TLB3h, state_grad_TLBh = torch.zeros_like(factor_TLB3h), torch.zeros_like(state_TLBh)
+        all_carried_TBh = state_TLBh.new_zeros(n_models, n_rows, width)
+        for step, (number, rows) in reversed(list(enumerate(ctx.active))):
+            part = slice(number), step, slice(rows)
+            carried_TBh = all_carried_TBh[:number, :rows]
+            state_grad_TBh = torch.add(upstream_TLBh[part], carried_TBh, out=state_grad_TLBh[part])
+            grad_TB3h = torch.mul(state_grad_TBh[:, :, None], factor_TLB3h[part], out=grad_TLB3h[part])
+            torch.mul(state_grad_TBh, update_TLBh[part], out=carried_TBh)
+            carried_TBh.baddbmm_(grad_TB3h.flatten(2), weight_Tgh[:number])
         grad_TRg = grad_TLB3h.view(n_models, length * n_rows, 3 * width)
         weight_grad_Tgh = torch.bmm(grad_TRg.mT, before_TLBh.view(n_models, length * n_rows, width))
         bias_grad_T1g = None if bias_T1g is None else grad_TRg.sum(dim=1, keepdim=True)
         # The input's part of the gates differs in the last alone, x_n, which the reset gate does not scale.
         torch.mul(state_grad_TLBh, new_factor_TLBh, out=grad_TLB3h[:, :, :, 2])
-        return grad_TLB3h.flatten(3), weight_grad_Tgh, bias_grad_T1g
+        return grad_TLB3h.flatten(3), weight_grad_Tgh, bias_grad_T1g, None
