@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from recbole.utils import init_seed
 from tabulate import tabulate
 from tqdm import tqdm
 
-from mos_recbole.data import SequenceDataset
+from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.experiment import load_settings
 from mos_recbole.training import FusedTrial, make_train_loader, make_trainer, model_data, random_state, train_fused
 
@@ -49,19 +50,25 @@ class FirstSteps:
         return itertools.islice(self.loader.epoch(number), self.n_steps)
 
 
+@cache
+def ml_100k() -> tuple[SequenceDataset, Split]:
+    """Returns the data, which all models here see alike."""
+    data = SequenceDataset(load_settings("GRU4RecSoftmax").recbole_config(torch.device("cpu")))
+    return data, data.split()
+
+
 def make_trials(
     name: str, batch_size: int, n_trials: int, seeds: str, n_steps: int, device: torch.device, folder: Path
 ) -> list[FusedTrial]:
     """Returns trials of a case, fresh."""
     model, sizes = MODELS[name]
+    data, split = ml_100k()
     trials: list[FusedTrial] = []
     loaders: dict[int, FirstSteps] = {}
     for number in range(n_trials):
         seed = 1 if seeds == "equal" else 1 + number
         own = {"epochs": 1, "train_batch_size": batch_size, "seed": seed, "learning_rate": 0.001 * (1 + number)}
         config = load_settings(model, overrides={**sizes, **own}).recbole_config(device)
-        data = SequenceDataset(config)
-        split = data.split()
         init_seed(seed, True)
         net = config["model_class"](config, model_data(config, data, split)).to(device)
         trainer = make_trainer(config, net, folder / str(number), "", False, time.perf_counter())
@@ -106,7 +113,7 @@ def ratio(*case: Any, n_steps: int, device: torch.device) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12, help="of each trial")
+    parser.add_argument("--steps", type=int, default=8, help="of each trial")
     parser.add_argument("--trials", type=int, nargs="+", default=[4])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[256, 2048])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))

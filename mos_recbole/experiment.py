@@ -358,16 +358,13 @@ class _Run:
     def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
         """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
         better."""
-        metric = self.config["valid_metric"]
-        return self._validate, metric, metric_direction(metric) == "higher"
-
-    def _validate(self) -> dict[str, float]:
-        return self.evaluation.metrics(self.ground.valid_queries)[0]
+        metric, queries = self.config["valid_metric"], self.ground.valid_queries
+        return lambda: self.evaluation.metrics(queries)[0], metric, metric_direction(metric) == "higher"
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
         config, ground, trainer, model = self.config, self.ground, self.trainer, self.model
-        valid = self._validate()
+        valid, _ = self.evaluation.metrics(ground.valid_queries)
         test_queries = make_query_set(config, ground.data, ground.split, "test", ground.protocol, self.device)
         test, ranks = self.evaluation.metrics(test_queries)
         with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
