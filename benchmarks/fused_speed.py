@@ -110,6 +110,20 @@ def ratio(*case: Any, n_steps: int, device: torch.device) -> float:
     return times[1] / times[0]
 
 
+def ratios_table(found: dict[tuple, list[float]]) -> pd.DataFrame:
+    """Returns a row for each case, with the median of its rounds."""
+    return pd.DataFrame(
+        {
+            **dict(zip(("model", "batch", "trials", "seeds"), case, strict=True)),
+            "fused_over_in_turn": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+            "rounds": len(ratios),
+        }
+        for case, ratios in found.items()
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -125,23 +139,18 @@ def main() -> None:
         case: []
         for case in itertools.product(options.models, options.batch_sizes, options.trials, ("equal", "different"))
     }
-    for case in tqdm([case for _ in range(options.rounds) for case in found], unit=" cases"):
-        found[case].append(ratio(*case, n_steps=options.steps, device=options.device))
-    table = pd.DataFrame(
-        {
-            **dict(zip(("model", "batch", "trials", "seeds"), case, strict=True)),
-            "fused_over_in_turn": statistics.median(ratios),
-            "lowest": min(ratios),
-            "highest": max(ratios),
-        }
-        for case, ratios in found.items()
-    )
+    bar = tqdm(total=options.rounds * len(found), unit=" cases")
+    for _ in range(options.rounds):
+        for case, ratios in found.items():
+            ratios.append(ratio(*case, n_steps=options.steps, device=options.device))
+            bar.update()
+        table = ratios_table(found)
+        table.assign(steps=options.steps, device=device_name(options.device), versions=versions()).to_csv(
+            options.output / "fused_speed.csv", index=False, float_format="%.3g"
+        )
+    bar.close()
     print("throughput of trials that are trained as one over that of the same in turn, medians of the rounds:")
     print(tabulate(table, headers="keys", showindex=False, floatfmt=".2f"))
-    table = table.assign(
-        steps=options.steps, rounds=options.rounds, device=device_name(options.device), versions=versions()
-    )
-    table.to_csv(options.output / "fused_speed.csv", index=False, float_format="%.3g")
 
 
 if __name__ == "__main__":

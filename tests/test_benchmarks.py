@@ -58,3 +58,21 @@ def test_data_scale(tmp_path: Path) -> None:
     assert "windows are equal to RecBole's" in printed
     table = pd.read_csv(tmp_path / "data_scale.csv")
     assert table.way.tolist() == ["imports", "cold", "warm", "RecBole", "cold", "warm"]
+
+
+@pytest.mark.slow
+def test_fused_speed(tmp_path: Path) -> None:
+    """A row for each model, batch size, number of trials and way of their seeds."""
+    sizes = ["--models", "GRU4RecSoftmax, d = 16", "--batch-sizes", "256", "--trials", "2", "3"]
+    assert "fused_over_in_turn" in run(
+        "fused_speed.py", *sizes, "--rounds", "2", "--steps", "2", "--output", str(tmp_path)
+    )
+    table = pd.read_csv(tmp_path / "fused_speed.csv")
+    assert list(zip(table.trials, table.seeds, strict=True)) == [
+        (2, "equal"),
+        (2, "different"),
+        (3, "equal"),
+        (3, "different"),
+    ]
+    assert (table.rounds == 2).all()
+    assert ((table.lowest <= table.fused_over_in_turn) & (table.fused_over_in_turn <= table.highest)).all()
