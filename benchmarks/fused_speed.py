@@ -32,7 +32,6 @@ NARROW_GRU = {"embedding_size": 16, "hidden_size": 16}
 NARROW_SASREC = {"hidden_size": 16, "inner_size": 32}
 MODELS = {
     "GRU4RecSoftmax, d = 16": ("GRU4RecSoftmax", NARROW_GRU),
-    "GRU4RecMoS, d = 16": ("GRU4RecMoS", NARROW_GRU),
     "SASRecSoftmax, d = 16": ("SASRecSoftmax", NARROW_SASREC),
     "GRU4RecSoftmax": ("GRU4RecSoftmax", {}),
     "GRU4RecMoS": ("GRU4RecMoS", {}),
@@ -127,7 +126,7 @@ def ratios_table(found: dict[tuple, list[float]]) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8, help="of each trial")
+    parser.add_argument("--targets", type=int, default=4096, help="of each trial; two batches at least")
     parser.add_argument("--trials", type=int, nargs="+", default=[4])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[256, 2048])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
@@ -142,10 +141,10 @@ def main() -> None:
     bar = tqdm(total=options.rounds * len(found), unit=" cases")
     for _ in range(options.rounds):
         for case, ratios in found.items():
-            ratios.append(ratio(*case, n_steps=options.steps, device=options.device))
+            ratios.append(ratio(*case, n_steps=max(2, options.targets // case[1]), device=options.device))
             bar.update()
         table = ratios_table(found)
-        table.assign(steps=options.steps, device=device_name(options.device), versions=versions()).to_csv(
+        table.assign(targets=options.targets, device=device_name(options.device), versions=versions()).to_csv(
             options.output / "fused_speed.csv", index=False, float_format="%.3g"
         )
     bar.close()

@@ -65,7 +65,7 @@ def test_fused_speed(tmp_path: Path) -> None:
     """A row for each model, batch size, number of trials and way of their seeds."""
     sizes = ["--models", "GRU4RecSoftmax, d = 16", "--batch-sizes", "256", "--trials", "2", "3"]
     assert "fused_over_in_turn" in run(
-        "fused_speed.py", *sizes, "--rounds", "2", "--steps", "2", "--output", str(tmp_path)
+        "fused_speed.py", *sizes, "--rounds", "2", "--targets", "512", "--output", str(tmp_path)
     )
     table = pd.read_csv(tmp_path / "fused_speed.csv")
     assert list(zip(table.trials, table.seeds, strict=True)) == [

@@ -552,14 +552,14 @@ def test_trials_that_are_trained_as_one(file: Path, undisturbed: Undisturbed, tm
     output, folder = tmp_path / "results", tmp_path / "results" / "small"
     arguments = [file, "--output", output, "--quiet", "--fuse", "3"]
     with Sweep(*arguments) as killed:
-        killed.wait_for(lambda: half_trained(folder))
+        killed.wait_for(lambda: half_trained(folder), 600)
         assert killed.kill() == []
     kept = finished_state(folder)
     with Sweep(*arguments) as again:
-        again.wait_for(lambda: count(folder, "record.json") >= 3)
+        again.wait_for(lambda: count(folder, "record.json") >= 3, 600)
         for worker in again.workers():
             worker.kill()
-        assert again.wait() == 0, again.error
+        assert again.wait(600) == 0, again.error
     now = state(folder, "runs/*/*")
     assert {name: now[name] for name in kept} == kept
     assert [trial.status(folder) for trial in read_trials(folder)] == ["finished"] * 6
