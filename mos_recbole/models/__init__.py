@@ -4,7 +4,7 @@ from mos_recbole.models.combinations import model_name, own_model_names, resolve
 from mos_recbole.models.encoders import CausalEncoder, Encoder, LayeredEncoder, QueryEncoder
 from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recbole_encoders import RecBoleEncoder
-from mos_recbole.models.recommender import EncoderHeadRecommender
+from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
 
@@ -12,6 +12,7 @@ __all__ = [
     "ENCODERS",
     "HEADS",
     "PLUGINS",
+    "TARGET_PLACE",
     "CausalEncoder",
     "Encoder",
     "EncoderEntry",

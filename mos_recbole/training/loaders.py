@@ -14,7 +14,8 @@ from recbole.utils import InputType, ModelType
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
 from mos_recbole.errors import InputError
-from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable
+from mos_recbole.models import TARGET_PLACE
+from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable, to_device
 from mos_recbole.training.transforms import BatchTransform, teaches_nothing, training_transform
 
 
@@ -198,10 +199,13 @@ class WindowLoader:
         first_W, size_W = self._cut(generator)
         for window in self._batches(size_W, generator):
             size_B = size_W[window]
-            batch = self._gather(first_W[window].to(self.device), size_B.to(self.device), int(size_B.max()))
-            yield batch, int(size_B.sum())
+            yield self._gather(first_W[window], size_B), int(size_B.sum())
 
-    def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor, width: int) -> Interaction:
+    def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor) -> Interaction:
+        """Returns the batch of windows that are given on the host."""
+        width = int(size_B.max())
+        place_N = (torch.arange(width) < size_B[:, None]).flatten().nonzero().squeeze(1)
+        first_B, size_B, place_N = to_device(self.device, first_B, size_B, place_N)
         position_L = torch.arange(width, device=self.device)
         within_BL = position_L < size_B[:, None]
         target_row_BL = (first_B[:, None] + position_L).clamp(max=len(self.items) - 1)
@@ -210,6 +214,7 @@ class WindowLoader:
                 self.fields.item_seq: torch.where(within_BL, self.items[target_row_BL - 1], 0).long(),
                 self.fields.item_seq_len: size_B,
                 self.fields.item: torch.where(within_BL, self.items[target_row_BL], 0).long(),
+                TARGET_PLACE: place_N,
             }
         )
 
