@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -154,18 +155,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Before argparse, which takes an argument with a space in it for a positional one.
     settings = [argument for argument in given if _is_setting(argument, given[0])]
-    options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
-    if rest:
-        parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
-    if settings and options.command not in ("run", "sweep", "prepare"):
-        parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
+    # What all processes of a run are given alike, the first one complains about.
+    with contextlib.nullcontext() if _is_first() else contextlib.redirect_stderr(None):
+        options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
+        if rest:
+            parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
+        if settings and options.command not in ("run", "sweep", "prepare"):
+            parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
+        if _several() and options.command != "run":
+            parser.error(f"{options.command} is done by one process; several, as of torchrun, train a model: run")
     try:
         return options.call(options, settings)
     except InputError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        _tell_failure(f"{parser.prog}: error: {error}")
         return 2
     except TrainingDiverged as error:
-        print(f"{parser.prog}: training failed: {error}", file=sys.stderr)
+        _tell_failure(f"{parser.prog}: training failed: {error}")
         return 1
     except KeyboardInterrupt:
         again = {
@@ -174,8 +179,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "synth": "nothing half-made is left",
             "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
-        print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
+        _tell_failure(f"{parser.prog}: interrupted; {again}")
         return 130
+
+
+def _several() -> bool:
+    """Returns whether this is one of several processes that do the same run, as torchrun starts them."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _is_first() -> bool:
+    """Returns whether this is the one of them that shows what the run does."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _tell_failure(text: str) -> None:
+    """Prints why the command ends, once for all processes of a run."""
+    if _several():
+        from mos_recbole.training.processes import first_to_fail
+
+        if not first_to_fail():
+            return
+    print(text, file=sys.stderr)
 
 
 def _is_setting(argument: str, command: str) -> bool:
@@ -493,7 +518,11 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
+    from mos_recbole.training.processes import only_first_traceback
 
+    quiet = options.quiet or not _is_first()
+    if _several():
+        only_first_traceback()
     for plugin in options.plugin:
         load_plugin(plugin)
     # A model or a seed that is named twice runs once.
@@ -509,13 +538,13 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.match_parameters:
         n_parameters = count_parameters(runs[0])
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
-    if not options.quiet:
+    if not quiet:
         for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
             print(f"warning: {warning}", file=sys.stderr)
     records, failures = [], []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
-        with EpochProgress(name, one, quiet=options.quiet) as progress:
+        with EpochProgress(name, one, quiet=quiet) as progress:
             messages = Messages(progress.draws, progress.note, progress.epoch)
             try:
                 record = run_experiment(
@@ -527,6 +556,8 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         records.append(record)
     if failures and not records:
         raise TrainingDiverged("; ".join(failures))
+    if not _is_first():
+        return 1 if failures else 0
     protocol = records[0].protocol
     print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
     print(comparison_table(records))

@@ -52,8 +52,10 @@ from mos_recbole.results import (
 from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
     EpochReport,
+    Processes,
     QuerySet,
     evaluate_model,
+    join_processes,
     load_checkpoint,
     make_query_set,
     make_train_loader,
@@ -171,10 +173,12 @@ def run_experiment(
         settings = load_settings(settings, dataset, overrides=overrides)
     elif overrides:
         raise TypeError("overrides belong to load_settings where settings are given")
-    messages = messages or Messages()
     started = time.perf_counter()
     output = Path(output)
     chosen_device = _device(device)
+    processes = join_processes(chosen_device.type)
+    chosen_device = processes.own_device(chosen_device)
+    messages = messages if messages is not None and processes.first else Messages()
     require_writable(output)
 
     config = settings.recbole_config(chosen_device)
@@ -186,32 +190,37 @@ def run_experiment(
     run_id = name.rpartition("-")[2]
     folder = output / RUNS_FOLDER / name
     require_writable(folder)
+    processes.require_same("the run id", run_id)
     _forget_peak_memory()
-    with _only_here(folder, patience):
-        if resume and (folder / RECORD_FILE).exists():
+    with _only_here(folder, patience) if processes.first else contextlib.nullcontext():
+        finished = read_record(folder) if processes.first and resume and (folder / RECORD_FILE).exists() else None
+        finished = processes.tell(finished)
+        if finished is not None:
             messages.note(f"already finished: {folder}")
-            return read_record(folder)
+            return finished
         summary = data.summary(split)
         messages.note(f"{settings.dataset}: {summary.describe()}")
 
         init_seed(config["seed"], config["reproducibility"])
         model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
-        trainer = make_trainer(config, model, folder, run_id, messages.show_progress, started)
+        trainer = make_trainer(config, model, folder, run_id, messages.show_progress, started, processes)
         resumed = resume and trainer.resume_checkpoint()
         if resumed:
             messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
-        else:
+        elif processes.first:
             for name in RUN_FILES:
                 (folder / name).unlink(missing_ok=True)
 
-        evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names, messages.show_progress)
+        metric_names = settings.metric_names
+        evaluate = _Evaluation(model, config, data, split, protocol, metric_names, messages.show_progress, processes)
         valid_queries = make_query_set(config, data, split, "valid", protocol, chosen_device)
 
         if chosen_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(chosen_device)
         trainer.fit(
-            make_train_loader(config, data, split),
-            lambda: evaluate.metrics(valid_queries)[0],
+            make_train_loader(config, data, split, processes.share),
+            # The first process's, on which selection and stopping hang: they must be one decision.
+            lambda: processes.tell(evaluate.metrics(valid_queries)[0]),
             config["valid_metric"],
             metric_direction(config["valid_metric"]) == "higher",
             messages.epoch,
@@ -219,6 +228,8 @@ def run_experiment(
         valid, _ = evaluate.metrics(valid_queries)
         test_queries = make_query_set(config, data, split, "test", protocol, chosen_device)
         test, ranks = evaluate.metrics(test_queries)
+        if not processes.first:
+            return processes.hear()
         with atomic_write(folder / OUTCOMES_FILE) as temporary:
             length = config["MAX_ITEM_LIST_LENGTH"]
             _outcomes(data, split, length, ranks, protocol, model).to_parquet(temporary, index=False)
@@ -244,13 +255,14 @@ def run_experiment(
             resumed=resumed,
             device=_device_name(chosen_device),
             threads=torch.get_num_threads(),
+            processes=processes.number,
             versions=_versions(),
             code=_code_hash(),
             git_commit=_git_commit(),
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
         record.write(folder)
-    return record
+        return processes.tell(record)
 
 
 @dataclass(frozen=True)
@@ -444,15 +456,16 @@ class _Evaluation:
         protocol: EvaluationProtocol,
         metric_names: list[str],
         show_progress: bool,
+        processes: Processes,
     ) -> None:
-        self.show_progress = show_progress
+        self.show_progress, self.processes = show_progress, processes
         self.model, self.config, self.protocol, self.metric_names = model, config, protocol, metric_names
         self.catalogue = CatalogueCounts(data.train_counts(split), config["tail_ratio"])
         self.top_k = max((parse_metric(name)[1] or 0 for name in metric_names if needs_top_items(name)), default=0)
 
     def metrics(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
         """Returns the metrics, and what they were computed from."""
-        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress)
+        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress, self.processes)
         values, _ = compute_metrics(
             self.metric_names,
             ranks.ranks(self.protocol.tie_rule).numpy(),

@@ -80,7 +80,7 @@ class PrefixGatherer:
         row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index
         length_B = (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
         # Known on the host, so that nobody waits for a GPU to say how wide the batch is.
-        width = int(length_B.max()) if self.crop else self.max_length
+        width = int(length_B.max()) if self.crop and len(index) else self.max_length
         user_B, row_B, length_B = to_device(self.device, self.user_S[segment_B], row_B, length_B)
         position_L = torch.arange(width, device=self.device)
         within_BL = position_L < length_B[:, None]
