@@ -1,14 +1,13 @@
 """The command line: parses, calls, prints."""
 
 import argparse
-import contextlib
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
@@ -155,22 +154,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Before argparse, which takes an argument with a space in it for a positional one.
     settings = [argument for argument in given if _is_setting(argument, given[0])]
-    # What all processes of a run are given alike, the first one complains about.
-    with contextlib.nullcontext() if _is_first() else contextlib.redirect_stderr(None):
-        options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
-        if rest:
-            parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
-        if settings and options.command not in ("run", "sweep", "prepare"):
-            parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
-        if _several() and options.command != "run":
-            parser.error(f"{options.command} is done by one process; several, as of torchrun, train a model: run")
+    options, rest = parser.parse_known_args([argument for argument in given if argument not in settings])
+    if rest:
+        parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
+    if settings and options.command not in ("run", "sweep", "prepare"):
+        parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
+    if _several() and options.command != "run":
+        parser.error(f"{options.command} is done by one process; several, as torchrun starts them, do a run together")
     try:
         return options.call(options, settings)
     except InputError as error:
-        _tell_failure(f"{parser.prog}: error: {error}")
+        _print_failure(f"{parser.prog}: error: {error}")
         return 2
     except TrainingDiverged as error:
-        _tell_failure(f"{parser.prog}: training failed: {error}")
+        _print_failure(f"{parser.prog}: training failed: {error}")
         return 1
     except KeyboardInterrupt:
         again = {
@@ -179,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "synth": "nothing half-made is left",
             "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
-        _tell_failure(f"{parser.prog}: interrupted; {again}")
+        _print_failure(f"{parser.prog}: interrupted; {again}")
         return 130
 
 
@@ -193,14 +190,25 @@ def _is_first() -> bool:
     return not _several() or os.environ.get("RANK", "0") == "0"
 
 
-def _tell_failure(text: str) -> None:
-    """Prints why the command ends, once for all processes of a run."""
-    if _several():
-        from mos_recbole.training.processes import first_to_fail
+def _speaks_of_failure() -> bool:
+    """Returns whether this process is to say why it ends: of several, the first that fails."""
+    if not _several():
+        return True
+    from mos_recbole.training.processes import first_to_fail
 
-        if not first_to_fail():
-            return
-    print(text, file=sys.stderr)
+    return first_to_fail()
+
+
+def _print_failure(text: str) -> None:
+    if _speaks_of_failure():
+        print(text, file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if _speaks_of_failure():
+            super().error(message)
+        sys.exit(2)
 
 
 def _is_setting(argument: str, command: str) -> bool:
@@ -224,7 +232,7 @@ def sweep_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mos-recbole",
         description="Measures what the output layer does to sequential recommenders.",
         allow_abbrev=False,

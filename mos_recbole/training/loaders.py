@@ -87,7 +87,7 @@ class PrefixLoader:
             order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
         source = random.Random(epoch_seed(self.seed, number))
         for index in order.split(self.batch_size):
-            batch = self.gatherer.batch(index[self.share], self.fields)
+            batch = self.gatherer.batch(index[self.share].contiguous(), self.fields)
             if self.transform is not None:
                 batch = self.transform(batch, source)
                 if teaches_nothing(batch):

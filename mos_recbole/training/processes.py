@@ -11,6 +11,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
+
+# Before there is a group: PyTorch's optimizers import it too, and imported later it keeps the group as a default of its
+# functions' arguments. The group's threads then outlive `destroy_process_group`, and at times the interpreter: the
+# process ends with "terminate called without an active exception".
+import torch.distributed.nn.functional
 from torch import distributed
 
 from mos_recbole.errors import InputError
@@ -120,8 +125,8 @@ def join_processes(device_type: str) -> Processes:
         return ALONE
     if _unset():
         raise InputError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {' and '.join(_unset())} not set; expected torchrun to start "
-            "several processes, or one without WORLD_SIZE"
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(_unset())} not set; expected torchrun to start "
+            "several processes, or none of these variables"
         )
     store, rank, number = _meeting_place()
     backend = "gloo" if device_type == "cpu" else f"cpu:gloo,{device_type}:nccl"
