@@ -300,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--cpus-per-trial", type=int, metavar="N", help="cores of a trial, and its PyTorch threads")
     sweep.add_argument("--gpus-per-trial", type=float, metavar="X", help="GPUs of a trial; 0.25: four share one")
     sweep.add_argument("--max-concurrent", type=int, metavar="N", help="most trials at a time (default: what fits)")
+    sweep.add_argument("--fuse", type=int, metavar="N", help="train up to N trials of equal shape as one (default: 1)")
     sweep.add_argument(
         "--address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: start Ray here)"
     )
@@ -582,7 +583,7 @@ def _sweep(options: argparse.Namespace, overrides: list[str]) -> int:
 
     resources = {
         key: value
-        for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent")
+        for key in ("cpus_per_trial", "gpus_per_trial", "max_concurrent", "fuse")
         if (value := getattr(options, key)) is not None
     }
     plugins = [str(plugin.absolute()) for plugin in options.plugin]

@@ -7,11 +7,14 @@ from mos_recbole.models.recbole_encoders import RecBoleEncoder
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
+from mos_recbole.models.stacked import STACKED_ENCODERS, STACKED_HEADS, OwnRandom, Stack
 
 __all__ = [
     "ENCODERS",
     "HEADS",
     "PLUGINS",
+    "STACKED_ENCODERS",
+    "STACKED_HEADS",
     "TARGET_PLACE",
     "CausalEncoder",
     "Encoder",
@@ -19,8 +22,10 @@ __all__ = [
     "EncoderHeadRecommender",
     "HeadEntry",
     "LayeredEncoder",
+    "OwnRandom",
     "QueryEncoder",
     "RecBoleEncoder",
+    "Stack",
     "load_plugin",
     "model_name",
     "own_model_names",
