@@ -4,16 +4,17 @@ import contextlib
 import hashlib
 import importlib.metadata
 import io
+import json
 import platform
 import re
 import resource
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from recbole.utils import ModelType, init_seed
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import __version__
-from mos_recbole.data import SequenceDataset, Split, interactions_fingerprint
-from mos_recbole.errors import InputError
+from mos_recbole.data import DataSummary, SequenceDataset, Split, interactions_fingerprint
+from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.evaluation import (
     CatalogueCounts,
     EvaluationProtocol,
@@ -51,14 +52,24 @@ from mos_recbole.results import (
 )
 from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
+    ALONE,
+    BenchmarkTrainer,
     EpochReport,
+    FusedTrial,
+    Processes,
     QuerySet,
+    TrainLoader,
     evaluate_model,
+    join_processes,
+    kept_apart_by,
     load_checkpoint,
     make_query_set,
     make_train_loader,
     make_trainer,
     model_data,
+    not_fusable,
+    random_state,
+    train_fused,
 )
 
 _DATA_SETTINGS = {
@@ -171,66 +182,222 @@ def run_experiment(
         settings = load_settings(settings, dataset, overrides=overrides)
     elif overrides:
         raise TypeError("overrides belong to load_settings where settings are given")
-    messages = messages or Messages()
-    started = time.perf_counter()
-    output = Path(output)
     chosen_device = _device(device)
-    require_writable(output)
-
-    config = settings.recbole_config(chosen_device)
-    data = SequenceDataset(config)
-    split = data.split()
-    protocol = evaluation_protocol(settings)
-    fingerprint = data.fingerprint()
-    name = run_name(settings, fingerprint, chosen_device.type)
-    run_id = name.rpartition("-")[2]
-    folder = output / RUNS_FOLDER / name
-    require_writable(folder)
+    processes = join_processes(chosen_device.type)
+    messages = messages if messages is not None and processes.first else Messages()
+    run = _Run(settings, Path(output), processes.own_device(chosen_device), messages, processes=processes)
+    processes.require_same("the run id", run.run_id)
     _forget_peak_memory()
-    with _only_here(folder, patience):
-        if resume and (folder / RECORD_FILE).exists():
-            messages.note(f"already finished: {folder}")
-            return read_record(folder)
-        summary = data.summary(split)
-        messages.note(f"{settings.dataset}: {summary.describe()}")
+    with _only_here(run.folder, patience) if processes.first else contextlib.nullcontext():
+        record = processes.tell(run.finished(resume) if processes.first else None)
+        if record is not None:
+            return record
+        trainer = run.open(resume)
+        validate, valid_metric, higher_is_better = run.selection()
+        trainer.fit(run.train_loader(), validate, valid_metric, higher_is_better, run.messages.epoch)
+        return run.close()
 
+
+def run_fused(
+    runs: Sequence[Settings],
+    *,
+    output: str | Path = "results",
+    device: str = "auto",
+    resume: bool = False,
+    patience: float = 0.0,
+    messages: Sequence[Messages] = (),
+    ended: Callable[[int, RunResult | TrainingDiverged], None] = lambda place, outcome: None,
+) -> list[RunResult | TrainingDiverged]:
+    """Returns the records of runs that were trained as one; of one that diverged how it did, while the others went on.
+
+    The numbers are those of `run_experiment` for each of them, up to rounding; so are the files, which either can go on
+    from. What differs is the time: each run's `train_seconds` are its share of what the training of all took.
+
+    Args:
+        runs: of equal shape: they differ in `training.fusable.MAY_DIFFER` alone.
+        output, device, resume, patience: as of `run_experiment`, for all runs.
+        messages: for each run.
+        ended: called as soon as a run has ended, with its place among the runs and what is returned of it.
+
+    Raises:
+        InputError: runs that cannot be trained as one, and what `run_experiment` raises of each.
+    """
+    _require_fusable(runs)
+    chosen_device = _device(device)
+    outcomes: dict[int, RunResult | TrainingDiverged] = {}
+
+    def note(place: int, outcome: RunResult | TrainingDiverged) -> None:
+        outcomes[place] = outcome
+        ended(place, outcome)
+
+    told = list(messages) or [Messages()] * len(runs)
+    require_writable(Path(output))
+    ground = _Ground(runs[0], chosen_device)
+    opened = [
+        _Run(settings, Path(output), chosen_device, own, ground) for settings, own in zip(runs, told, strict=True)
+    ]
+    _forget_peak_memory()
+    with contextlib.ExitStack() as locks:
+        # In one order, so that two processes with some of the same runs do not wait for each other.
+        for run in sorted(opened, key=lambda run: run.folder.name):
+            locks.enter_context(_only_here(run.folder, patience))
+        trials: dict[FusedTrial, int] = {}
+        loaders: dict[int, TrainLoader] = {}
+        for place, run in enumerate(opened):
+            if (record := run.finished(resume)) is not None:
+                note(place, record)
+                continue
+            trainer, seed = run.open(resume), run.config["seed"]
+            if seed not in loaders:
+                loaders[seed] = run.train_loader()
+            random = random_state(chosen_device)
+            trials[FusedTrial(trainer, loaders[seed], *run.selection(), run.messages.epoch, random)] = place
+        for trial, diverged in train_fused(list(trials), any(own.show_progress for own in told)):
+            note(trials[trial], diverged or opened[trials[trial]].close())
+    return [outcomes[place] for place in range(len(runs))]
+
+
+def _require_fusable(runs: Sequence[Settings]) -> None:
+    """Raises InputError where runs cannot be trained as one."""
+    if faults := list(dict.fromkeys(fault for settings in runs if (fault := not_fusable(settings)) is not None)):
+        raise InputError("\n".join(faults))
+    if keys := kept_apart_by(runs):
+        raise InputError(f"runs of different {', '.join(keys)} cannot be trained as one")
+    if len({json.dumps(settings.identity(), sort_keys=True) for settings in runs}) < len(runs):
+        raise InputError("two of the runs are the same run")
+
+
+class _Ground:
+    """What runs of the same data settings and protocol have in common, made once: the data and the queries.
+
+    Raises:
+        InputError: the data cannot be read, or the split leaves a side empty.
+    """
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.config, self.device = settings.recbole_config(device), device
+        self.data = SequenceDataset(self.config)
+        self.split = self.data.split()
+        self.protocol = evaluation_protocol(settings)
+        self.fingerprint = self.data.fingerprint()
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """Counts of the data."""
+        return self.data.summary(self.split)
+
+    @cached_property
+    def valid_queries(self) -> QuerySet:
+        """The queries that selection goes by."""
+        return make_query_set(self.config, self.data, self.split, "valid", self.protocol, self.device)
+
+
+class _Run:
+    """A run from its settings to its record, step by step: `finished`, `open`, training, `close`.
+
+    Args:
+        settings: of the run.
+        output: the results folder.
+        device: that it runs on.
+        messages: what to tell on the way.
+        ground: shared with other runs; None for its own.
+        processes: that do the run together.
+
+    Raises:
+        InputError: the output cannot be written to, or the data cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        output: Path,
+        device: torch.device,
+        messages: Messages,
+        ground: _Ground | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.started = time.perf_counter()
+        require_writable(output)
+        self.settings, self.device, self.messages, self.processes = settings, device, messages, processes
+        self.config = settings.recbole_config(device)
+        self.ground = ground or _Ground(settings, device)
+        name = run_name(settings, self.ground.fingerprint, device.type)
+        self.run_id = name.rpartition("-")[2]
+        self.folder = output / RUNS_FOLDER / name
+        require_writable(self.folder)
+
+    def finished(self, resume: bool) -> RunResult | None:
+        """Returns the record where the run is to go on and is finished."""
+        if not resume or not (self.folder / RECORD_FILE).exists():
+            return None
+        self.messages.note(f"already finished: {self.folder}")
+        return read_record(self.folder)
+
+    def open(self, resume: bool) -> BenchmarkTrainer:
+        """Returns the trainer of the model, at its first weights or where it is to go on."""
+        config, ground = self.config, self.ground
+        self.messages.note(f"{self.settings.dataset}: {ground.summary.describe()}")
         init_seed(config["seed"], config["reproducibility"])
-        model = _build_model(settings, config, model_data(config, data, split)).to(chosen_device)
-        trainer = make_trainer(config, model, folder, run_id, messages.show_progress, started)
-        resumed = resume and trainer.resume_checkpoint()
-        if resumed:
-            messages.note(f"resumed after epoch {trainer.start_epoch}: {folder}")
-        else:
-            for name in RUN_FILES:
-                (folder / name).unlink(missing_ok=True)
-
-        evaluate = _Evaluation(model, config, data, split, protocol, settings.metric_names, messages.show_progress)
-        valid_queries = make_query_set(config, data, split, "valid", protocol, chosen_device)
-
-        if chosen_device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(chosen_device)
-        trainer.fit(
-            make_train_loader(config, data, split),
-            lambda: evaluate.metrics(valid_queries)[0],
-            config["valid_metric"],
-            metric_direction(config["valid_metric"]) == "higher",
-            messages.epoch,
+        self.model = _build_model(self.settings, config, model_data(config, ground.data, ground.split)).to(self.device)
+        self.trainer = make_trainer(
+            config, self.model, self.folder, self.run_id, self.messages.show_progress, self.started, self.processes
         )
-        valid, _ = evaluate.metrics(valid_queries)
-        test_queries = make_query_set(config, data, split, "test", protocol, chosen_device)
-        test, ranks = evaluate.metrics(test_queries)
-        with atomic_write(folder / OUTCOMES_FILE) as temporary:
+        self.resumed = resume and self.trainer.resume_checkpoint()
+        if self.resumed:
+            self.messages.note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
+        elif self.processes.first:
+            for name in RUN_FILES:
+                (self.folder / name).unlink(missing_ok=True)
+        self.evaluation = _Evaluation(
+            self.model,
+            config,
+            ground.data,
+            ground.split,
+            ground.protocol,
+            self.settings.metric_names,
+            self.messages.show_progress,
+            self.processes,
+        )
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return self.trainer
+
+    def train_loader(self) -> TrainLoader:
+        """Returns the batches of each epoch."""
+        return make_train_loader(self.config, self.ground.data, self.ground.split, self.processes.share)
+
+    def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
+        """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
+        better."""
+        metric = self.config["valid_metric"]
+        return self._validate, metric, metric_direction(metric) == "higher"
+
+    def _validate(self) -> dict[str, float]:
+        # The first process's, on which selection and stopping hang: they must be one decision.
+        return self.processes.tell(self.evaluation.metrics(self.ground.valid_queries)[0])
+
+    def close(self) -> RunResult:
+        """Returns the record of the trained run, written with its outcomes."""
+        config, ground, trainer, model = self.config, self.ground, self.trainer, self.model
+        valid = self._validate()
+        test_queries = make_query_set(config, ground.data, ground.split, "test", ground.protocol, self.device)
+        test, ranks = self.evaluation.metrics(test_queries)
+        if not self.processes.first:
+            return self.processes.hear()
+        with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
             length = config["MAX_ITEM_LIST_LENGTH"]
-            _outcomes(data, split, length, ranks, protocol, model).to_parquet(temporary, index=False)
+            _outcomes(ground.data, ground.split, length, ranks, ground.protocol, model).to_parquet(
+                temporary, index=False
+            )
         record = RunResult(
-            run_id=run_id,
-            protocol_hash=protocol_hash(settings, fingerprint),
-            protocol=vars(protocol),
-            model=settings.model,
-            dataset=settings.dataset,
+            run_id=self.run_id,
+            protocol_hash=protocol_hash(self.settings, ground.fingerprint),
+            protocol=vars(ground.protocol),
+            model=self.settings.model,
+            dataset=self.settings.dataset,
             seed=config["seed"],
-            settings=settings.identity(),
-            data=summary.as_dict() | {"fingerprint": fingerprint},
+            settings=self.settings.identity(),
+            data=ground.summary.as_dict() | {"fingerprint": ground.fingerprint},
             parameters=_n_parameters(model),
             epochs=len(trainer.reports),
             best_epoch=trainer.best_epoch,
@@ -239,18 +406,19 @@ def run_experiment(
             test=_directed(test),
             train_seconds=sum(report.train_seconds for report in trainer.reports),
             eval_seconds=sum(report.eval_seconds for report in trainer.reports),
-            wall_seconds=trainer.earlier_seconds + time.perf_counter() - started,
-            peak_memory_bytes=_peak_memory(chosen_device),
-            resumed=resumed,
-            device=_device_name(chosen_device),
+            wall_seconds=trainer.earlier_seconds + time.perf_counter() - self.started,
+            peak_memory_bytes=_peak_memory(self.device),
+            resumed=self.resumed,
+            device=_device_name(self.device),
             threads=torch.get_num_threads(),
+            processes=self.processes.number,
             versions=_versions(),
             code=_code_hash(),
             git_commit=_git_commit(),
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
-        record.write(folder)
-    return record
+        record.write(self.folder)
+        return self.processes.tell(record)
 
 
 @dataclass(frozen=True)
@@ -444,15 +612,16 @@ class _Evaluation:
         protocol: EvaluationProtocol,
         metric_names: list[str],
         show_progress: bool,
+        processes: Processes,
     ) -> None:
-        self.show_progress = show_progress
+        self.show_progress, self.processes = show_progress, processes
         self.model, self.config, self.protocol, self.metric_names = model, config, protocol, metric_names
         self.catalogue = CatalogueCounts(data.train_counts(split), config["tail_ratio"])
         self.top_k = max((parse_metric(name)[1] or 0 for name in metric_names if needs_top_items(name)), default=0)
 
     def metrics(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
         """Returns the metrics, and what they were computed from."""
-        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress)
+        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress, self.processes)
         values, _ = compute_metrics(
             self.metric_names,
             ranks.ranks(self.protocol.tie_rule).numpy(),

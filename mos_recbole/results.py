@@ -39,18 +39,21 @@ class RunResult(_Record):
 
     Attributes:
         run_id: 16 hexadecimal digits: a hash of everything that can change the numbers: settings, data, code, kind of
-            device, versions. (The number of threads and eval_batch_size can change the last digits, and are left out.)
+            device, versions. (The number of threads, eval_batch_size, and the runs that this one was trained with as
+            one can change the last digits, and are left out.)
         protocol_hash: equal for runs whose numbers may be compared.
         settings: the settings that can change the numbers.
         data: counts and the fingerprint of the prepared data.
         epochs: epochs trained; best_epoch is the one that validation chose, from 1.
         parameters: number of trainable numbers in the model.
         valid, test: metrics at the best epoch.
-        train_seconds: spent in training; eval_seconds: in validations; wall_seconds: all, loading included, over all
-            sittings of a resumed run. On a GPU an epoch's time ends when the GPU is done, so it is device time too.
+        train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
+            wall_seconds: all, loading included, over all sittings of a resumed run. On a GPU an epoch's time ends when
+            the GPU is done, so it is device time too.
         peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
             began) and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
+        processes: that trained the model together, in the last sitting; times and memory are the first one's.
     """
 
     schema_version: Literal[1] = 1
@@ -75,6 +78,7 @@ class RunResult(_Record):
     resumed: bool
     device: str
     threads: int
+    processes: int = 1
     versions: dict[str, str]
     code: str
     git_commit: str | None

@@ -546,6 +546,30 @@ def test_kill_9_at_random_moments(seed: int, file: Path, undisturbed: Undisturbe
     assert {name: now[name] for name in kept} == kept
 
 
+@pytest.mark.slow
+def test_trials_that_are_trained_as_one(file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Killed and started again, and at the end alone: the numbers are those of a sweep that trained each alone."""
+    output, folder = tmp_path / "results", tmp_path / "results" / "small"
+    arguments = [file, "--output", output, "--quiet", "--fuse", "3"]
+    with Sweep(*arguments) as killed:
+        killed.wait_for(lambda: half_trained(folder))
+        assert killed.kill() == []
+    kept = finished_state(folder)
+    with Sweep(*arguments) as again:
+        again.wait_for(lambda: count(folder, "record.json") >= 3)
+        for worker in again.workers():
+            worker.kill()
+        assert again.wait() == 0, again.error
+    now = state(folder, "runs/*/*")
+    assert {name: now[name] for name in kept} == kept
+    assert [trial.status(folder) for trial in read_trials(folder)] == ["finished"] * 6
+    for one, other in zip(sorted_records(folder), sorted_records(undisturbed.folder), strict=True):
+        assert one.run_id == other.run_id
+        losses, expected = (record.training_log()["loss"].tolist() for record in (one, other))
+        assert losses == pytest.approx(expected, rel=1e-3)
+        assert one.valid["NDCG@10"].value == pytest.approx(other.valid["NDCG@10"].value, rel=0.05)
+
+
 # ---------------------------------------------------------------------------------------------------- failures
 
 

@@ -153,7 +153,7 @@ class SASRecEncoder(LayeredEncoder):
 
     def _layers(self, item_seq_BL: torch.Tensor) -> list[torch.Tensor]:
         length = item_seq_BL.shape[1]
-        position_Ld = self.position_embedding.weight[:length]
+        position_Ld = self.position_embedding(torch.arange(length, device=item_seq_BL.device))
         state_BLd = self.dropout(self.LayerNorm(self.item_embedding(item_seq_BL) + position_Ld))
         # Additive, as RecBole's transformer wants it: padding and later positions out of sight.
         visible_BLL = (item_seq_BL != 0)[:, None, :].expand(-1, length, -1).tril()

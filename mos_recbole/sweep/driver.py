@@ -30,13 +30,14 @@ from mos_recbole.results import (
 )
 from mos_recbole.selection import best_trial_configurations
 from mos_recbole.sweep.cluster import Capacity, cluster
+from mos_recbole.sweep.fusing import fused_groups
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.scheduler import AshaPerModel
 from mos_recbole.sweep.search import OptunaPerModel
 from mos_recbole.sweep.storage import Storage
 from mos_recbole.sweep.sweep_file import SweepFile
-from mos_recbole.sweep.trial import BEST, EPOCH, FINISHED, describe, run_trial
+from mos_recbole.sweep.trial import BEST, EPOCH, ERROR, FINISHED, MEMBERS, describe_group, run_trial
 
 # Ray's own files, such as TensorBoard's, below the sweep's folder.
 _RAY_FOLDER = "ray"
@@ -113,7 +114,9 @@ def run_sweep(
 
 def _run_all(books: "_Books", place: Place, capacity: Capacity) -> None:
     with books.progress:
-        books.progress.note(f"{capacity.trials_at_a_time} trials at a time")
+        fuse = books.sweep.resources.fuse
+        of = f"groups of up to {fuse} trials" if fuse > 1 else "trials"
+        books.progress.note(f"{capacity.trials_at_a_time} {of} at a time")
         if capacity.gpus and not books.sweep.resources.gpus_per_trial:
             books.progress.note(f"{capacity.gpus:g} GPUs are there, and none is used; --gpus-per-trial uses them")
         if books.unfinished(of_search=True) or books.to_suggest() > 0:
@@ -308,9 +311,11 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
         plugins=[str(plugin) for plugin in books.planner.plugins],
     )
     bookkeeper = _Bookkeeper(books)
+    # Where trials are handed out one by one, so that a scheduler has its order, there are no groups.
+    groups = fused_groups(unfinished, resources.fuse) if resources.fuse > 1 else [[one] for one in unfinished]
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
-        param_space={} if optuna else {"trial": tune.grid_search([describe(one) for one in unfinished])},
+        param_space={} if optuna else {"trial": tune.grid_search([describe_group(group) for group in groups])},
         tune_config=tune.TuneConfig(
             search_alg=search if optuna else None,
             num_samples=-1 if optuna else 1,
@@ -318,8 +323,8 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
             max_concurrent_trials=resources.max_concurrent,
             # The next trial of a worker process need not import PyTorch and RecBole again.
             reuse_actors=True,
-            trial_name_creator=_run_of,
-            trial_dirname_creator=_run_of,
+            trial_name_creator=_name_of,
+            trial_dirname_creator=_name_of,
         ),
         run_config=tune.RunConfig(
             name=_RAY_FOLDER,
@@ -336,8 +341,13 @@ def _tune(books: _Books, place: Place, *, of_search: bool) -> None:
         raise KeyboardInterrupt
 
 
-def _run_of(trial: RayTrial) -> str:
+def _name_of(trial: RayTrial) -> str:
     return trial.config["trial"]["run"]
+
+
+def _runs_of(trial: RayTrial) -> list[str]:
+    """Returns the runs of a trial of Ray's: one, or those that are trained as one."""
+    return [one["run"] for one in trial.config["trial"].get(MEMBERS, [trial.config["trial"]])]
 
 
 def _asha(books: _Books) -> AshaPerModel:
@@ -358,6 +368,9 @@ class _Bookkeeper(tune.Callback):
     def __init__(self, books: _Books) -> None:
         self._books = books
         self._interrupted = False
+        # Runs that have finished, and what was last said of those that failed, of trials that are trained as one.
+        self._ended: set[str] = set()
+        self._errors: dict[str, str] = {}
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -386,21 +399,39 @@ class _Bookkeeper(tune.Callback):
             raise KeyboardInterrupt
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        self._books.progress.started(_run_of(trial))
+        for run in self._unfinished(trial):
+            self._books.progress.started(run)
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._books.progress.epoch(_run_of(trial), result[EPOCH], result[BEST])
+        for run, told in result.get(MEMBERS, {_name_of(trial): result}).items():
+            if run in self._ended:  # of an earlier attempt of its group
+                continue
+            if ERROR in told:
+                self._errors[run] = _without_folders(told[ERROR], trial)
+                continue
+            self._books.progress.epoch(run, told[EPOCH], told[BEST])
+            if MEMBERS in result and told.get(FINISHED):  # the others go on
+                self._finish(run)
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        run = _run_of(trial)
-        if not (trial.last_result or {}).get(FINISHED):
+        runs = _runs_of(trial)
+        if len(runs) == 1 and not (trial.last_result or {}).get(FINISHED):
             # Before anything that may go wrong: the decision is the scheduler's, who forgets it.
-            self._books.change(run, ended="stopped", error=None)
-            self._fetch(run)
-            self._books.progress.ended(run, "stopped")
-        elif self._has_record(run):
+            self._books.change(runs[0], ended="stopped", error=None)
+            self._fetch(runs[0])
+            self._books.progress.ended(runs[0], "stopped")
+            return
+        for run in runs:
+            self._finish(run)
+
+    def _finish(self, run: str) -> None:
+        """Notes that a run has finished, once."""
+        if run in self._ended:
+            return
+        self._ended.add(run)
+        if self._has_record(run):
             self._books.change(run, error=None)
             self._books.progress.ended(run, "finished")
         else:
@@ -409,19 +440,26 @@ class _Bookkeeper(tune.Callback):
             self._books.progress.ended(run, "failed", error)
 
     def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        run, error = _run_of(trial), _error_of(trial)
-        self._books.change(run, attempts=self._books.planned[run].trial.attempts + 1, error=error)
-        self._books.progress.retried(run, error)
+        said = _error_of(trial)
+        for run in self._unfinished(trial):
+            error = self._errors.pop(run, said)
+            self._books.change(run, attempts=self._books.planned[run].trial.attempts + 1, error=error)
+            self._books.progress.retried(run, error)
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        run, error = _run_of(trial), _error_of(trial)
-        attempts = self._books.planned[run].trial.attempts + 1
-        if self._has_record(run):  # its process ended between the record and the report of it
-            self._books.change(run, error=None, attempts=attempts)
-            self._books.progress.ended(run, "finished")
-            return
-        self._books.change(run, ended="failed", error=error, attempts=attempts)
-        self._books.progress.ended(run, "failed", error)
+        said = _error_of(trial)
+        for run in self._unfinished(trial):
+            error, attempts = self._errors.pop(run, said), self._books.planned[run].trial.attempts + 1
+            if self._has_record(run):  # its process ended between the record and the report of it
+                self._books.change(run, error=None, attempts=attempts)
+                self._books.progress.ended(run, "finished")
+                continue
+            self._books.change(run, ended="failed", error=error, attempts=attempts)
+            self._books.progress.ended(run, "failed", error)
+
+    def _unfinished(self, trial: RayTrial) -> list[str]:
+        """Returns the runs of a trial of Ray's that have not been said to have finished."""
+        return [run for run in _runs_of(trial) if run not in self._ended]
 
     def _has_record(self, run: str) -> bool:
         self._fetch(run)
@@ -453,4 +491,11 @@ def _error_of(trial: RayTrial) -> str:
     else:
         texts = Path(trial.error_file or "").read_text(encoding="utf-8").split("Failure # ")
         said = texts[-1].partition("\n")[2] or "no message"
-    return " ".join(re.sub(rf"\S*{re.escape(_run_of(trial))}/", "", said).split())
+    return _without_folders(said, trial)
+
+
+def _without_folders(said: str, trial: RayTrial) -> str:
+    """Returns what a failure said on one line, without paths of runs' folders."""
+    for run in _runs_of(trial):
+        said = re.sub(rf"\S*{re.escape(run)}/", "", said)
+    return " ".join(said.split())

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from mos_recbole.errors import InputError
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.sweep.cost import estimate_cost
+from mos_recbole.sweep.fusing import describe_fusing
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.sweep_file import Resources
 from mos_recbole.sweep.words import in_words, show
@@ -43,6 +44,8 @@ def preview(planner: Planner, *, local: bool) -> str:
         f"on this machine's {device}), the longest trial {in_words(cost.longest)}{together}. "
         "Early stopping makes it less, validation a little more."
     )
+    if resources.fuse > 1:
+        lines += [*describe_fusing(trials, resources.fuse), "The times are of trials that are trained alone."]
     if sweep.adaptive:
         lines.append("The search ends most trials early or chooses them as it goes, which is not counted in.")
     return "\n".join(lines)

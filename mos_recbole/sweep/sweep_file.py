@@ -62,11 +62,13 @@ class Resources(_Part):
         cpus_per_trial: cores; PyTorch's threads are as many.
         gpus_per_trial: share of a GPU: at 0.25 four trials share one, at 0 they run on CPUs. A trial uses one at most.
         max_concurrent: most trials at a time; None for as many as fit.
+        fuse: how many trials of equal shape are trained as one, at most, with what one trial holds.
     """
 
     cpus_per_trial: Positive = 1
     gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_concurrent: Positive | None = None
+    fuse: Positive = 1
 
     @pydantic.field_validator("gpus_per_trial", mode="before")
     @classmethod
@@ -142,6 +144,12 @@ class SweepFile(_Part):
             for key, parameter in self.space.items():
                 if parameter.kind == "choice" and any(isinstance(value, list | dict) for value in parameter.values):
                     raise ValueError(f"space.{key}: optuna chooses among single values only")
+        if self.adaptive and self.resources.fuse > 1:
+            chosen = "search.method optuna" if self.search.method == "optuna" else "stopping.scheduler asha"
+            raise ValueError(
+                f"resources.fuse: trials that are trained as one start together and end by themselves, which {chosen} "
+                "has no place for; expected search.method grid or random and stopping.scheduler none"
+            )
         if (self.search.method == "grid") != (self.search.samples is None):
             said = "needs" if self.search.samples is None else "has no place for"
             raise ValueError(f"search.method {self.search.method} {said} search.samples")

@@ -1,21 +1,22 @@
-"""One trial in a worker process: a run that reports validation after every epoch, and the test set to nobody."""
+"""Trials in a worker process: runs that report validation after every epoch, and the test set to nobody."""
 
 import gc
 import getpass
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from mos_recbole.errors import InputError
-from mos_recbole.experiment import Messages, data_fingerprint, run_experiment, run_name
+from mos_recbole.errors import InputError, TrainingDiverged
+from mos_recbole.experiment import Messages, data_fingerprint, run_experiment, run_fused, run_name
 from mos_recbole.models import load_plugin, resolve_model
-from mos_recbole.results import RUNS_FOLDER
+from mos_recbole.results import RUNS_FOLDER, RunResult
 from mos_recbole.settings import Settings
 from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.storage import Storage
@@ -23,6 +24,8 @@ from mos_recbole.training import EpochReport
 
 # What a trial reports beside its validation metrics: the epoch, the best validation so far, whether it is done.
 EPOCH, BEST, FINISHED = "epoch", "best_valid", "finished"
+# Of trials that are trained as one: what each of them reports, by its run; and how one failed.
+MEMBERS, ERROR = "members", "error"
 
 # How long a trial waits for the worker of a driver that was killed, in seconds; Ray ends such workers within a few.
 _PATIENCE = 60.0
@@ -41,6 +44,14 @@ def describe(planned: PlannedTrial) -> dict[str, Any]:
     }
 
 
+def describe_group(group: Sequence[PlannedTrial]) -> dict[str, Any]:
+    """Returns trials that are trained as one as `describe` does one; of a group of one, that."""
+    if len(group) == 1:
+        return describe(group[0])
+    members = [describe(planned) for planned in group]
+    return {"run": f"{members[0]['run']}+{len(members) - 1}", MEMBERS: members}
+
+
 def run_trial(
     config: dict[str, Any],
     *,
@@ -52,10 +63,10 @@ def run_trial(
     working_directory: str,
     plugins: Sequence[str],
 ) -> None:
-    """Trains and evaluates one trial; goes on from what an earlier attempt left.
+    """Trains and evaluates one trial, or several as one; goes on from what an earlier attempt left.
 
     Args:
-        config: with "trial", as `describe` returns it.
+        config: with "trial", as `describe_group` returns it.
         folder: the sweep's results folder; unused where there is a storage.
         storage: where runs are kept, or None for the folder.
         sweep: name of the sweep.
@@ -66,25 +77,29 @@ def run_trial(
 
     Raises:
         InputError: this machine's code, packages or data are not those of the driver.
+        TrainingDiverged: a trial diverged, once all others of its group have ended.
     """
     trial = config["trial"]
+    members = trial.get(MEMBERS, [trial])
     if Path(working_directory).is_dir():
         os.chdir(working_directory)
     torch.set_num_threads(threads)
     for plugin in plugins:
         load_plugin(Path(plugin))
-    settings = Settings(resolve_model(trial["model"]), trial["dataset"], trial["settings"])
-    name = run_name(settings, data_fingerprint(settings), torch.device(device).type)
-    if name != trial["run"]:
-        raise InputError(
-            f"the trial is run {name} here, but {trial['run']} where the sweep was started: "
-            "expected the same data, and the same version of this package, PyTorch, RecBole and NumPy on all machines"
-        )
+    runs = {one["run"]: Settings(resolve_model(one["model"]), one["dataset"], one["settings"]) for one in members}
+    fingerprint = data_fingerprint(next(iter(runs.values())))  # trials that are trained as one have the same data
+    for planned, settings in runs.items():
+        name = run_name(settings, fingerprint, torch.device(device).type)
+        if name != planned:
+            raise InputError(
+                f"the trial is run {name} here, but {planned} where the sweep was started: expected the same data, "
+                "and the same version of this package, PyTorch, RecBole and NumPy on all machines"
+            )
     try:
         if storage is None:
-            _run(settings, Path(folder), device, lambda: None)
+            _run(runs, Path(folder), device, lambda run: None)
         else:
-            _run_in_storage(settings, Storage(storage, sweep), sweep, name, device)
+            _run_in_storage(runs, Storage(storage, sweep), sweep, trial["run"], device)
     finally:
         # The process may run another trial.
         gc.collect()
@@ -92,26 +107,73 @@ def run_trial(
             torch.cuda.empty_cache()
 
 
-def _run_in_storage(settings: Settings, storage: Storage, sweep: str, name: str, device: str) -> None:
+def _run_in_storage(runs: Mapping[str, Settings], storage: Storage, sweep: str, name: str, device: str) -> None:
     # The same folder for every attempt on this machine, so that one that was killed leaves nothing behind for long.
     scratch = Path(tempfile.gettempdir()) / f"mos_recbole-{getpass.getuser()}" / sweep / name
-    folder = scratch / RUNS_FOLDER / name
-    storage.fetch(folder, checkpoints=True)
-    _run(settings, scratch, device, lambda: storage.push(folder))
+    for run in runs:
+        storage.fetch(scratch / RUNS_FOLDER / run, checkpoints=True)
+    _run(runs, scratch, device, lambda run: storage.push(scratch / RUNS_FOLDER / run))
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(settings: Settings, output: Path, device: str, save: Callable[[], None]) -> None:
+def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable[[str], None]) -> None:
+    if len(runs) > 1:
+        _run_together(runs, output, device, save)
+        return
+    ((run, settings),) = runs.items()
+
     def report(epoch: EpochReport) -> None:
-        save()
+        save(run)
         if epoch.best_score is not None:
-            _report(epoch.epoch, {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score})
+            _report(epoch.epoch, _of_epoch(epoch))
 
     messages = Messages(epoch=report)
     record = run_experiment(settings, output=output, device=device, resume=True, patience=_PATIENCE, messages=messages)
-    save()
+    save(run)
+    _report(record.epochs, _of_record(record))
+
+
+def _run_together(runs: Mapping[str, Settings], output: Path, device: str, save: Callable[[str], None]) -> None:
+    """Trains several trials as one.
+
+    Raises:
+        TrainingDiverged: some did; raised when all others have ended, so that another attempt is theirs alone.
+    """
+    names = list(runs)
+
+    def report(run: str, epoch: EpochReport) -> None:
+        save(run)
+        if epoch.best_score is not None:
+            _report(epoch.epoch, {MEMBERS: {run: {EPOCH: epoch.epoch, **_of_epoch(epoch)}}})
+
+    def ended(place: int, outcome: RunResult | TrainingDiverged) -> None:
+        run = names[place]
+        if isinstance(outcome, TrainingDiverged):
+            _report(0, {MEMBERS: {run: {ERROR: f"{type(outcome).__name__}: {outcome}"}}})
+            return
+        save(run)
+        _report(outcome.epochs, {MEMBERS: {run: {EPOCH: outcome.epochs, **_of_record(outcome)}}})
+
+    outcomes = run_fused(
+        list(runs.values()),
+        output=output,
+        device=device,
+        resume=True,
+        patience=_PATIENCE,
+        messages=[Messages(epoch=partial(report, run)) for run in names],
+        ended=ended,
+    )
+    if diverged := [outcome for outcome in outcomes if isinstance(outcome, TrainingDiverged)]:
+        raise diverged[0]
+
+
+def _of_epoch(epoch: EpochReport) -> dict[str, Any]:
+    return {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score}
+
+
+def _of_record(record: RunResult) -> dict[str, Any]:
     valid = {name: metric.value for name, metric in record.valid.items()}
-    _report(record.epochs, {**valid, BEST: valid[record.valid_metric], FINISHED: True})
+    return {**valid, BEST: valid[record.valid_metric], FINISHED: True}
 
 
 def _report(epoch: int, metrics: dict[str, Any]) -> None:

@@ -1,21 +1,34 @@
 """Batches, the training loop, checkpoints, and the evaluation of a trained model."""
 
-from mos_recbole.training.checkpoint import load_checkpoint
+from mos_recbole.training.checkpoint import load_checkpoint, random_state
 from mos_recbole.training.evaluate import QuerySet, evaluate_model, make_query_set, query_scores
-from mos_recbole.training.loaders import make_train_loader, model_data
+from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
+from mos_recbole.training.fused import FusedTrial, train_fused
+from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
+from mos_recbole.training.processes import ALONE, Processes, join_processes
 from mos_recbole.training.trainer import BenchmarkTrainer, EpochReport
 
 __all__ = [
+    "ALONE",
     "LOOPS",
     "BenchmarkTrainer",
     "EpochReport",
+    "FusedTrial",
+    "Processes",
     "QuerySet",
+    "TrainLoader",
     "evaluate_model",
+    "join_processes",
+    "kept_apart_by",
     "load_checkpoint",
     "make_query_set",
     "make_train_loader",
     "make_trainer",
     "model_data",
+    "not_fusable",
     "query_scores",
+    "random_state",
+    "shape_of",
+    "train_fused",
 ]

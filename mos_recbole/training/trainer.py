@@ -38,7 +38,7 @@ _STATE_OF_TRAINING: dict[str, tuple[str, ...]] = {
 }
 
 # Reading the running loss makes a GPU's host wait, so it is read this often, in seconds.
-_LOOK_EVERY = 0.5
+LOOK_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class EpochReport:
     Attributes:
         epoch: from 1.
         loss: mean over the targets of the epoch, in nats.
-        train_seconds, eval_seconds: time in training and in validation.
+        train_seconds, eval_seconds: time in training and in validation; of trials that are trained as one, each has an
+            equal share of the time in training.
         valid: the validation metrics, or None where the epoch was not validated.
         best: whether validation has been no better before.
         best_score: the best value so far of the metric that selection goes by, or None before the first validation.
@@ -128,39 +129,67 @@ class BenchmarkTrainer(Trainer):
         Raises:
             TrainingDiverged: the loss became NaN or infinite.
         """
-        for epoch in range(self.start_epoch + 1, self.epochs + 1):
-            if self.stopped:
-                break
+        while (epoch := self.next_epoch) is not None:
             started = time.perf_counter()
             self._enter_epoch(epoch)
             loss = self._train_epoch(train_loader, epoch)
-            trained = time.perf_counter()
-            metrics, best = None, False
-            if self._is_validated(epoch):
-                try:
-                    metrics = validate()
-                except ScoreIsNaN as error:
-                    raise self._diverged(str(error), epoch) from error
-                best = self._note_score(metrics[valid_metric], higher_is_better, epoch)
-            score = self.best_valid_score if higher_is_better else -self.best_valid_score
-            report = EpochReport(
-                epoch=epoch,
-                loss=loss,
-                train_seconds=trained - started,
-                eval_seconds=time.perf_counter() - trained,
-                valid=metrics,
-                best=best,
-                best_score=float(score) if np.isfinite(score) else None,
-            )
-            self.reports.append(report)
-            if best:
-                self._save_checkpoint(BEST_CHECKPOINT, {"model": self._model_state(), "epoch": epoch})
-            if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
-                raise self._diverged("a weight became NaN or infinite", epoch)
-            self._save_last(epoch)
-            self._write_log()
-            callback(report)
+            seconds = time.perf_counter() - started
+            self.close_epoch(epoch, loss, seconds, validate, valid_metric, higher_is_better, callback)
         self.load_best()
+
+    @property
+    def next_epoch(self) -> int | None:
+        """The epoch that training goes on with, or None where it has ended."""
+        epoch = len(self.reports) + 1
+        return None if self.stopped or epoch > self.epochs else epoch
+
+    def close_epoch(
+        self,
+        epoch: int,
+        loss: float,
+        train_seconds: float,
+        validate: Callable[[], dict[str, float]],
+        valid_metric: str,
+        higher_is_better: bool,
+        callback: Callable[[EpochReport], None] = lambda report: None,
+    ) -> None:
+        """Validates a trained epoch, decides whether it was the best and the last, and writes it down.
+
+        Args:
+            epoch: its number.
+            loss: its mean over the targets.
+            train_seconds: how long it was trained.
+            validate, valid_metric, higher_is_better, callback: as of `fit`.
+
+        Raises:
+            TrainingDiverged: a score or a weight became NaN or infinite.
+        """
+        began = time.perf_counter()
+        metrics, best = None, False
+        if self._is_validated(epoch):
+            try:
+                metrics = validate()
+            except ScoreIsNaN as error:
+                raise self._diverged(str(error), epoch) from error
+            best = self._note_score(metrics[valid_metric], higher_is_better, epoch)
+        score = self.best_valid_score if higher_is_better else -self.best_valid_score
+        report = EpochReport(
+            epoch=epoch,
+            loss=loss,
+            train_seconds=train_seconds,
+            eval_seconds=time.perf_counter() - began,
+            valid=metrics,
+            best=best,
+            best_score=float(score) if np.isfinite(score) else None,
+        )
+        self.reports.append(report)
+        if best:
+            self._save_checkpoint(BEST_CHECKPOINT, {"model": self._model_state(), "epoch": epoch})
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            raise self._diverged("a weight became NaN or infinite", epoch)
+        self._save_last(epoch)
+        self._write_log()
+        callback(report)
 
     def _enter_epoch(self, epoch: int) -> None:
         """Brings the model to where this epoch begins; where it goes on from a checkpoint, to where that epoch ended,
@@ -219,11 +248,11 @@ class BenchmarkTrainer(Trainer):
                 total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
                 bar.update(n_targets)
-                if time.perf_counter() - looked > _LOOK_EVERY:
+                if time.perf_counter() - looked > LOOK_EVERY:
                     looked = time.perf_counter()
-                    bar.set_postfix(loss=f"{self._finite(total / done, epoch):.4f}")
+                    bar.set_postfix(loss=f"{self._look(total / done, epoch):.4f}")
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
-        return self._finite(total / max(done, 1), epoch)
+        return self.finite(total / max(done, 1), epoch)
 
     def time_epoch(self, train_loader: TrainLoader, seconds: float) -> float:
         """Returns about how long an epoch takes, in seconds, after training for so many; leaves out the first step."""
@@ -245,18 +274,36 @@ class BenchmarkTrainer(Trainer):
     def _step(self, batch: Any, loss_function: LossFunction, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """Returns the loss of one batch after one step of the optimizer."""
         self.model.zero_grad(set_to_none=True)
+        loss = self._gradients(batch, loss_function)
+        self.update(optimizer)
+        return loss
+
+    def _gradients(self, batch: Any, loss_function: LossFunction) -> torch.Tensor:
+        """Returns the loss of one batch, and leaves its gradients in the parameters."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             losses = loss_function(batch)
         # Some of RecBole's models return their loss in parts, and some parts in one dimension.
         parts = losses if isinstance(losses, tuple) else (losses,)
         loss = torch.stack([part.reshape(()) for part in parts]).sum()
         loss.backward()
+        return loss.detach()
+
+    def _look(self, mean_loss: torch.Tensor, epoch: int) -> float:
+        """Returns the loss so far, read within an epoch."""
+        return self.finite(mean_loss, epoch)
+
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
+        """Changes the weights by their gradients."""
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         optimizer.step()
-        return loss.detach()
 
-    def _finite(self, mean_loss: torch.Tensor, epoch: int) -> float:
+    def finite(self, mean_loss: torch.Tensor, epoch: int) -> float:
+        """Returns an epoch's mean loss so far, for which a GPU's host waits.
+
+        Raises:
+            TrainingDiverged: it is NaN or infinite.
+        """
         value = mean_loss.item()
         if not np.isfinite(value):
             raise self._diverged(f"the training loss became {value}", epoch)

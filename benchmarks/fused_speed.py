@@ -1,0 +1,141 @@
+"""Training of several trials as one beside the same trials in turn: ratios of throughput.
+
+    OMP_NUM_THREADS=1 python benchmarks/fused_speed.py
+
+A round trains some steps of every case both ways, on ml-100k, the two in turns. The trials of a case have one seed, so
+that they share their batches and differ in the learning rate, or a seed each. On a CPU times are the process's own, so
+that a neighbour matters little. Writes results/fused_speed/.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from measure import device_name, seconds, versions
+from recbole.utils import init_seed
+from tabulate import tabulate
+from tqdm import tqdm
+
+from mos_recbole.data import SequenceDataset
+from mos_recbole.experiment import load_settings
+from mos_recbole.training import FusedTrial, make_train_loader, make_trainer, model_data, random_state, train_fused
+
+NARROW_GRU = {"embedding_size": 16, "hidden_size": 16}
+NARROW_SASREC = {"hidden_size": 16, "inner_size": 32}
+MODELS = {
+    "GRU4RecSoftmax, d = 16": ("GRU4RecSoftmax", NARROW_GRU),
+    "GRU4RecMoS, d = 16": ("GRU4RecMoS", NARROW_GRU),
+    "SASRecSoftmax, d = 16": ("SASRecSoftmax", NARROW_SASREC),
+    "GRU4RecSoftmax": ("GRU4RecSoftmax", {}),
+    "GRU4RecMoS": ("GRU4RecMoS", {}),
+    "SASRecSoftmax": ("SASRecSoftmax", {}),
+}
+
+
+class FirstSteps:
+    """A training loader that ends its epochs after some steps."""
+
+    def __init__(self, loader: Any, n_steps: int) -> None:
+        self.loader, self.n_steps, self.n_targets = loader, n_steps, loader.n_targets
+
+    def epoch(self, number: int) -> Iterator[tuple[Any, int]]:
+        return itertools.islice(self.loader.epoch(number), self.n_steps)
+
+
+def make_trials(
+    name: str, batch_size: int, n_trials: int, seeds: str, n_steps: int, device: torch.device, folder: Path
+) -> list[FusedTrial]:
+    """Returns trials of a case, fresh."""
+    model, sizes = MODELS[name]
+    trials: list[FusedTrial] = []
+    loaders: dict[int, FirstSteps] = {}
+    for number in range(n_trials):
+        seed = 1 if seeds == "equal" else 1 + number
+        own = {"epochs": 1, "train_batch_size": batch_size, "seed": seed, "learning_rate": 0.001 * (1 + number)}
+        config = load_settings(model, overrides={**sizes, **own}).recbole_config(device)
+        data = SequenceDataset(config)
+        split = data.split()
+        init_seed(seed, True)
+        net = config["model_class"](config, model_data(config, data, split)).to(device)
+        trainer = make_trainer(config, net, folder / str(number), "", False, time.perf_counter())
+        if seed not in loaders:
+            loaders[seed] = FirstSteps(make_train_loader(config, data, split), n_steps)
+        (folder / str(number)).mkdir(exist_ok=True)
+        trials.append(
+            FusedTrial(
+                trainer, loaders[seed], lambda: {"NDCG@10": 0.0}, "NDCG@10", True, lambda _: None, random_state(device)
+            )
+        )
+    return trials
+
+
+def in_turn(trials: list[FusedTrial]) -> None:
+    for trial in trials:
+        trial.trainer.fit(trial.train_loader, trial.validate, trial.valid_metric, trial.higher_is_better)
+
+
+def as_one(trials: list[FusedTrial]) -> None:
+    assert all(diverged is None for _, diverged in train_fused(trials))
+
+
+def taken(function: Any, trials: list[FusedTrial], device: torch.device) -> float:
+    """Returns the seconds of one call."""
+    if device.type != "cpu":
+        return seconds(lambda: function(trials), device)
+    started = time.process_time()
+    function(trials)
+    return time.process_time() - started
+
+
+def ratio(*case: Any, n_steps: int, device: torch.device) -> float:
+    """Returns the throughput of trials that are trained as one over that of the same in turn."""
+    times = []
+    for function in (as_one, in_turn):
+        with tempfile.TemporaryDirectory() as folder:
+            times.append(taken(function, make_trials(*case, n_steps, device, Path(folder)), device))
+    return times[1] / times[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12, help="of each trial")
+    parser.add_argument("--trials", type=int, nargs="+", default=[4])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[256, 2048])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--output", type=Path, default=Path("results/fused_speed"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    found: dict[tuple, list[float]] = {
+        case: []
+        for case in itertools.product(options.models, options.batch_sizes, options.trials, ("equal", "different"))
+    }
+    for case in tqdm([case for _ in range(options.rounds) for case in found], unit=" cases"):
+        found[case].append(ratio(*case, n_steps=options.steps, device=options.device))
+    table = pd.DataFrame(
+        {
+            **dict(zip(("model", "batch", "trials", "seeds"), case, strict=True)),
+            "fused_over_in_turn": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+        }
+        for case, ratios in found.items()
+    )
+    print("throughput of trials that are trained as one over that of the same in turn, medians of the rounds:")
+    print(tabulate(table, headers="keys", showindex=False, floatfmt=".2f"))
+    table = table.assign(
+        steps=options.steps, rounds=options.rounds, device=device_name(options.device), versions=versions()
+    )
+    table.to_csv(options.output / "fused_speed.csv", index=False, float_format="%.3g")
+
+
+if __name__ == "__main__":
+    main()
