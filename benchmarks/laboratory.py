@@ -5,10 +5,11 @@
     python benchmarks/laboratory.py --work /tmp/laboratory --finished      # tables of what is done so far
 
 The same command goes on where it was interrupted. For every encoder and width d there is a control, the softmax, and a
-softmax that is wider, so that it has as many parameters as the mixture (K = 4). The learning rate is chosen for each
-encoder, head and width by validation NDCG@10 on the first seed, out of the same rates; the other seeds are then run
-with it, and all seeds together are compared with the softmax of the same encoder and width, on the same test queries:
-`evaluation.compare_means` (users and seeds are both random), p values corrected by Holm's method over the table.
+softmax that is wider, so that it has as many parameters as the mixture (K = 4), where that is at least one number
+wider. The learning rate is chosen for each encoder, head and width by validation NDCG@10 on the first seed, out of the
+same rates; the other seeds are then run with it, and all seeds together are compared with the softmax of the same
+encoder and width, on the same test queries: `evaluation.compare_means` (users and seeds are both random), p values
+corrected by Holm's method over the table.
 
 Writes runs.csv (a line a run), comparisons.csv, comparisons.md and heads.svg/png to <output>/<dataset>. Runs with their
 checkpoints stay below --work, so that `mos-recbole spectrum` can read them.
@@ -67,6 +68,13 @@ class Cell:
             return found
         return match_parameters(found, count_parameters(self._settings("MoS", rate, seed)))
 
+    def is_control(self) -> bool:
+        """Returns whether the cell is the softmax of width d: the mixture's parameters buy no wider one either."""
+        if self.head not in ("Softmax", WIDE):
+            return False
+        rate = RATES[self.encoder][0]
+        return self.settings(rate, 1).values == self._settings("Softmax", rate, 1).values
+
     def _settings(self, head: str, rate: float, seed: int) -> Settings:
         # SASRec's states are as wide as all its layers; a GRU's are narrowed down to d.
         key = "hidden_size" if self.encoder == "SASRec" else "embedding_size"
@@ -113,7 +121,7 @@ def compared(cells: list[Cell], seeds: list[int], work: Path) -> Iterator[dict[s
     for cell in cells:
         records, _ = finished(cell, seeds, work)
         control, _ = finished(Cell(cell.dataset, cell.encoder, "Softmax", cell.width), seeds, work)
-        if not records or not control or cell.head == "Softmax":
+        if not records or not control or cell.is_control():
             continue
         users = control[0].outcomes()["user"].to_numpy()
         for metric in (*METRICS, LOSS):
@@ -226,6 +234,9 @@ def main() -> None:
         Cell(options.dataset, encoder, head, width)
         for width, encoder, head in product(options.widths, options.encoders, options.heads)
     ]
+    for cell in [cell for cell in cells if cell.head == WIDE and cell.is_control()]:
+        print(f"{cell.encoder}, d = {cell.width}: of the mixture's size there is no wider softmax than this one")
+        cells.remove(cell)
     if not options.finished:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
             tasks = [pool.submit(train, cell, options.seeds, options.work) for cell in cells]

@@ -48,6 +48,15 @@ def matmul_rate(device: torch.device, dtype: torch.dtype = torch.float32, calls:
     return 2 * size**3 / statistics.median(seconds(product, device) for _ in range(calls))
 
 
+def copy_rate(device: torch.device, calls: int = 5) -> float:
+    """Returns how many bytes a second the device reads and writes, both counted, in a copy that no cache holds."""
+    source = torch.zeros(2**26 if device.type == "cpu" else 2**30, device=device)
+    out = torch.empty_like(source)
+    out.copy_(source)
+    taken = statistics.median(seconds(lambda: out.copy_(source), device) for _ in range(calls))
+    return 2 * source.numel() * source.element_size() / taken
+
+
 def peak_growth(function: Callable[[], object], device: torch.device) -> int:
     """Returns by how many bytes a call raises the memory held; on a CPU to be asked once, in a fresh process."""
     gc.collect()

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mos_recbole import __version__
 from mos_recbole.errors import InputError, TrainingDiverged
@@ -159,13 +159,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"argument {rest[0]!r} not understood; settings are given as --key=value")
     if settings and options.command not in ("run", "sweep", "prepare"):
         parser.error(f"argument {settings[0]!r}: {options.command} takes no settings")
+    if _several() and options.command != "run":
+        parser.error(f"{options.command} is done by one process; several, as torchrun starts them, do a run together")
     try:
         return options.call(options, settings)
     except InputError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        _print_failure(f"{parser.prog}: error: {error}")
         return 2
     except TrainingDiverged as error:
-        print(f"{parser.prog}: training failed: {error}", file=sys.stderr)
+        _print_failure(f"{parser.prog}: training failed: {error}")
         return 1
     except KeyboardInterrupt:
         again = {
@@ -174,8 +176,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "synth": "nothing half-made is left",
             "spectrum": "nothing was written",
         }.get(options.command, "--resume goes on from the last epoch")
-        print(f"{parser.prog}: interrupted; {again}", file=sys.stderr)
+        _print_failure(f"{parser.prog}: interrupted; {again}")
         return 130
+
+
+def _several() -> bool:
+    """Returns whether this is one of several processes that do the same run, as torchrun starts them."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _is_first() -> bool:
+    """Returns whether this is the one of them that shows what the run does."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _speaks_of_failure() -> bool:
+    """Returns whether this process is to say why it ends: of several, the first that fails."""
+    if not _several():
+        return True
+    from mos_recbole.training.processes import first_to_fail
+
+    return first_to_fail()
+
+
+def _print_failure(text: str) -> None:
+    if _speaks_of_failure():
+        print(text, file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if _speaks_of_failure():
+            super().error(message)
+        sys.exit(2)
 
 
 def _is_setting(argument: str, command: str) -> bool:
@@ -199,7 +232,7 @@ def sweep_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mos-recbole",
         description="Measures what the output layer does to sequential recommenders.",
         allow_abbrev=False,
@@ -494,7 +527,11 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.progress import EpochProgress
     from mos_recbole.report import comparison_table
+    from mos_recbole.training.processes import only_first_traceback
 
+    quiet = options.quiet or not _is_first()
+    if _several():
+        only_first_traceback()
     for plugin in options.plugin:
         load_plugin(plugin)
     # A model or a seed that is named twice runs once.
@@ -510,13 +547,13 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.match_parameters:
         n_parameters = count_parameters(runs[0])
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
-    if not options.quiet:
+    if not quiet:
         for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
             print(f"warning: {warning}", file=sys.stderr)
     records, failures = [], []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
-        with EpochProgress(name, one, quiet=options.quiet) as progress:
+        with EpochProgress(name, one, quiet=quiet) as progress:
             messages = Messages(progress.draws, progress.note, progress.epoch)
             try:
                 record = run_experiment(
@@ -528,6 +565,8 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
         records.append(record)
     if failures and not records:
         raise TrainingDiverged("; ".join(failures))
+    if not _is_first():
+        return 1 if failures else 0
     protocol = records[0].protocol
     print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
     print(comparison_table(records))

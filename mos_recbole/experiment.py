@@ -52,12 +52,15 @@ from mos_recbole.results import (
 )
 from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
 from mos_recbole.training import (
+    ALONE,
     BenchmarkTrainer,
     EpochReport,
     FusedTrial,
+    Processes,
     QuerySet,
     TrainLoader,
     evaluate_model,
+    join_processes,
     kept_apart_by,
     load_checkpoint,
     make_query_set,
@@ -179,10 +182,15 @@ def run_experiment(
         settings = load_settings(settings, dataset, overrides=overrides)
     elif overrides:
         raise TypeError("overrides belong to load_settings where settings are given")
-    run = _Run(settings, Path(output), _device(device), messages or Messages())
+    chosen_device = _device(device)
+    processes = join_processes(chosen_device.type)
+    messages = messages if messages is not None and processes.first else Messages()
+    run = _Run(settings, Path(output), processes.own_device(chosen_device), messages, processes=processes)
+    processes.require_same("the run id", run.run_id)
     _forget_peak_memory()
-    with _only_here(run.folder, patience):
-        if (record := run.finished(resume)) is not None:
+    with _only_here(run.folder, patience) if processes.first else contextlib.nullcontext():
+        record = processes.tell(run.finished(resume) if processes.first else None)
+        if record is not None:
             return record
         trainer = run.open(resume)
         validate, valid_metric, higher_is_better = run.selection()
@@ -293,6 +301,7 @@ class _Run:
         device: that it runs on.
         messages: what to tell on the way.
         ground: shared with other runs; None for its own.
+        processes: that do the run together.
 
     Raises:
         InputError: the output cannot be written to, or the data cannot be read.
@@ -305,10 +314,11 @@ class _Run:
         device: torch.device,
         messages: Messages,
         ground: _Ground | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.started = time.perf_counter()
         require_writable(output)
-        self.settings, self.device, self.messages = settings, device, messages
+        self.settings, self.device, self.messages, self.processes = settings, device, messages, processes
         self.config = settings.recbole_config(device)
         self.ground = ground or _Ground(settings, device)
         name = run_name(settings, self.ground.fingerprint, device.type)
@@ -330,12 +340,12 @@ class _Run:
         init_seed(config["seed"], config["reproducibility"])
         self.model = _build_model(self.settings, config, model_data(config, ground.data, ground.split)).to(self.device)
         self.trainer = make_trainer(
-            config, self.model, self.folder, self.run_id, self.messages.show_progress, self.started
+            config, self.model, self.folder, self.run_id, self.messages.show_progress, self.started, self.processes
         )
         self.resumed = resume and self.trainer.resume_checkpoint()
         if self.resumed:
             self.messages.note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
-        else:
+        elif self.processes.first:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
         self.evaluation = _Evaluation(
@@ -346,6 +356,7 @@ class _Run:
             ground.protocol,
             self.settings.metric_names,
             self.messages.show_progress,
+            self.processes,
         )
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -353,20 +364,26 @@ class _Run:
 
     def train_loader(self) -> TrainLoader:
         """Returns the batches of each epoch."""
-        return make_train_loader(self.config, self.ground.data, self.ground.split)
+        return make_train_loader(self.config, self.ground.data, self.ground.split, self.processes.share)
 
     def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
         """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
         better."""
         metric, queries = self.config["valid_metric"], self.ground.valid_queries
-        return lambda: self.evaluation.metrics(queries)[0], metric, metric_direction(metric) == "higher"
+        return partial(self._metrics, queries), metric, metric_direction(metric) == "higher"
+
+    def _metrics(self, queries: QuerySet) -> dict[str, float]:
+        # The first process's, on which selection and stopping hang: they must be one decision.
+        return self.processes.tell(self.evaluation.metrics(queries)[0])
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
         config, ground, trainer, model = self.config, self.ground, self.trainer, self.model
-        valid, _ = self.evaluation.metrics(ground.valid_queries)
+        valid = self._metrics(ground.valid_queries)
         test_queries = make_query_set(config, ground.data, ground.split, "test", ground.protocol, self.device)
         test, ranks = self.evaluation.metrics(test_queries)
+        if not self.processes.first:
+            return self.processes.hear()
         with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
             length = config["MAX_ITEM_LIST_LENGTH"]
             _outcomes(ground.data, ground.split, length, ranks, ground.protocol, model).to_parquet(
@@ -394,13 +411,14 @@ class _Run:
             resumed=self.resumed,
             device=_device_name(self.device),
             threads=torch.get_num_threads(),
+            processes=self.processes.number,
             versions=_versions(),
             code=_code_hash(),
             git_commit=_git_commit(),
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
         record.write(self.folder)
-        return record
+        return self.processes.tell(record)
 
 
 @dataclass(frozen=True)
@@ -594,15 +612,16 @@ class _Evaluation:
         protocol: EvaluationProtocol,
         metric_names: list[str],
         show_progress: bool,
+        processes: Processes,
     ) -> None:
-        self.show_progress = show_progress
+        self.show_progress, self.processes = show_progress, processes
         self.model, self.config, self.protocol, self.metric_names = model, config, protocol, metric_names
         self.catalogue = CatalogueCounts(data.train_counts(split), config["tail_ratio"])
         self.top_k = max((parse_metric(name)[1] or 0 for name in metric_names if needs_top_items(name)), default=0)
 
     def metrics(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
         """Returns the metrics, and what they were computed from."""
-        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress)
+        ranks = evaluate_model(self.model, self.config, queries, self.top_k, self.show_progress, self.processes)
         values, _ = compute_metrics(
             self.metric_names,
             ranks.ranks(self.protocol.tie_rule).numpy(),

@@ -53,6 +53,7 @@ class RunResult(_Record):
         peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
             began) and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
+        processes: that trained the model together, in the last sitting; times and memory are the first one's.
     """
 
     schema_version: Literal[1] = 1
@@ -77,6 +78,7 @@ class RunResult(_Record):
     resumed: bool
     device: str
     threads: int
+    processes: int = 1
     versions: dict[str, str]
     code: str
     git_commit: str | None

@@ -473,7 +473,8 @@ def test_windows_hold_every_target_once_behind_its_predecessors(
             assert target[:size] == list(range(target[0], target[0] + size))
             assert source[:size] == [item - 1 for item in target[:size]]
             assert len({user_of[item - 1] for item in [source[0], *target[:size]]}) == 1
-        assert n_targets == int((targets > 0).sum())
+        assert n_targets == int((targets > 0).sum()) == len(batch)
+        assert batch["target_place"].tolist() == targets.flatten().nonzero().flatten().tolist()
         # A batch holds whole windows, so it may miss its size by less than one window.
         assert n_targets <= batch_size + length - 1
         seen += targets[targets > 0].tolist()

@@ -47,6 +47,7 @@ def test_the_laboratory(laboratory: ModuleType, data: Path, tmp_path: Path) -> N
     assert wide[0].settings["embedding_size"] > 16
     assert wide[0].parameters == pytest.approx(mixture[0].parameters, rel=0.05)
 
+    assert [cell.is_control() for cell in cells] == [True, False, False, False]
     laboratory.write_tables(cells, seeds, work, tmp_path / "out")
     runs = pd.read_csv(tmp_path / "out" / "runs.csv")
     assert len(runs) == len(trained)
@@ -64,3 +65,15 @@ def test_the_laboratory(laboratory: ModuleType, data: Path, tmp_path: Path) -> N
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("runs.csv", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
     }
+
+
+def test_a_softmax_that_is_no_wider_is_no_cell(
+    laboratory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On ml-100k a mixture at d = 16 has fewer parameters more than one number of width costs; at d = 64 it has not."""
+    options = [*("--encoders", "GRU4Rec", "--heads", laboratory.WIDE, "--widths", "16", "64"), "--finished"]
+    folders = ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["laboratory.py", *folders, *options])
+    laboratory.main()
+    assert "GRU4Rec, d = 16: of the mixture's size there is no wider softmax" in (said := capsys.readouterr().out)
+    assert "d = 64" not in said

@@ -252,7 +252,7 @@ def test_windows_give_the_loss_of_their_prefixes(name: str, folder: Path) -> Non
     by_window.model.load_state_dict(by_prefix.model.state_dict())
     prefixes, windows = by_prefix.train_batch(), by_window.train_batch()
     assert windows["item_id"].ndim == 2
-    assert len(windows) < len(prefixes) == (windows["item_id"] != 0).sum()
+    assert len(windows["item_id"]) < len(prefixes) == len(windows) == (windows["item_id"] != 0).sum()
     assert sorted(windows["item_id"][windows["item_id"] != 0].tolist()) == sorted(prefixes["item_id"].tolist())
     expected, expected_gradients = loss_and_gradients(by_prefix.model.double(), prefixes)
     found, gradients = loss_and_gradients(by_window.model.double(), windows)

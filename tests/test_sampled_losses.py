@@ -760,7 +760,7 @@ def batch(data: SequenceDataset) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     items = torch.randint(1, data.item_num, (2, 7), generator=generator)
     fields = {"item_id_list": items[:, :-1], "item_id": items[:, 1:]}
-    return fields | {"item_length": torch.tensor([6, 6])}
+    return fields | {"item_length": torch.tensor([6, 6]), "target_place": torch.arange(2 * 6)}
 
 
 @pytest.mark.parametrize("model", ["GRU4RecSoftmax", "GRU4RecMoS"])

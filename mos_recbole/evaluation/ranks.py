@@ -38,10 +38,10 @@ class TargetRanks:
         return rank_B.masked_fill(self.better >= self.n_candidates, torch.inf)
 
     def room_for(self, n_queries: int) -> "TargetRanks":
-        """Returns results of the same kind for so many queries, on the CPU, to be put in."""
+        """Returns results of the same kind for so many queries, on the CPU, 0 until others are put in."""
 
         def room(tensor: torch.Tensor) -> torch.Tensor:
-            return torch.empty(n_queries, *tensor.shape[1:], dtype=tensor.dtype)
+            return torch.zeros(n_queries, *tensor.shape[1:], dtype=tensor.dtype)
 
         return TargetRanks(
             room(self.better),

@@ -4,7 +4,7 @@ from mos_recbole.models.combinations import model_name, own_model_names, resolve
 from mos_recbole.models.encoders import CausalEncoder, Encoder, LayeredEncoder, QueryEncoder
 from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recbole_encoders import RecBoleEncoder
-from mos_recbole.models.recommender import EncoderHeadRecommender
+from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
 from mos_recbole.models.stacked import STACKED_ENCODERS, STACKED_HEADS, OwnRandom, Stack
@@ -15,6 +15,7 @@ __all__ = [
     "PLUGINS",
     "STACKED_ENCODERS",
     "STACKED_HEADS",
+    "TARGET_PLACE",
     "CausalEncoder",
     "Encoder",
     "EncoderEntry",

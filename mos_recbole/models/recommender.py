@@ -17,12 +17,18 @@ from mos_recbole.models.registry import EncoderEntry, HeadEntry
 
 _PROPERTIES = Path(__file__).parent.parent / "properties"
 
+# What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
+# host knows, so that no device is asked.
+TARGET_PLACE = "target_place"
+
 
 class EncoderHeadRecommender(SequentialRecommender):
     """RecBole's interface (`calculate_loss`, `full_sort_predict`, `predict`) over an `Encoder` and an `OutputHead`.
 
     A batch whose targets are one item a sequence is a batch of prefixes, RecBole's own kind; where the targets are
-    [B, L] it holds windows, and every position with a target (not 0) is scored: for causal encoders.
+    [B, L] it holds windows, and every position with a target (those of `TARGET_PLACE`) is scored: for causal encoders.
+
+    A training step asks its device for no value, so that a GPU's host need not wait; RecBole's models as encoders may.
 
     The padding item takes part in the softmax, as in RecBole's models, and so has a (small) probability.
 
@@ -120,8 +126,9 @@ class EncoderHeadRecommender(SequentialRecommender):
         if target.ndim == 1:
             state_Nd = self(interaction)
         else:
-            is_target = target != 0
-            state_Nd, target = self._states(interaction[self.ITEM_SEQ])[is_target], target[is_target]
+            place_N = interaction[TARGET_PLACE]
+            state_Nd = self._states(interaction[self.ITEM_SEQ]).flatten(0, 1).index_select(0, place_N)
+            target = target.flatten().index_select(0, place_N)
         if self.negative_sampler is None:
             return self.head.loss(state_Nd, self.item_table, target)
         sampled_M, log_expected_count_M = self.negative_sampler.sample(target)

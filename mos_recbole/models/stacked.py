@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mos_recbole.heads import MixtureHead
 from mos_recbole.losses import mixture_cross_entropy
-from mos_recbole.models.recommender import EncoderHeadRecommender
+from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.stacked_gru import stacked_gru
 
 # By the names of their entries. What they are made of has a stacked form below, and they compute each sequence, or each
@@ -104,8 +104,8 @@ class Stack:
         if target.ndim == 1:
             row_B = torch.arange(len(target), device=target.device)
             return row_B * length + batch[self._models[0].ITEM_SEQ_LEN] - 1, target
-        row_N, position_N = target.nonzero(as_tuple=True)
-        return row_N * length + position_N, target[row_N, position_N]
+        place_N, width = batch[TARGET_PLACE], target.shape[1]
+        return place_N // width * length + place_N % width, target.flatten()[place_N]
 
 
 class _Parts:

@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import EvaluationProtocol, TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.evaluation import EvaluationProtocol, ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.training.loaders import prefix_gatherer
 from mos_recbole.training.prefixes import Fields, PrefixGatherer
+from mos_recbole.training.processes import ALONE, Processes
 from mos_recbole.training.transforms import BatchTransform, query_transform
 
 # RecBole's models return the scores of all items for a whole batch: as many queries as fit.
@@ -77,13 +78,13 @@ def make_query_set(
     return QuerySet(gatherer, dataset.item_num, seen, excluded_V, query_transform(config, dataset))
 
 
-@torch.no_grad()
 def evaluate_model(
     model: AbstractRecommender,
     config: Any,
     queries: QuerySet,
     top_k: int = 0,
     show_progress: bool = False,
+    processes: Processes = ALONE,
 ) -> TargetRanks:
     """Returns the ranks of all targets; where the model is one of ours, `target_score` is their log-probability.
 
@@ -93,10 +94,28 @@ def evaluate_model(
         queries: what to rank.
         top_k: how many of the best items of every query to return.
         show_progress: whether to draw a bar.
+        processes: that rank a share of the queries each; all return all ranks.
 
     Raises:
         ScoreIsNaN: the model scores an item as NaN.
     """
+    fault: ScoreIsNaN | None = None
+    try:
+        found = _rank(model, config, queries, top_k, show_progress, processes)
+    except ScoreIsNaN as error:
+        fault = error
+    for one in processes.gather(fault):
+        if one is not None:
+            raise one
+    processes.add(tensor for tensor in vars(found).values() if tensor is not None)
+    return found
+
+
+@torch.no_grad()
+def _rank(
+    model: AbstractRecommender, config: Any, queries: QuerySet, top_k: int, show_progress: bool, processes: Processes
+) -> TargetRanks:
+    """Returns the ranks of a process's share of the targets, 0 for the others."""
     model.eval()
     fields = Fields.of(config)
     batch_size, n_items = config["eval_batch_size"], queries.n_items
@@ -105,8 +124,12 @@ def evaluate_model(
     else:
         scorer = model.head.scorer(model.item_table)
     found: TargetRanks | None = None
-    bar = tqdm(total=len(queries), desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
-    for index in torch.arange(len(queries)).split(batch_size):
+    batches = torch.arange(len(queries)).split(batch_size)
+    own = batches[processes.share]
+    n_own = sum(len(index) for index in own)
+    bar = tqdm(total=n_own, desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
+    # Who has no share ranks the first batch nevertheless, to know what to return.
+    for index in own or batches[:1]:
         batch = queries.batch(index, fields)
         target_B = batch[fields.item]
         seen = None
@@ -121,7 +144,8 @@ def evaluate_model(
             scores_BV = query_scores(model, config, batch, n_items)
             part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
         found = found or part.room_for(len(queries))
-        found.put(int(index[0]), part)
+        if own:
+            found.put(int(index[0]), part)
         bar.update(len(index))
     bar.close()
     assert found is not None, "a side of a split has a target"

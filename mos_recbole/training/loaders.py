@@ -14,8 +14,11 @@ from recbole.utils import InputType, ModelType
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
 from mos_recbole.errors import InputError
-from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable
+from mos_recbole.models import TARGET_PLACE
+from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable, to_device
 from mos_recbole.training.transforms import BatchTransform, teaches_nothing, training_transform
+
+_WHOLE = slice(None)
 
 
 class TrainLoader(Protocol):
@@ -27,7 +30,10 @@ class TrainLoader(Protocol):
     n_targets: int
 
     def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
-        """Yields batches on the device, each with its number of targets."""
+        """Yields batches on the device, each with its number of targets.
+
+        Where a loader has been given a share of every batch, it yields that, with the whole batch's number.
+        """
         ...
 
 
@@ -54,6 +60,7 @@ class PrefixLoader:
         pointwise: whether the negatives are samples of their own, with a label that tells them from the targets,
             instead of a column beside the targets.
         transform: of the batches, or None.
+        share: of every batch's samples.
     """
 
     def __init__(
@@ -66,9 +73,10 @@ class PrefixLoader:
         sampler: RepeatableSampler | None = None,
         pointwise: bool = False,
         transform: BatchTransform | None = None,
+        share: slice = _WHOLE,
     ) -> None:
         self.gatherer, self.fields, self.seed, self.shuffle = gatherer, fields, seed, shuffle
-        self.sampler, self.pointwise, self.transform = sampler, pointwise, transform
+        self.sampler, self.pointwise, self.transform, self.share = sampler, pointwise, transform, share
         # As RecBole counts: the labelled negatives are samples of the batch.
         self.batch_size = max(1, batch_size // 2) if sampler is not None and pointwise else batch_size
         self.n_targets = len(gatherer)
@@ -79,7 +87,7 @@ class PrefixLoader:
             order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
         source = random.Random(epoch_seed(self.seed, number))
         for index in order.split(self.batch_size):
-            batch = self.gatherer.batch(index, self.fields)
+            batch = self.gatherer.batch(index[self.share].contiguous(), self.fields)
             if self.transform is not None:
                 batch = self.transform(batch, source)
                 if teaches_nothing(batch):
@@ -122,6 +130,7 @@ class WindowLoader:
         fields: RecBole's names.
         device: where batches are made.
         shuffle: whether the windows are in a new order every epoch.
+        share: of every batch's windows, whose targets may then be none.
     """
 
     # Windows are sorted by length among this many batches' worth of them, which leaves little padding and much chance.
@@ -137,12 +146,13 @@ class WindowLoader:
         fields: Fields,
         device: torch.device,
         shuffle: bool,
+        share: slice = _WHOLE,
     ) -> None:
         self.items = torch.from_numpy(sequences.items).to(device)
         self.target_start = torch.from_numpy(segments.target_start)
         self.counts = torch.from_numpy(segments.counts)
         self.max_length, self.batch_size, self.seed = max_length, batch_size, seed
-        self.fields, self.device, self.shuffle = fields, device, shuffle
+        self.fields, self.device, self.shuffle, self.share = fields, device, shuffle, share
         self.n_targets = segments.n_targets
 
     def windows(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,11 +207,14 @@ class WindowLoader:
         generator = epoch_generator(self.seed, number)
         first_W, size_W = self._cut(generator)
         for window in self._batches(size_W, generator):
-            size_B = size_W[window]
-            batch = self._gather(first_W[window].to(self.device), size_B.to(self.device), int(size_B.max()))
-            yield batch, int(size_B.sum())
+            own = window[self.share]
+            yield self._gather(first_W[own], size_W[own]), int(size_W[window].sum())
 
-    def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor, width: int) -> Interaction:
+    def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor) -> Interaction:
+        """Returns the batch of windows that are given on the host."""
+        width = int(size_B.max()) if len(size_B) else 0
+        place_N = (torch.arange(width) < size_B[:, None]).flatten().nonzero().squeeze(1)
+        first_B, size_B, place_N = to_device(self.device, first_B, size_B, place_N)
         position_L = torch.arange(width, device=self.device)
         within_BL = position_L < size_B[:, None]
         target_row_BL = (first_B[:, None] + position_L).clamp(max=len(self.items) - 1)
@@ -210,6 +223,7 @@ class WindowLoader:
                 self.fields.item_seq: torch.where(within_BL, self.items[target_row_BL - 1], 0).long(),
                 self.fields.item_seq_len: size_B,
                 self.fields.item: torch.where(within_BL, self.items[target_row_BL], 0).long(),
+                TARGET_PLACE: place_N,
             }
         )
 
@@ -244,21 +258,21 @@ def crops(config: Any) -> bool:
     return getattr(config["model_class"], "causal", False)
 
 
-def make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> TrainLoader:
-    """Returns the training batches for a model, by its kind and the `train_mode`.
+def make_train_loader(config: Any, dataset: SequenceDataset, split: Split, share: slice = _WHOLE) -> TrainLoader:
+    """Returns the training batches for a model, by its kind and the `train_mode`; or a share of every batch.
 
     Raises:
         InputError: a kind of model that does not learn from interactions alone, or RecBole's sampler refuses the data.
     """
     try:
-        return _make_train_loader(config, dataset, split)
+        return _make_train_loader(config, dataset, split, share)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"data set {dataset.dataset_name!r}: {error}") from error
 
 
-def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> TrainLoader:
+def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, share: slice) -> TrainLoader:
     kind, device, fields = config["MODEL_TYPE"], config["device"], Fields.of(config)
     length, batch_size, seed, shuffle = (
         config[key] for key in ("MAX_ITEM_LIST_LENGTH", "train_batch_size", "seed", "shuffle")
@@ -268,7 +282,7 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> T
     if kind != ModelType.SEQUENTIAL:
         raise InputError(f"{config['model']} is a {kind.name.lower()} model; expected a sequential or a general one")
     if config["train_mode"] == "all_positions":
-        return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle)
+        return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle, share)
     gatherer = prefix_gatherer(config, dataset, split.train)
     sampler, pointwise = None, config["MODEL_INPUT_TYPE"] == InputType.POINTWISE
     arguments = config["train_neg_sample_args"]
@@ -279,7 +293,7 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split) -> T
             ["train"], dataset.training_part(split), arguments["distribution"], arguments["alpha"]
         ).set_phase("train")
     transform = training_transform(config, dataset)
-    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler, pointwise, transform)
+    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler, pointwise, transform, share)
 
 
 def prefix_gatherer(

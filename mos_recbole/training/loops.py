@@ -14,13 +14,27 @@ from torch.nn import functional
 
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.training.loaders import TrainLoader, epoch_seed
+from mos_recbole.training.parallel import ParallelTrainer
+from mos_recbole.training.processes import ALONE, Processes
 from mos_recbole.training.trainer import BenchmarkTrainer, LossFunction
 
 
 def make_trainer(
-    config: Any, model: nn.Module, folder: Path, run_id: str, show_progress: bool, began: float
+    config: Any,
+    model: nn.Module,
+    folder: Path,
+    run_id: str,
+    show_progress: bool,
+    began: float,
+    processes: Processes = ALONE,
 ) -> BenchmarkTrainer:
-    """Returns the trainer that a model needs; arguments as of `BenchmarkTrainer`."""
+    """Returns the trainer that a model needs; arguments as of `BenchmarkTrainer`, and the processes that train it.
+
+    Raises:
+        InputError: several processes, and a model that one must train alone.
+    """
+    if processes.number > 1:
+        return ParallelTrainer(config, model, folder, run_id, show_progress, began, processes=processes)
     kind = next((loop for name, loop in LOOPS.items() if is_recbole_model(type(model), name)), BenchmarkTrainer)
     return kind(config, model, folder, run_id, show_progress, began)
 

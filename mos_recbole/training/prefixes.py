@@ -1,6 +1,6 @@
 """Batches of prefixes, and the table of all of them that is never made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ class Fields:
             config["NEG_PREFIX"] + item,
             config["LABEL_FIELD"],
         )
+
+
+def to_device(device: torch.device, *arrays: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Returns arrays of the host on the device; the host does not wait for the copies."""
+    return (array.to(device, non_blocking=True) for array in arrays)
 
 
 class PrefixGatherer:
@@ -75,8 +80,8 @@ class PrefixGatherer:
         row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index
         length_B = (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
         # Known on the host, so that nobody waits for a GPU to say how wide the batch is.
-        width = int(length_B.max()) if self.crop else self.max_length
-        user_B, row_B, length_B = (each.to(self.device) for each in (self.user_S[segment_B], row_B, length_B))
+        width = int(length_B.max()) if self.crop and len(index) else self.max_length
+        user_B, row_B, length_B = to_device(self.device, self.user_S[segment_B], row_B, length_B)
         position_L = torch.arange(width, device=self.device)
         within_BL = position_L < length_B[:, None]
         source_BL = ((row_B - length_B)[:, None] + position_L).clamp(max=len(self.items) - 1)

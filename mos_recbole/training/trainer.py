@@ -250,7 +250,7 @@ class BenchmarkTrainer(Trainer):
                 bar.update(n_targets)
                 if time.perf_counter() - looked > LOOK_EVERY:
                     looked = time.perf_counter()
-                    bar.set_postfix(loss=f"{self.finite(total / done, epoch):.4f}")
+                    bar.set_postfix(loss=f"{self._look(total / done, epoch):.4f}")
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
         return self.finite(total / max(done, 1), epoch)
 
@@ -274,14 +274,23 @@ class BenchmarkTrainer(Trainer):
     def _step(self, batch: Any, loss_function: LossFunction, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """Returns the loss of one batch after one step of the optimizer."""
         self.model.zero_grad(set_to_none=True)
+        loss = self._gradients(batch, loss_function)
+        self.update(optimizer)
+        return loss
+
+    def _gradients(self, batch: Any, loss_function: LossFunction) -> torch.Tensor:
+        """Returns the loss of one batch, and leaves its gradients in the parameters."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             losses = loss_function(batch)
         # Some of RecBole's models return their loss in parts, and some parts in one dimension.
         parts = losses if isinstance(losses, tuple) else (losses,)
         loss = torch.stack([part.reshape(()) for part in parts]).sum()
         loss.backward()
-        self.update(optimizer)
         return loss.detach()
+
+    def _look(self, mean_loss: torch.Tensor, epoch: int) -> float:
+        """Returns the loss so far, read within an epoch."""
+        return self.finite(mean_loss, epoch)
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
         """Changes the weights by their gradients."""
