@@ -1,6 +1,6 @@
 """Compiles the Triton kernels for GPUs that need not be there and prints, one JSON line each, what they take.
 
-    python compile_kernels.py [bfloat16 | tf32 | ieee] [width] [compute capability]
+    python compile_kernels.py [bfloat16 | tf32 | ieee] [width] [compute capability] [bias | none]
 
 For a process of its own: in one that has set TRITON_INTERPRET the kernels cannot be compiled.
 """
@@ -21,9 +21,21 @@ from triton.compiler import ASTSource
 from mos_recbole.losses import triton_kernels
 from mos_recbole.losses.triton_mixture import kernel_constants
 
-KERNELS = (triton_kernels.normalise, triton_kernels.components_gradient, triton_kernels.weight_gradient)
-# Arguments that are tensors of the factors' type; other tensors but `target` are float32.
+# With the constants of each beyond those that all of them have.
+KERNELS: list[tuple[Any, dict[str, Any]]] = [
+    (triton_kernels.normalise, {}),
+    (triton_kernels.components_gradient, {}),
+    (triton_kernels.weight_gradient, {}),
+    (triton_kernels.count_better, {"ONE_COMPONENT": False, "HAS_SEEN": True, "WITH_SCORES": True, "SPAN": 1024}),
+    (
+        triton_kernels.count_better,
+        # A whole number that is 1 is a constant for Triton.
+        {"ONE_COMPONENT": True, "HAS_SEEN": False, "WITH_SCORES": False, "SPAN": 1024, "n_components": 1},
+    ),
+]
+# Arguments that are tensors: of the factors' type, of whole numbers; the others are float32.
 FACTORS = ("rows", "weight", "rows_gradient", "items_gradient")
+WHOLE = {"target": "*i64", "ruled_out": "*u8", "seen": "*u8", "better": "*i32", "tied": "*i32"}
 
 
 def resources(kernel: Any, dtype: torch.dtype, constants: dict[str, Any], capability: int) -> dict[str, Any]:
@@ -38,7 +50,7 @@ def resources(kernel: Any, dtype: torch.dtype, constants: dict[str, Any], capabi
         elif name.startswith("n_"):
             signature[name] = "i32"
         else:
-            signature[name] = factor if name in FACTORS else "*i64" if name == "target" else "*fp32"
+            signature[name] = factor if name in FACTORS else WHOLE.get(name, "*fp32")
             # As of all tensors that PyTorch allocates.
             attributes[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
@@ -64,13 +76,15 @@ def resources(kernel: Any, dtype: torch.dtype, constants: dict[str, Any], capabi
     }
 
 
-def main(operands: str, width: int, capability: int) -> None:
+def main(operands: str, width: int, capability: int, bias: str) -> None:
     dtype, precision = (torch.bfloat16, "ieee") if operands == "bfloat16" else (torch.float32, operands)
-    constants = kernel_constants(dtype, width, True, precision)
-    for kernel in KERNELS:
-        found = resources(kernel, dtype, constants, capability)
-        print(json.dumps({"operands": operands, "width": width, "capability": capability, **found}))
+    constants = kernel_constants(dtype, width, bias == "bias", precision)
+    if bias == "none":
+        constants |= {"bias": None, "bias_gradient": None}
+    for kernel, further in KERNELS:
+        found = resources(kernel, dtype, constants | further, capability)
+        print(json.dumps({"operands": operands, "width": width, "capability": capability, "bias": bias, **found}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -8,7 +8,7 @@ import torch
 from mos_recbole.losses.arguments import check_mixture
 from mos_recbole.losses.reference import mixture_nll_reference
 from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
-from mos_recbole.losses.triton_support import need_triton
+from mos_recbole.losses.triton_support import check_factors, need_triton
 
 MixtureImplementation = Literal["auto", "chunked", "reference", "triton"]
 
@@ -69,7 +69,8 @@ def mixture_cross_entropy(
         if impl == "reference":
             nll_B = mixture_nll_reference(components, log_prior, weight, target, bias)
         elif impl == "triton":
-            need_triton(components, weight)
+            need_triton(weight.device)
+            check_factors(components, weight)
             from mos_recbole.losses.triton_mixture import TritonMixtureCrossEntropy
 
             nll_B = TritonMixtureCrossEntropy.apply(components, log_prior, weight, bias, target)

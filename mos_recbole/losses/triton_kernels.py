@@ -1,11 +1,13 @@
-"""Triton kernels of the mixture cross-entropy; importing them imports Triton.
+"""Triton kernels of the mixture cross-entropy and of target ranks; importing them imports Triton.
 
 A row is a query and a component, N = B·K of them, query by query. A program owns a tile of rows (or of items) and goes
-over all items (or rows), so that nothing is added up by two programs: results are the same in every run.
+over all items (or rows), so that no two programs add to the same floating-point number: results are the same in every
+run.
 """
 
 import math
 
+import torch
 import triton
 import triton.language as tl
 
@@ -13,6 +15,7 @@ import triton.language as tl
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 _BITS = tl.constexpr(1 / math.log(2))
+_LOWEST = tl.constexpr(torch.finfo(torch.float32).min)
 
 
 @triton.jit
@@ -237,3 +240,99 @@ def weight_gradient(
     tl.store(items_gradient + place_vd, _rounded(gradient_vd, weight.dtype.element_ty), mask=inside_vd)
     if HAS_BIAS and tl.program_id(1) == 0:
         tl.store(bias_gradient + item_v, bias_gradient_v, mask=is_item_v)
+
+
+@triton.jit
+def count_better(
+    rows,
+    weight,
+    bias,
+    target,
+    largest,
+    target_logit,
+    target_bits,
+    top_bits,
+    ruled_out,
+    seen,
+    better,
+    tied,
+    scores,
+    n_queries,
+    n_items,
+    n_components,
+    ONE_COMPONENT: tl.constexpr,
+    HAS_SEEN: tl.constexpr,
+    WITH_SCORES: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+    SPAN: tl.constexpr,
+):
+    """Adds to every query's numbers of candidates with a score above the target's, and of other ones with the same.
+
+    A program counts among SPAN items. Scores are Σ_k 2^(bits_k + bits of exp(logit_k - largest_k)), or the
+    logits of one component. `target_bits` makes that the probability over the target's, whose score is then about 1,
+    however improbable it is: what overflows is above it, what underflows is below. `top_bits` makes it a query's
+    probabilities up to a factor without overflow, for `scores`, -inf for items that are no candidates.
+    """
+    query_R = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    is_query_R = query_R < n_queries
+    first_d = tl.arange(0, BLOCK_D)
+    target_R = tl.load(target + query_R, mask=is_query_R, other=-1).to(tl.int32)
+    if ONE_COMPONENT:
+        target_score_R = tl.load(target_logit + query_R, mask=is_query_R, other=0.0)
+    else:
+        target_score_R = tl.zeros((BLOCK_R,), tl.float32)
+        for component in range(0, n_components):
+            row_R = query_R * n_components + component
+            relative_R = tl.load(target_logit + row_R, mask=is_query_R, other=0.0)
+            relative_R -= tl.load(largest + row_R, mask=is_query_R, other=0.0)
+            bits_R = tl.load(target_bits + row_R, mask=is_query_R, other=0.0)
+            target_score_R += tl.exp2(relative_R * _BITS + bits_R)
+    better_R = tl.zeros((BLOCK_R,), tl.int32)
+    tied_R = tl.zeros((BLOCK_R,), tl.int32)
+    first = tl.program_id(1) * SPAN
+    for start in range(first, tl.minimum(first + SPAN, n_items), BLOCK_V):
+        item_v = start + tl.arange(0, BLOCK_V)
+        item_vd = _load(weight, item_v, first_d, n_items, WIDTH)
+        score_Rv = tl.zeros((BLOCK_R, BLOCK_V), tl.float32)
+        top_score_Rv = tl.zeros((BLOCK_R, BLOCK_V), tl.float32)
+        for component in range(0, n_components):
+            # Rows beyond the last query's are made, yet never counted.
+            row_R = query_R * n_components + component
+            row_Rd = _load(rows, row_R, first_d, n_queries * n_components, WIDTH)
+            logits_Rv = _logits(
+                rows, row_R, row_Rd, n_queries * n_components, weight, item_v, item_vd, n_items, bias,
+                HAS_BIAS, WIDTH, BLOCK_R, BLOCK_V, BLOCK_D, PRECISION,
+            )  # fmt: skip
+            if ONE_COMPONENT:
+                score_Rv = logits_Rv
+                top_score_Rv = logits_Rv
+            else:
+                largest_R = tl.load(largest + row_R, mask=is_query_R, other=0.0)
+                relative_Rv = (logits_Rv - largest_R[:, None]) * _BITS
+                bits_R = tl.load(target_bits + row_R, mask=is_query_R, other=0.0)
+                score_Rv += tl.exp2(relative_Rv + bits_R[:, None])
+                if WITH_SCORES:
+                    bits_R = tl.load(top_bits + row_R, mask=is_query_R, other=0.0)
+                    top_score_Rv += tl.exp2(relative_Rv + bits_R[:, None])
+        is_candidate_Rv = (tl.load(ruled_out + item_v, mask=item_v < n_items, other=1) == 0)[None, :]
+        is_candidate_Rv = is_candidate_Rv & is_query_R[:, None]
+        inside_Rv = is_query_R[:, None] & (item_v < n_items)[None, :]
+        place_Rv = query_R.to(tl.int64)[:, None] * n_items + item_v[None, :]
+        if HAS_SEEN:
+            is_candidate_Rv = is_candidate_Rv & (tl.load(seen + place_Rv, mask=inside_Rv, other=1) == 0)
+        if WITH_SCORES:
+            # A candidate's -inf must stay above those that are none.
+            top_score_Rv = tl.maximum(top_score_Rv, _LOWEST)
+            tl.store(scores + place_Rv, tl.where(is_candidate_Rv, top_score_Rv, -float("inf")), mask=inside_Rv)
+        # The target itself is left out by its number: its score here may differ in the last bit.
+        is_other_Rv = is_candidate_Rv & (item_v[None, :] != target_R[:, None])
+        better_R += tl.sum((is_other_Rv & (score_Rv > target_score_R[:, None])).to(tl.int32), axis=1)
+        tied_R += tl.sum((is_other_Rv & (score_Rv == target_score_R[:, None])).to(tl.int32), axis=1)
+    # Whole numbers have the same sum in any order.
+    tl.atomic_add(better + query_R, better_R, mask=is_query_R)
+    tl.atomic_add(tied + query_R, tied_R, mask=is_query_R)

@@ -49,6 +49,36 @@ def product_precision(dtype: torch.dtype) -> Literal["ieee", "tf32"]:
     return "tf32" if tf32 else "ieee"
 
 
+def normalise(
+    components_BKd: torch.Tensor,
+    weight_Vd: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    target_B: torch.Tensor,
+    constants: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns of contiguous tensors the largest logits, Σ exp(logit - largest) over all items but the targets, and the
+    targets' logits: three times float32 [B, K]."""
+    largest_BK, others_BK, target_logit_BK = torch.empty(
+        3, *components_BKd.shape[:2], dtype=torch.float32, device=weight_Vd.device
+    )
+    n_rows = largest_BK.numel()
+    with torch.cuda.device_of(weight_Vd):
+        kernels.normalise[(triton.cdiv(n_rows, constants["BLOCK_R"]),)](
+            components_BKd,
+            weight_Vd,
+            bias_V,
+            target_B,
+            largest_BK,
+            others_BK,
+            target_logit_BK,
+            n_rows,
+            len(weight_Vd),
+            components_BKd.shape[1],
+            **constants,
+        )
+    return largest_BK, others_BK, target_logit_BK
+
+
 class TritonMixtureCrossEntropy(torch.autograd.Function):
     """The losses [B] of `mixture_cross_entropy`.
 
@@ -62,19 +92,9 @@ class TritonMixtureCrossEntropy(torch.autograd.Function):
         ctx.dtypes = [None if bias_V is None else bias_V.dtype, log_prior_BK.dtype]
         components_BKd, weight_Vd, target_B = (each.contiguous() for each in (components_BKd, weight_Vd, target_B))
         bias_V = None if bias_V is None else bias_V.float().contiguous()
-        width, n_items = components_BKd.shape[2], len(weight_Vd)
-        largest_BK, others_BK, target_logit_BK = torch.empty(
-            3, *components_BKd.shape[:2], dtype=torch.float32, device=weight_Vd.device
-        )
         precision = product_precision(weight_Vd.dtype)
-        ctx.constants = kernel_constants(weight_Vd.dtype, width, bias_V is not None, precision)
-        n_rows = largest_BK.numel()
-        grid = (triton.cdiv(n_rows, ctx.constants["BLOCK_R"]),)
-        with torch.cuda.device_of(weight_Vd):
-            kernels.normalise[grid](
-                components_BKd, weight_Vd, bias_V, target_B, largest_BK, others_BK, target_logit_BK,
-                n_rows, n_items, components_BKd.shape[1], **ctx.constants,
-            )  # fmt: skip
+        ctx.constants = kernel_constants(weight_Vd.dtype, components_BKd.shape[2], bias_V is not None, precision)
+        largest_BK, others_BK, target_logit_BK = normalise(components_BKd, weight_Vd, bias_V, target_B, ctx.constants)
         # The target's logit relative to the largest comes first: it is what is exact of large logits.
         relative_BK = target_logit_BK - largest_BK
         normaliser_BK = others_BK + torch.exp2(relative_BK * BITS)
