@@ -44,9 +44,9 @@ def mixture_cross_entropy(
             logits a second time (8·B·K·V·d operations in all).
         impl: "reference" builds all B x K x V logits and leaves the gradients to autograd; "chunked" is exact too, and
             so is "triton", for CUDA devices and float32 or bfloat16 factors: beyond inputs and results O(B·K) memory,
-            logits computed again for each gradient (10·B·K·V·d operations for d up to 128, 256 in bfloat16), float32
-            products in TF32 where PyTorch's own are. "auto" is "chunked" on every device, since "triton" has never
-            run on one: its tests are Triton's interpreter and compiler.
+            logits computed again for each gradient (10·B·K·V·d operations for d up to 64, in bfloat16 128), float32
+            products in TF32 where PyTorch's own are. "auto" is "chunked" on every device, since "triton" has been
+            compiled for GPUs, but never run on one: its tests are Triton's interpreter and compiler.
 
     Matrix products run in the inputs' precision (under autocast, in autocast's), everything else in at least float32;
     float16, whose exponents are too few for a normaliser's gradients, is widened to float32.
