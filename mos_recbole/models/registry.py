@@ -1,6 +1,7 @@
 """Encoders and heads by name: this project's, RecBole's as encoders, and those of plugins."""
 
 import copy
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,9 +90,8 @@ class HeadEntry:
         try:
             return self.head_class(n_items, encoder.width, item_bias=config["item_bias"], **arguments)
         except ValueError as error:
-            text = str(error)
-            for key, argument in self.arguments.items():
-                text = text.replace(argument, key)
+            keys = {argument: key for key, argument in self.arguments.items()}
+            text = re.sub(r"\w+", lambda word: keys.get(word[0], word[0]), str(error))
             raise InputError(f"head {self.label}: {text}") from error
 
 
