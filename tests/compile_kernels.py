@@ -10,12 +10,12 @@ import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from mos_recbole.losses import triton_kernels
@@ -56,13 +56,13 @@ def resources(kernel: Any, dtype: torch.dtype, constants: dict[str, Any], capabi
     source = ASTSource(kernel, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     # The assembler again, to be told what it otherwise keeps to itself.
-    assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    assembler = get_ptxas(capability).path
     architecture = re.search(r"\.target (\w+)", compiled.asm["ptx"])
     assert architecture is not None
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(compiled.asm["ptx"])
         file.flush()
-        command = [str(assembler), "--verbose", "--gpu-name", architecture[1], file.name, "--output-file", "/dev/null"]
+        command = [assembler, "--verbose", "--gpu-name", architecture[1], file.name, "--output-file", "/dev/null"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     registers, spilled = re.search(r"Used (\d+) registers", said), re.search(r"(\d+) bytes spill stores", said)
     assert registers is not None, said
