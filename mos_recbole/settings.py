@@ -137,6 +137,7 @@ FIELD_TYPES: dict[str, Any] = {
     "metrics_k": Positive,
     "tie_weights": bool,
     "item_bias": bool,
+    "loss_impl": Literal["auto", "chunked", "reference", "triton"],
     "mos_heads": Positive,
     "mos_activation": Literal["tanh", "identity"],
     "mos_dropout": Probability,

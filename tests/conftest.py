@@ -1,5 +1,6 @@
 """Data sets and runs that the tests share. Everything is made here or comes with RecBole's wheel."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from mos_recbole import compat
 
 compat.apply()
+
+# Triton looks at it when it is imported, by whichever test comes first.
+os.environ["TRITON_INTERPRET"] = "1"
 
 
 # The same examples in every run, so that a failure can be repeated and a pass means something.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -36,6 +36,15 @@ class TargetRanks:
         ties_above = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}[tie_rule]
         rank_B = 1.0 + self.better.double() + ties_above * self.tied.double()
         return rank_B.masked_fill(self.better >= self.n_candidates, torch.inf)
+
+    def without(self, is_none_B: torch.Tensor) -> "TargetRanks":
+        """Returns the same but for targets, bool [B], that are no candidates: all others are better than they are."""
+        return replace(
+            self,
+            better=torch.where(is_none_B, self.n_candidates, self.better),
+            tied=self.tied.masked_fill(is_none_B, 0),
+            target_score=self.target_score.masked_fill(is_none_B, torch.nan),
+        )
 
     def room_for(self, n_queries: int) -> "TargetRanks":
         """Returns results of the same kind for so many queries, on the CPU, 0 until others are put in."""
@@ -101,13 +110,9 @@ def rank_targets_by_scores(
         n_candidates_B -= _remove(scores_BV, target_B, *seen)
     better_B, equal_B = _count(scores_BV, clamped_B1)
     tied_B, target_score_B = equal_B - 1, target_score_B1.squeeze(1)
-    if excluded_V is not None:
-        is_none_B = excluded_V[target_B]
-        better_B = torch.where(is_none_B, n_candidates_B, better_B)
-        tied_B = tied_B.masked_fill(is_none_B, 0)
-        target_score_B = target_score_B.masked_fill(is_none_B, torch.nan)
     top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])).int() if top_k else None
-    return TargetRanks(better_B, tied_B, n_candidates_B, target_score_B, top_items)
+    found = TargetRanks(better_B, tied_B, n_candidates_B, target_score_B, top_items)
+    return found if excluded_V is None else found.without(excluded_V[target_B])
 
 
 # Scores that are compared at a time on a CPU, so that the outcomes are still in a core's cache when they are added up.
@@ -167,8 +172,58 @@ class Scorer(Protocol):
     def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]: ...
 
 
+@runtime_checkable
+class TargetCounter(Protocol):
+    """Compares all items of a few queries with the target; see `heads.TargetCounter`."""
+
+    n_items: int
+    n_queries: int
+
+    def count(
+        self,
+        queries: tuple[torch.Tensor, ...],
+        target_b: torch.Tensor,
+        ruled_out_V: torch.Tensor,
+        seen_bV: torch.Tensor | None,
+        with_scores: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]: ...
+
+
+def _rank_by_counts(
+    counter: TargetCounter,
+    queries: tuple[torch.Tensor, ...],
+    target_B: torch.Tensor,
+    seen: tuple[torch.Tensor, torch.Tensor] | None,
+    top_k: int,
+    excluded_V: torch.Tensor | None,
+) -> TargetRanks:
+    """Returns what `rank_targets_by_scores` does, without the scores unless for the best items.
+
+    `target_score` is the log-probability.
+    """
+    ruled_out_V = torch.zeros(counter.n_items, dtype=torch.bool, device=target_B.device)
+    if excluded_V is not None:
+        ruled_out_V |= excluded_V
+    ruled_out_V[0] = True
+    n_candidates_B = torch.full_like(target_B, counter.n_items) - ruled_out_V.sum()
+    seen_BV = None
+    if seen is not None:
+        seen_BV = torch.zeros(len(target_B), counter.n_items, dtype=torch.bool, device=target_B.device)
+        seen_BV[seen] = True
+        seen_BV.scatter_(1, target_B[:, None], False)
+        n_candidates_B -= (seen_BV & ~ruled_out_V).sum(dim=1)
+    better_B, tied_B, log_prob_B, scores_BV = counter.count(queries, target_B, ruled_out_V, seen_BV, top_k > 0)
+    # NaN compares false with everything: a model that failed would otherwise rank every target first.
+    is_nan_B = log_prob_B.isnan()
+    if is_nan_B.any():
+        raise ScoreIsNaN(f"the score of an item for query {int(is_nan_B.nonzero()[0])} of the batch is NaN")
+    top_items = None if scores_BV is None else _top_items(scores_BV, min(top_k, counter.n_items)).int()
+    found = TargetRanks(better_B, tied_B, n_candidates_B, log_prob_B, top_items)
+    return found if excluded_V is None else found.without(excluded_V[target_B])
+
+
 def rank_targets(
-    scorer: Scorer,
+    scorer: Scorer | TargetCounter,
     queries: tuple[torch.Tensor, ...],
     target_B: torch.Tensor,
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -180,23 +235,29 @@ def rank_targets(
     `target_score` is the log-probability.
 
     Args:
-        scorer: of the model's head.
+        scorer: of the model's head; scores all items, or compares them with the targets.
         queries: what the scorer takes, tensors whose first dimension is B.
         target_B: int64 item ids.
         seen: as in `rank_targets_by_scores`, sorted by query number.
         top_k, excluded_V: as in `rank_targets_by_scores`.
     """
     found: TargetRanks | None = None
-    for start in range(0, max(1, len(target_B)), scorer.n_queries):
-        chunk = slice(start, min(start + scorer.n_queries, len(target_B)))
+    counts = isinstance(scorer, TargetCounter)
+    step = max(1, len(target_B)) if counts and seen is None and not top_k else scorer.n_queries
+    for start in range(0, max(1, len(target_B)), step):
+        chunk = slice(start, min(start + step, len(target_B)))
         chunk_seen = None
         if seen is not None:
             borders = torch.tensor([chunk.start, chunk.stop], device=seen[0].device)
             first, last = torch.searchsorted(seen[0], borders).tolist()
             chunk_seen = (seen[0][first:last] - start, seen[1][first:last])
-        scores_bV, log_prob = scorer(*(tensor[chunk] for tensor in queries))
-        part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k, excluded_V)
-        part = replace(part, target_score=log_prob(part.target_score))
+        chunk_queries = tuple(tensor[chunk] for tensor in queries)
+        if isinstance(scorer, TargetCounter):
+            part = _rank_by_counts(scorer, chunk_queries, target_B[chunk], chunk_seen, top_k, excluded_V)
+        else:
+            scores_bV, log_prob = scorer(*chunk_queries)
+            part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k, excluded_V)
+            part = replace(part, target_score=log_prob(part.target_score))
         found = found or part.room_for(len(target_B))
         found.put(start, part)
     assert found is not None, "a chunk, be it empty"

@@ -1,6 +1,6 @@
 """Output heads: from a context's state to a distribution over items. Pure PyTorch."""
 
-from mos_recbole.heads.base import OutputHead, Scorer
+from mos_recbole.heads.base import OutputHead, Scorer, TargetCounter
 from mos_recbole.heads.cosine import CosineHead
 from mos_recbole.heads.dnd import DnDHead
 from mos_recbole.heads.doc import DOCHead
@@ -27,4 +27,5 @@ __all__ = [
     "Scorer",
     "SigsoftmaxHead",
     "SoftmaxHead",
+    "TargetCounter",
 ]

@@ -20,6 +20,32 @@ class Scorer(Protocol):
     def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]: ...
 
 
+class TargetCounter(Protocol):
+    """Compares all items of a few queries with the target, without their scores unless asked for.
+
+    `count` takes what `OutputHead.queries` returns of a few states, the targets [b], and which items are no candidates:
+    of any query, bool [V], and of each, bool [b, V] or None. It returns how many candidates other than the target have
+    a higher probability, int64 [b], and how many the same; the target's log-probability in nats; and, where asked for,
+    scores [b, V] in the order of the probabilities, -inf for what is no candidate.
+
+    Attributes:
+        n_items: V.
+        n_queries: how many queries a call should have at most where something is [b, V].
+    """
+
+    n_items: int
+    n_queries: int
+
+    def count(
+        self,
+        queries: tuple[torch.Tensor, ...],
+        target_b: torch.Tensor,
+        ruled_out_V: torch.Tensor,
+        seen_bV: torch.Tensor | None,
+        with_scores: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]: ...
+
+
 class OutputHead(nn.Module, ABC):
     """From an encoder's state, [d], to a distribution over V items.
 
@@ -77,5 +103,6 @@ class OutputHead(nn.Module, ABC):
         """Returns what a scorer takes of states: tensors whose first dimension is N."""
 
     @abstractmethod
-    def scorer(self, weight_Vd: torch.Tensor) -> Scorer:
-        """Returns what scores all items for a few queries, in the order of `log_prob`."""
+    def scorer(self, weight_Vd: torch.Tensor) -> Scorer | TargetCounter:
+        """Returns what scores all items for a few queries, or compares them with a target, in the order of
+        `log_prob`."""

@@ -1,6 +1,6 @@
 """The training losses of all output heads: over all items, or over sampled ones with the samplers of these."""
 
-from mos_recbole.losses.mixture import mixture_cross_entropy
+from mos_recbole.losses.mixture import MixtureImplementation, mixture_cross_entropy
 from mos_recbole.losses.sampled import (
     InBatchSampler,
     NegativeSampler,
@@ -8,12 +8,15 @@ from mos_recbole.losses.sampled import (
     UniformSampler,
     sampled_mixture_cross_entropy,
 )
+from mos_recbole.losses.triton_support import need_triton
 
 __all__ = [
     "InBatchSampler",
+    "MixtureImplementation",
     "NegativeSampler",
     "PopularitySampler",
     "UniformSampler",
     "mixture_cross_entropy",
+    "need_triton",
     "sampled_mixture_cross_entropy",
 ]

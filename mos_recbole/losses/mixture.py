@@ -1,13 +1,16 @@
 """Mixture cross-entropy in one pass over chunks of queries, without a buffer of queries x components x items."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from mos_recbole.losses.arguments import check_mixture
 from mos_recbole.losses.reference import mixture_nll_reference
 from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
+from mos_recbole.losses.triton_support import check_factors, need_triton
+
+MixtureImplementation = Literal["auto", "chunked", "reference", "triton"]
 
 
 def mixture_cross_entropy(
@@ -18,7 +21,7 @@ def mixture_cross_entropy(
     *,
     bias: torch.Tensor | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
-    impl: Literal["auto", "chunked", "reference"] = "auto",
+    impl: MixtureImplementation = "auto",
 ) -> torch.Tensor:
     """Returns the cross-entropy of a mixture of softmaxes; it equals these two lines of PyTorch.
 
@@ -39,15 +42,19 @@ def mixture_cross_entropy(
         bias: [V], added to every component's logits.
         reduction: "mean" over the B queries, their "sum", or "none" for shape [B]. With "none" the gradient needs the
             logits a second time (8·B·K·V·d operations in all).
-        impl: "reference" builds all B x K x V logits and leaves the gradients to autograd; "chunked" is exact too;
-            "auto" is "chunked".
+        impl: "reference" builds all B x K x V logits and leaves the gradients to autograd; "chunked" is exact too, and
+            so is "triton", for CUDA devices and float32 or bfloat16 factors: beyond inputs and results O(B·K) memory,
+            logits computed again for each gradient (10·B·K·V·d operations for d up to 64, in bfloat16 128), float32
+            products in TF32 where PyTorch's own are. "auto" is "chunked" on every device, since "triton" has been
+            compiled for GPUs, but never run on one: its tests are Triton's interpreter and compiler.
 
     Matrix products run in the inputs' precision (under autocast, in autocast's), everything else in at least float32;
     float16, whose exponents are too few for a normaliser's gradients, is widened to float32.
     Gradients of gradients are not available, except from the reference.
 
     Raises:
-        ValueError: shapes that do not fit, a target that is none, an unknown reduction or implementation.
+        ValueError: shapes that do not fit, a target that is none, an unknown reduction or implementation; "triton"
+            where it cannot run.
     """
     check_mixture(components, log_prior, weight, target, bias, reduction)
     device = components.device.type
@@ -57,12 +64,21 @@ def mixture_cross_entropy(
     if torch.float16 in (components.dtype, weight.dtype):
         components, weight = components.float(), weight.float()
     with torch.autocast(device, enabled=False):
+        if impl in ("auto", "chunked"):
+            return _ChunkedMixtureCrossEntropy.apply(components, log_prior, weight, bias, target, reduction)
         if impl == "reference":
             nll_B = mixture_nll_reference(components, log_prior, weight, target, bias)
-            return nll_B if reduction == "none" else nll_B.sum() if reduction == "sum" else nll_B.mean()
-        if impl not in ("auto", "chunked"):
-            raise ValueError(f"impl is {impl!r}; expected 'auto', 'chunked' or 'reference'")
-        return _ChunkedMixtureCrossEntropy.apply(components, log_prior, weight, bias, target, reduction)
+        elif impl == "triton":
+            need_triton(weight.device)
+            check_factors(components, weight)
+            from mos_recbole.losses.triton_mixture import TritonMixtureCrossEntropy
+
+            nll_B = TritonMixtureCrossEntropy.apply(components, log_prior, weight, bias, target)
+        else:
+            raise ValueError(
+                f"impl is {impl!r}; expected one of {', '.join(map(repr, get_args(MixtureImplementation)))}"
+            )
+        return nll_B if reduction == "none" else nll_B.sum() if reduction == "sum" else nll_B.mean()
 
 
 def _add_product(sum_Tmn: torch.Tensor, left_Tmk: torch.Tensor, right_Tkn: torch.Tensor) -> None:

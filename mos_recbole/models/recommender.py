@@ -11,7 +11,16 @@ from torch import nn
 from torch.nn import functional
 
 from mos_recbole import compat
-from mos_recbole.losses import InBatchSampler, NegativeSampler, PopularitySampler, UniformSampler
+from mos_recbole.errors import InputError
+from mos_recbole.heads import MixtureHead
+from mos_recbole.losses import (
+    InBatchSampler,
+    MixtureImplementation,
+    NegativeSampler,
+    PopularitySampler,
+    UniformSampler,
+    need_triton,
+)
 from mos_recbole.models.encoders import CausalEncoder, LayeredEncoder
 from mos_recbole.models.registry import EncoderEntry, HeadEntry
 
@@ -33,8 +42,8 @@ class EncoderHeadRecommender(SequentialRecommender):
     The padding item takes part in the softmax, as in RecBole's models, and so has a (small) probability.
 
     Args:
-        config: RecBole's, with `tie_weights`, `negative_sampling` and what belongs to it beside the settings of the
-            encoder and of the head.
+        config: RecBole's, with `tie_weights`, `loss_impl`, `negative_sampling` and what belongs to it beside the
+            settings of the encoder and of the head.
         dataset: RecBole's, for the number of items; a `data.SequenceDataset` where negatives are sampled by how often
             they are targets of training.
 
@@ -52,6 +61,8 @@ class EncoderHeadRecommender(SequentialRecommender):
         super().__init__(config, dataset)
         self.encoder = self.encoder_entry.make(config, dataset)
         self.head = self.head_entry.make(config, self.n_items, self.encoder)
+        if isinstance(self.head, MixtureHead):
+            self.head.loss_impl = _loss_impl(config)
         self.output_table: nn.Parameter | None = None
         if not config["tie_weights"]:
             self.output_table = nn.Parameter(torch.empty(self.n_items, self.encoder.width))
@@ -94,9 +105,15 @@ class EncoderHeadRecommender(SequentialRecommender):
             return [
                 f"encoder {name} has no setting {width!r}; expected its EncoderEntry's width to name one that it has"
             ]
+        faults = []
         if values[width] % values.get("n_heads", 1):
-            return [f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}"]
-        return []
+            faults.append(f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}")
+        head = cls.head_entry
+        if values["loss_impl"] != "auto" and not issubclass(head.head_class, MixtureHead):
+            faults.append(
+                f"loss_impl is {values['loss_impl']!r}; expected 'auto': {head.label} is no mixture of dot products"
+            )
+        return faults
 
     @property
     def item_table(self) -> torch.Tensor:
@@ -148,6 +165,21 @@ class EncoderHeadRecommender(SequentialRecommender):
     def predict(self, interaction: Any) -> torch.Tensor:
         """Returns the log-probabilities [B] of one given item a sequence."""
         return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID][:, None]).squeeze(1)
+
+
+def _loss_impl(config: Any) -> MixtureImplementation:
+    """Returns the implementation that `loss_impl` names.
+
+    Raises:
+        InputError: it cannot run here.
+    """
+    impl: MixtureImplementation = config["loss_impl"]
+    if impl == "triton":
+        try:
+            need_triton(config["device"])
+        except ValueError as error:
+            raise InputError(f"loss_impl is 'triton': {error}") from error
+    return impl
 
 
 def _negative_sampler(config: Any, dataset: Any, n_items: int) -> NegativeSampler | None:
