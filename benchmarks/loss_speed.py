@@ -29,7 +29,7 @@ from processes import in_own_process
 from tabulate import tabulate
 from torch.nn import functional
 
-from mos_recbole.losses import mixture_cross_entropy
+from mos_recbole.losses import MixtureImplementation, mixture_cross_entropy
 
 SINGLE = ("plain", "linear")
 PLACE = ["device", "dtype", "queries", "items", "width"]
@@ -54,7 +54,8 @@ def step(
         return lambda: functional.linear_cross_entropy(state, weight, target, options=chunks).backward()
     components = parameter(n_queries, n_components, width)
     log_prior = parameter(n_queries, n_components).detach().float().log_softmax(-1).requires_grad_()
-    impl = "reference" if implementation == "naive" else "auto"
+    impls: dict[str, MixtureImplementation] = {"naive": "reference", "triton": "triton"}
+    impl = impls.get(implementation, "auto")
     return lambda: mixture_cross_entropy(components, log_prior, weight, target, impl=impl).backward()
 
 
