@@ -85,7 +85,12 @@ class Stack:
         for row, (place, size) in enumerate(zip(order, sizes, strict=True)):
             model, components_NKd, log_prior_NK = self._models[place], components_TNKd[row], log_prior_TNK[row]
             losses[place] = mixture_cross_entropy(
-                components_NKd[:size], log_prior_NK[:size], model.item_table, scored[row][1], bias=model.head.item_bias
+                components_NKd[:size],
+                log_prior_NK[:size],
+                model.item_table,
+                scored[row][1],
+                bias=model.head.item_bias,
+                impl=self._head.loss_impl,
             )
         return [losses[place] for place in range(len(batches))]
 
