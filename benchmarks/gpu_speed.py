@@ -118,6 +118,10 @@ class Bench:
         self.rows.append(row)
         print(f"{part}, {entry}: {taken:.4g} s, {taken / floor:.2f} floors", file=sys.stderr, flush=True)
 
+    def apart(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns the function's value; computed on a CPU in a fresh process, whose memory can be told."""
+        return in_own_process(function, *arguments) if self.device.type == "cpu" else function(*arguments)
+
     def in_turns(self, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
         """Returns the median seconds of each call; the first ones, which warm up, are not counted."""
         for call in calls.values():
@@ -149,8 +153,7 @@ def loss(bench: Bench) -> None:
     moved = 2 * dtype.itemsize * shape.width * (shape.items + shape.queries * shape.components)
     floor = bench.rates.floor(6 * shape.queries * shape.components * shape.items * shape.width, moved)
     for entry, taken in bench.in_turns(calls).items():
-        measure = (loss_memory, entries[entry], device, dtype, *sizes)
-        held = in_own_process(*measure) if device == "cpu" else loss_memory(*measure[1:])
+        held = bench.apart(loss_memory, entries[entry], device, dtype, *sizes)
         bench.note("loss", entry, taken, floor, shape.queries, memory_bytes=held)
 
 
@@ -192,21 +195,22 @@ def work_of(bench: Bench, net: torch.nn.Module, n_targets: int, n_steps: int) ->
 
 def step(bench: Bench) -> None:
     """Measures a training step."""
-    calls, done = {}, {}
-    for entry, (trainer, loader) in models(bench).items():
+    calls, done, entries = {}, {}, models(bench)
+    for entry, (trainer, loader) in entries.items():
         batch, done[entry] = next(iter(loader.epoch(1)))
         trainer.model.train()
         calls[entry] = partial(trainer._step, batch, trainer._loss_function(1), trainer.optimizer)
-        net = trainer.model
+    net = entries["ours"][0].model
     for entry, taken in bench.in_turns(calls).items():
         bench.note("step", entry, taken, work_of(bench, net, done[entry], 1), done[entry])
 
 
 def epoch(bench: Bench) -> None:
     """Measures an epoch."""
-    for entry, (trainer, loader) in models(bench).items():
+    entries = models(bench)
+    for entry, (trainer, loader) in entries.items():
         n_targets = loader.n_targets
-        floor = work_of(bench, trainer.model, n_targets, -(-n_targets // bench.shape.batch))
+        floor = work_of(bench, entries["ours"][0].model, n_targets, -(-n_targets // bench.shape.batch))
         if entry == "ours":
             taken = seconds(partial(trainer._train_epoch, loader, 1), bench.device)
         else:
@@ -218,7 +222,7 @@ def ranking(bench: Bench) -> None:
     """Measures full ranking; in float32, as evaluation is."""
     shape = bench.shape
     sizes = (shape.items, shape.components, shape.width, 0, str(bench.device))
-    found = ranking_speed.rank(shape.ranked, *sizes)
+    found = bench.apart(ranking_speed.rank, shape.ranked, *sizes)
     floor = found["floor_share"] * found["seconds"]
     bench.note("ranking", "ours", found["seconds"], floor, shape.ranked, memory_bytes=found["memory_bytes"])
     ratio = ranking_speed.reference(4096, *sizes)["plain_over_ours"]
@@ -227,15 +231,15 @@ def ranking(bench: Bench) -> None:
 
 def sweep(bench: Bench) -> None:
     """Measures trials of GRU4RecMoS on ml-100k, as one and in turn, in float32."""
-    n_steps, n_trials = 16, bench.shape.trials
-    case = ("GRU4RecMoS", 2048, n_trials, "different", n_steps, bench.device)
+    n_steps, n_trials, batch = 16, bench.shape.trials, bench.shape.batch
+    case = ("GRU4RecMoS", batch, n_trials, "different", n_steps, bench.device)
     taken: dict[str, list[float]] = {"ours, fused": [], "ours, in turn": []}
     for _ in range(bench.rounds):
         for found, function in zip(taken.values(), (fused_speed.as_one, fused_speed.in_turn), strict=True):
             with tempfile.TemporaryDirectory() as folder:
                 trials = fused_speed.make_trials(*case, Path(folder))
                 found.append(seconds(partial(function, trials), bench.device))
-    done = n_trials * n_steps * 2048
+    done = n_trials * n_steps * batch
     floor = work_of(bench, trials[0].trainer.model, done, n_trials * n_steps)
     for entry, found in taken.items():
         bench.note("sweep", entry, statistics.median(found), floor, done)
