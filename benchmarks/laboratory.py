@@ -38,7 +38,7 @@ from mos_recbole.experiment import count_parameters, load_settings, run_experime
 from mos_recbole.matching import match_parameters
 from mos_recbole.report.compare import holm
 from mos_recbole.report.formats import format_difference, format_p_value
-from mos_recbole.report.style import STYLE, save_figure
+from mos_recbole.report.style import STYLE, add_legend, model_looks, save_figure
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
 
@@ -189,32 +189,33 @@ def _line(cell: Cell, record: RunResult, chosen: bool) -> dict[str, Any]:
     }
 
 
-def plot_differences(ax: Axes, frame: pd.DataFrame, title: str) -> Axes:
+def plot_differences(ax: Axes, frame: pd.DataFrame, heads: list[str], widths: list[int], title: str) -> Axes:
     """Returns the axes with every head's difference from the softmax over the width, with its 95 % interval."""
-    heads = list(dict.fromkeys(frame["head"]))
-    widths = sorted(set(frame["d"]))
+    looks = model_looks(heads)
     ax.axhline(0, color="0.5", linewidth=0.8)
-    for number, head in enumerate(heads):
+    for number, (head, look) in enumerate(looks.items()):
         part = frame[frame["head"] == head].sort_values("d")
         place = [widths.index(width) + 0.1 * (number - (len(heads) - 1) / 2) for width in part["d"]]
         reach = np.abs(part[["low", "high"]].to_numpy().T - part["difference"].to_numpy())
-        ax.errorbar(place, part["difference"], yerr=reach, fmt="o", markersize=4, capsize=2, label=head)
+        ax.errorbar(place, part["difference"], yerr=reach, fmt=look.marker, color=look.colour, markersize=4, capsize=2)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
-    ax.set(xlabel="width d", title=title)
+    ax.set(xlabel="width d", title=title, xlim=(-0.5, len(widths) - 0.5))
     return ax
 
 
 def figure_of(frame: pd.DataFrame) -> Figure:
     """Returns the figure: differences from the softmax, in NDCG@10 and in the test loss, for each encoder."""
-    encoders = list(dict.fromkeys(frame["encoder"]))
+    encoders, heads = (list(dict.fromkeys(frame[column])) for column in ("encoder", "head"))
+    widths = sorted(set(frame["d"]))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.4 * len(encoders)), layout="constrained")
         axes = figure.subplots(len(encoders), 2, squeeze=False)
         for line, encoder in enumerate(encoders):
             for column, (metric, unit) in enumerate([("NDCG@10", ""), (LOSS, ", nats (less is better)")]):
                 part = frame[(frame["encoder"] == encoder) & (frame["metric"] == metric)]
-                plot_differences(axes[line, column], part, f"{encoder}: {metric} less the softmax's{unit}")
-        axes[0, 0].legend(loc="best", fontsize=8)
+                title = f"{encoder}: {metric} less the softmax's{unit}"
+                plot_differences(axes[line, column], part, heads, widths, title)
+        add_legend(figure, model_looks(heads), [])
     return figure
 
 

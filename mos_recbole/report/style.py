@@ -59,7 +59,9 @@ def add_legend(figure: Figure, looks: Mapping[str, Look], others: Sequence[Line2
     ]
     handles += others
     if handles:
-        columns = max(1, int(figure.get_figwidth() / 1.7))
+        # In inches: a handle with its gaps, and a letter of this size.
+        widest = max(1.7, 0.6 + 0.065 * max(len(str(handle.get_label())) for handle in handles))
+        columns = max(1, int(figure.get_figwidth() / widest))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=8)
 
 
