@@ -55,7 +55,7 @@ class Size:
 
     Attributes:
         queries: of the loss.
-        items: V, of loss and ranking; the log has about as many.
+        items: V, the padding included; some of the small log's rarest items have no interaction.
         components, width: K and d.
         rows: of the log.
         batch: targets a training step.
@@ -265,7 +265,8 @@ def main() -> None:
         log = Path(folder) / "synthetic"
         log.mkdir()
         if {"step", "epoch"} & set(options.parts):
-            write_log(log / "synthetic.inter", SIZES[options.size].rows, "inter")
+            size = SIZES[options.size]
+            write_log(log / "synthetic.inter", size.rows, "inter", n_items=size.items - 1)
         bench = Bench(options, log)
         for part in options.parts:
             PARTS[part](bench)

@@ -48,9 +48,9 @@ class Catalogue:
     ids: np.ndarray
 
     @classmethod
-    def of(cls, rows: int, generator: np.random.Generator) -> "Catalogue":
-        """Returns a catalogue that suits a log of so many rows."""
-        n_items = max(10, round(59_000 * (rows / 25e6) ** 0.5))
+    def of(cls, rows: int, generator: np.random.Generator, n_items: int | None = None) -> "Catalogue":
+        """Returns a catalogue that suits a log of so many rows, or of so many items."""
+        n_items = n_items or max(10, round(59_000 * (rows / 25e6) ** 0.5))
         # Zipf-Mandelbrot: the head is flatter than a pure power law's, as in MovieLens.
         share = (np.arange(n_items) + 0.002 * n_items) ** -1.1
         ids = generator.permutation(np.arange(1, 3 * n_items, 3, dtype=np.int32))
@@ -62,9 +62,9 @@ class Catalogue:
         return self.ids[np.minimum(place, len(self.ids) - 1)]
 
 
-def blocks(rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def blocks(rows: int, generator: np.random.Generator, n_items: int | None = None) -> Iterator[np.ndarray]:
     """Yields the log in blocks of whole users, each ordered by user and item, rows in all."""
-    catalogue = Catalogue.of(rows, generator)
+    catalogue = Catalogue.of(rows, generator, n_items)
     sigma = np.sqrt(2 * np.log(_MEAN_LENGTH / _MEDIAN_LENGTH))
     first_user, left = 1, rows
     while left:
@@ -115,15 +115,17 @@ def _by_time(unordered: Iterator[np.ndarray], rows: int, folder: Path) -> Iterat
             yield block[np.argsort(block["time"], kind="stable")]
 
 
-def write_log(path: Path, rows: int, file_format: Format, order: Order = "user", seed: int = 0) -> None:
-    """Writes a log of that many rows to a file; see the module's text for what it is like."""
+def write_log(
+    path: Path, rows: int, file_format: Format, order: Order = "user", seed: int = 0, n_items: int | None = None
+) -> None:
+    """Writes a log of that many rows to a file, of so many items at most; see the module's text for what it is like."""
     generator = np.random.default_rng(seed)
     separator = _SEPARATORS[file_format]
     stars = pa.array([f"{half / 2:.1f}" for half in range(11)])
     options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style="none")
     with path.open("wb") as file, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file.write(_HEADERS[file_format].encode())
-        parts = blocks(rows, generator)
+        parts = blocks(rows, generator, n_items)
         for block in parts if order == "user" else _by_time(parts, rows, Path(folder)):
             columns = {
                 "user": pa.array(np.ascontiguousarray(block["user"])),
