@@ -8,6 +8,7 @@ epoch), "full" (process 0, at its third checkpoint).
 """
 
 import atexit
+import contextlib
 import errno
 import hashlib
 import json
@@ -73,7 +74,10 @@ def work(commands: list[list[str]], folder: Path) -> None:
 
 def note_threads(folder: Path) -> None:
     """Writes which threads of the group there still are: a process that ends with some may be aborted."""
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            names.append(path.read_text().strip())
     (folder / f"{RANK}.threads").write_text(" ".join(name for name in names if "gloo" in name))
 
 
