@@ -567,8 +567,8 @@ def assert_compile_and_fit(folder: Path, operands: str, width: int, capability: 
     assert len(kernels) == 5
     for kernel in kernels:
         assert kernel["shared_KiB"] <= SHARED[capability], kernel
-        # A few registers, such as a tile's pointers, are put aside and taken back once a tile.
-        assert kernel["spilled"] <= 128, kernel
+        # Some registers, such as a tile's pointers, are put aside and taken back once a tile; most by the ranks.
+        assert kernel["spilled"] <= 160, kernel
         assert kernel["tensor_cores"] == (operands != "ieee"), kernel
 
 
