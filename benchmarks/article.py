@@ -22,7 +22,7 @@ import yaml
 from synthetic_log import write_log
 
 from mos_recbole.cli import main as mos_recbole
-from mos_recbole.results import atomic_write
+from mos_recbole.io import atomic_write
 
 STUDY = Path(__file__).parents[1] / "configs" / "study"
 DATASETS = ("ml-25m", "ml-latest-small", "ml-100k", "synthetic")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mos_recbole.analysis.selection import compare_configurations, finished_runs, validation_scores
 from mos_recbole.results import read_plan, read_trials
-from mos_recbole.selection import compare_configurations, finished_runs, validation_scores
 
 ROOT = Path(__file__).parents[1]
 

@@ -35,7 +35,7 @@ from tabulate import tabulate
 
 from mos_recbole.evaluation import Difference, compare_means
 from mos_recbole.experiment import count_parameters, load_settings, run_experiment
-from mos_recbole.matching import match_parameters
+from mos_recbole.experiment.matching import match_parameters
 from mos_recbole.report.compare import holm
 from mos_recbole.report.formats import format_difference, format_p_value
 from mos_recbole.report.style import STYLE, add_legend, model_looks, save_figure

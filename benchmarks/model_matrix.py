@@ -27,8 +27,9 @@ from tabulate import tabulate
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import EpochReport, Messages, load_settings, run_experiment
+from mos_recbole.io import atomic_write
 from mos_recbole.models import ENCODERS, HEADS, own_model_names, resolve_model
-from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, atomic_write, find_records
+from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, find_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 REFERENCE = "GRU4RecSoftmax"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mos_recbole.metric_names import parse_metric
+from mos_recbole.evaluation.metric_names import parse_metric
 
 
 def _recall(rank: np.ndarray, k: int) -> np.ndarray:

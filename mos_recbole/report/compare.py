@@ -20,7 +20,7 @@ from mos_recbole.evaluation import (
     sign_flip_test,
     sign_test,
 )
-from mos_recbole.metric_names import metric_direction
+from mos_recbole.evaluation.metric_names import metric_direction
 from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
 from mos_recbole.report.queries import Condition, rank_metrics, read_queries
 from mos_recbole.report.sides import Side

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from mos_recbole.analysis.selection import rank_by_validation
 from mos_recbole.errors import InputError
 from mos_recbole.report.configurations import attributes, describe, differing_settings, group_by_configuration
 from mos_recbole.results import RECORD_FILE, SWEEP_FILE, RunResult, find_records, read_plan, read_record
-from mos_recbole.selection import rank_by_validation
 
 _LISTED = 20  # lines of what to choose from
 

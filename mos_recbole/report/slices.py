@@ -22,7 +22,7 @@ from mos_recbole.evaluation import (
     relative_difference,
     sign_test,
 )
-from mos_recbole.metric_names import metric_direction
+from mos_recbole.evaluation.metric_names import metric_direction
 from mos_recbole.report.compare import holm
 from mos_recbole.report.formats import (
     format_count,

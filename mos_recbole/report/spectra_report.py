@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mos_recbole.io import require_writable
 from mos_recbole.report.markup import markdown
 from mos_recbole.report.spectra import Spectra
-from mos_recbole.results import require_writable
 
 FIGURE = "spectrum"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mos_recbole.errors import InputError
+from mos_recbole.io import require_writable
 from mos_recbole.report.facts import moment, section_facts, section_settings
 from mos_recbole.report.queries import rank_metrics
 from mos_recbole.report.study import read_study, slug
 from mos_recbole.report.ties import tie_effects
-from mos_recbole.results import require_writable
 
 if TYPE_CHECKING:
     from mos_recbole.report.contents import Contents

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mos_recbole.results import atomic_write
+from mos_recbole.io import atomic_write
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, less the yellow that is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

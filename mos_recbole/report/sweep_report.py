@@ -14,8 +14,17 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from mos_recbole.analysis.selection import (
+    Comparison,
+    Configuration,
+    compare_configurations,
+    finished_runs,
+    group_configurations,
+    validation_scores,
+)
 from mos_recbole.evaluation import Interval, bootstrap_means
-from mos_recbole.metric_names import metric_direction, needs_top_items
+from mos_recbole.evaluation.metric_names import metric_direction, needs_top_items
+from mos_recbole.io import atomic_write
 from mos_recbole.report.markup import latex_table, markdown
 from mos_recbole.report.tables import (
     TABLE_METRICS,
@@ -25,15 +34,7 @@ from mos_recbole.report.tables import (
     metric_values,
     user_numbers,
 )
-from mos_recbole.results import RunResult, SweepPlan, Trial, atomic_write, read_plan, read_trials
-from mos_recbole.selection import (
-    Comparison,
-    Configuration,
-    compare_configurations,
-    finished_runs,
-    group_configurations,
-    validation_scores,
-)
+from mos_recbole.results import RunResult, SweepPlan, Trial, read_plan, read_trials
 
 COST_COLUMNS = (
     "attempts",

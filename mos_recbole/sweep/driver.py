@@ -18,17 +18,10 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.logger import TBXLoggerCallback
 
+from mos_recbole.analysis.selection import best_trial_configurations
 from mos_recbole.errors import InputError
-from mos_recbole.results import (
-    RECORD_FILE,
-    SWEEP_FILE,
-    SweepPlan,
-    Trial,
-    read_plan,
-    read_trials,
-    require_writable,
-)
-from mos_recbole.selection import best_trial_configurations
+from mos_recbole.io import require_writable
+from mos_recbole.results import RECORD_FILE, SWEEP_FILE, SweepPlan, Trial, read_plan, read_trials
 from mos_recbole.sweep.cluster import Capacity, cluster
 from mos_recbole.sweep.fusing import fused_groups
 from mos_recbole.sweep.plan import PlannedTrial, Planner

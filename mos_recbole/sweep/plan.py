@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.errors import InputError
+from mos_recbole.evaluation.metric_names import metric_direction
 from mos_recbole.experiment import (
     data_fingerprint,
     data_settings,
@@ -16,7 +17,6 @@ from mos_recbole.experiment import (
     protocol_hash,
     run_name,
 )
-from mos_recbole.metric_names import metric_direction
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from mos_recbole.errors import InputError
-from mos_recbole.results import atomic_write
+from mos_recbole.io import atomic_write
 
 _FORMAT = "mos_recbole checkpoint 1"
 

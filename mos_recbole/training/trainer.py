@@ -19,7 +19,8 @@ from tqdm import tqdm
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.evaluation import ScoreIsNaN
-from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, atomic_write
+from mos_recbole.io import atomic_write
+from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.loaders import TrainLoader
 

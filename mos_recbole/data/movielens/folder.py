@@ -15,7 +15,7 @@ from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
 from mos_recbole.data.movielens.download import download as download_file
 from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
 from mos_recbole.errors import InputError
-from mos_recbole.results import atomic_write
+from mos_recbole.io import atomic_write
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 

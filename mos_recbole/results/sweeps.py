@@ -1,0 +1,114 @@
+"""Records of sweeps: the plan and a file for each trial."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from mos_recbole.results.records import LOG_FILE, RECORD_FILE, RUNS_FOLDER, Document, read_document, write_document
+
+SWEEP_FILE = "sweep.json"
+TRIALS_FOLDER = "trials"
+
+TrialStatus = Literal["finished", "stopped", "failed", "unfinished"]
+
+
+class SweepPlan(Document):
+    """What a sweep is: all that decides which trials it has. `<sweep>/sweep.json` holds it.
+
+    Attributes:
+        metric: validation metric by which configurations are selected.
+        search: method and its settings; stopping: the scheduler's, empty where every trial trains to its end.
+        space: the swept parameters as the sweep file has them.
+        settings: settings that all trials share, by key.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    models: list[str]
+    datasets: list[str]
+    seeds: list[int]
+    metric: str
+    mode: Literal["max", "min"]
+    search: dict[str, Any]
+    stopping: dict[str, Any]
+    space: dict[str, Any]
+    settings: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Writes the plan into a sweep's folder."""
+        write_document(folder / SWEEP_FILE, self)
+
+
+class Trial(Document):
+    """One trial of a sweep: a run that was planned, and how it ended where it left no record.
+
+    Attributes:
+        number: from 1, in the order of the plan.
+        parameters: the swept parameters that this trial has, by key; others of its model are the plan's or defaults.
+        run: name of its run's folder below `runs/`; ends with the run id.
+        ended: "stopped" by the scheduler, "failed" after all its attempts, or None: finished if there is a record, else
+            still to be done.
+        error: what the last failure said.
+        attempts: how often it failed.
+    """
+
+    schema_version: Literal[1] = 1
+    number: int
+    model: str
+    dataset: str
+    seed: int
+    parameters: dict[str, Any]
+    run: str
+    ended: Literal["stopped", "failed"] | None = None
+    error: str | None = None
+    attempts: int = 0
+
+    @property
+    def run_id(self) -> str:
+        return self.run.rpartition("-")[2]
+
+    def folder(self, sweep: Path) -> Path:
+        """Returns the folder of its run."""
+        return sweep / RUNS_FOLDER / self.run
+
+    def status(self, sweep: Path) -> TrialStatus:
+        """Returns how the trial stands by the files of its sweep."""
+        if (self.folder(sweep) / RECORD_FILE).exists():
+            return "finished"
+        return self.ended or "unfinished"
+
+    def training_log(self, sweep: Path) -> pd.DataFrame | None:
+        """Returns one row per epoch of its run so far, or None before the first one ended; see `RunResult`."""
+        path = self.folder(sweep) / LOG_FILE
+        return pd.read_csv(path, float_precision="round_trip") if path.exists() else None
+
+    def best_validation(self, sweep: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
+        """Returns the best validation of its run so far, or None before the first one."""
+        log = self.training_log(sweep)
+        values = pd.Series(dtype=float) if log is None or metric not in log else log[metric].dropna()
+        return None if values.empty else float(values.max() if mode == "max" else values.min())
+
+    def write(self, sweep: Path) -> None:
+        """Writes the trial's file into its sweep's folder."""
+        (sweep / TRIALS_FOLDER).mkdir(exist_ok=True)
+        write_document(sweep / TRIALS_FOLDER / f"{self.run_id}.json", self)
+
+
+def read_plan(folder: Path) -> SweepPlan:
+    """Returns the plan of the sweep in a folder.
+
+    Raises:
+        InputError: there is none, or it is broken.
+    """
+    return read_document(folder / SWEEP_FILE, SweepPlan, "the folder of a sweep")
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Returns the trials of the sweep in a folder, in the order of the plan.
+
+    Raises:
+        InputError: a file is broken.
+    """
+    paths = (folder / TRIALS_FOLDER).glob("*.json")
+    return sorted((read_document(path, Trial, "a trial") for path in paths), key=lambda trial: trial.number)

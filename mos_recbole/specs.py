@@ -1,0 +1,33 @@
+"""What a setting says of itself, wherever it is declared: beside its head, its encoder, its split."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that users can give, by its key.
+
+    Attributes:
+        key: as in YAML files and in --key=value.
+        type: as pydantic checks it, with its range.
+        default: its value where none is given.
+        help: what it sets, in one line.
+        argument: of the constructor or function that it becomes; None for the key itself.
+    """
+
+    key: str
+    type: Any
+    default: Any
+    help: str
+    argument: str | None = None

@@ -1,0 +1,78 @@
+"""The benchmark scripts as a user calls them, on sizes that say nothing about speed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+
+
+def run(script: str, *arguments: str) -> str:
+    """Returns what a script prints."""
+    command = [sys.executable, str(_ROOT / "benchmarks" / script), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_loss_speed(tmp_path: Path) -> None:
+    """A row an implementation and size, every one with its floor and memory; a second call replaces a place's rows."""
+    sizes = ["--queries", "40", "--items", "130", "--widths", "8", "--rounds", "1", "--output", str(tmp_path)]
+    run("loss_speed.py", "--components", "4", *sizes)
+    assert "over_plain" in run("loss_speed.py", "--components", "1", "2", *sizes)
+    table = pd.read_csv(tmp_path / "loss_speed.csv")
+    assert sorted(zip(table.implementation, table.components, strict=True)) == [
+        ("linear", 1),
+        ("naive", 1),
+        ("naive", 2),
+        ("ours", 1),
+        ("ours", 2),
+        ("plain", 1),
+    ]
+    assert (table.seconds > 0).all()
+    assert (table.memory_bytes >= 0).all()
+    assert table.floor_share.between(0, 2).all()
+    assert (tmp_path / "loss_speed.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_ranking_speed(tmp_path: Path) -> None:
+    """Ranks agree with the plain way's but for rounding."""
+    sizes = ["--queries", "300", "--reference-queries", "256", "--items", "500", "--width", "8"]
+    run("ranking_speed.py", *sizes, "--components", "1", "4", "--top-k", "10", "--output", str(tmp_path))
+    table = pd.read_csv(tmp_path / "ranking_speed.csv")
+    assert table.components.tolist() == [1, 4]
+    assert (table.ranks_that_differ < 0.02).all()
+
+
+@pytest.mark.slow
+def test_data_scale(tmp_path: Path) -> None:
+    """Both formats, cold and warm, and RecBole beside them, whose windows are equal."""
+    printed = run("data_scale.py", "--rows", "20000", "--output", str(tmp_path))
+    assert "windows are equal to RecBole's" in printed
+    table = pd.read_csv(tmp_path / "data_scale.csv")
+    assert table.way.tolist() == ["imports", "cold", "warm", "RecBole", "cold", "warm"]
+
+
+@pytest.mark.slow
+def test_fused_speed(tmp_path: Path) -> None:
+    """A row for each model, batch size, number of trials and way of their seeds."""
+    sizes = ["--models", "GRU4RecSoftmax, d = 16", "--batch-sizes", "256", "--trials", "2", "3"]
+    assert "fused_over_in_turn" in run(
+        "fused_speed.py", *sizes, "--rounds", "2", "--targets", "512", "--output", str(tmp_path)
+    )
+    table = pd.read_csv(tmp_path / "fused_speed.csv")
+    assert list(zip(table.trials, table.seeds, strict=True)) == [
+        (2, "equal"),
+        (2, "different"),
+        (3, "equal"),
+        (3, "different"),
+    ]
+    assert (table.rounds == 2).all()
+    assert ((table.lowest <= table.fused_over_in_turn) & (table.fused_over_in_turn <= table.highest)).all()

@@ -1,0 +1,275 @@
+"""Relative differences, effect sizes, resampling and sign tests: against SciPy, by their properties, in simulations."""
+
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mos_recbole.evaluation import (
+    bootstrap_difference,
+    compare_means,
+    effect_size,
+    effective_number,
+    mean_interval,
+    relative_difference,
+    sign_flip_test,
+    sign_test,
+)
+
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+
+
+def hits(n_users: int = 40, n_seeds: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two sides' hits of users with 1 to 5 queries, the second a little better."""
+    generator = np.random.default_rng(seed)
+    user = np.repeat(np.arange(n_users), generator.integers(1, 6, n_users))
+    chance = generator.beta(2, 3, n_users)[user]
+    first, second = (generator.random((n_seeds, len(user))) < chance + more for more in (0.0, 0.1))
+    return first.astype(float), second.astype(float), user
+
+
+# ---------------------------------------------------------------------------------------------------- means
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    """One seed, one query a user: SciPy's t interval."""
+    values = np.random.default_rng(1).normal(size=25)
+    found = mean_interval(values[None], np.arange(25))
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 24, values.mean(), stats.sem(values)))
+    assert found.mean == pytest.approx(values.mean())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20))
+def test_users_are_counted_by_weight(size: list[int]) -> None:
+    """As many as there are where they are equal, else fewer, and one at least."""
+    number = effective_number(np.array(size))
+    assert 1 <= number <= len(size) + 1e-9
+    assert effective_number(np.full(len(size), 3)) == pytest.approx(len(size))
+    assert (number == pytest.approx(len(size))) == (len(set(size)) == 1)
+
+
+# ---------------------------------------------------------------------------------------------------- relative
+
+
+def test_the_relative_interval_inverts_the_test() -> None:
+    """At its ends B is just significantly different from the ratio times A."""
+    first, second, user = hits()
+    found = relative_difference(first, second, user)
+    assert found.mean == pytest.approx(second.mean() / first.mean() - 1)
+    for end in (found.low, found.high):
+        assert compare_means((1 + end) * first, second, user).p_value == pytest.approx(0.05, abs=1e-6)
+    assert compare_means((1 + found.low - 0.01) * first, second, user).p_value < 0.05
+    assert compare_means((1 + found.high + 0.01) * first, second, user).p_value < 0.05
+    wider = relative_difference(first, second, user, level=0.99)
+    assert wider.low < found.low < found.high < wider.high
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_relative_and_absolute_agree(seed: int) -> None:
+    """Both intervals exclude 0 or neither does; exchanged sides have the reciprocal ratio's interval."""
+    first, second, user = hits(n_users=30, seed=seed)
+    difference = compare_means(first, second, user)
+    there, back = relative_difference(first, second, user), relative_difference(second, first, user)
+    assert (difference.low > 0) == (there.low > 0)
+    assert (difference.high < 0) == (there.high < 0)
+    assert there.low <= there.mean <= there.high
+    expected = (1 / (1 + back.high) - 1, 1 / (1 + back.low) - 1)
+    assert (there.low, there.high) == pytest.approx(expected, rel=1e-6, abs=1e-8)
+
+
+def test_relative_to_little_or_nothing() -> None:
+    """No interval above 0 for what may be 0; none at all for 0; a point where nothing varies; -100 % for no hits."""
+    user = np.arange(30)
+    nothing, once, always = np.zeros((2, 30)), np.eye(1, 30).repeat(2, axis=0), np.ones((2, 30))
+    assert relative_difference(nothing, once, user) is None
+    found = relative_difference(once, always, user)
+    assert (found.mean, found.high) == (pytest.approx(29), math.inf)
+    assert found.low > 0
+    found = relative_difference(once, np.roll(once, 5), user)
+    assert (found.low, found.mean, found.high) == (-1, pytest.approx(0), math.inf)
+    found = relative_difference(always, 1.5 * always, user)
+    assert (found.low, found.mean, found.high) == (0.5, 0.5, 0.5)
+    found = relative_difference(always, nothing, user)
+    assert (found.low, found.mean, found.high) == (-1, -1, -1)
+
+
+# ---------------------------------------------------------------------------------------------------- effect size
+
+
+def test_effect_size_is_cohens() -> None:
+    """One query a user: mean over standard deviation of the differences; the interval excludes 0 where p < .05."""
+    generator = np.random.default_rng(3)
+    first, second = generator.normal([[0], [0.4]], size=(2, 50))
+    found = effect_size(first[None], second[None], np.arange(50))
+    apart = second - first
+    assert found.mean == pytest.approx(apart.mean() / apart.std(ddof=1))
+    half = stats.t.ppf(0.975, 49) * np.sqrt(1 / 50 + found.mean**2 / 98)
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+    repeated = effect_size(first.repeat(3)[None], second.repeat(3)[None], np.arange(50).repeat(3))
+    assert (repeated.low, repeated.high) == pytest.approx((found.low, found.high))
+
+
+def test_effect_size_where_users_do_not_differ() -> None:
+    user = np.arange(9)
+    assert effect_size(np.ones((2, 9)), np.ones((2, 9)), user).mean == 0
+    assert effect_size(np.ones((2, 9)), np.zeros((2, 9)), user).mean == -math.inf
+
+
+def test_the_interval_of_the_effect_size_covers() -> None:
+    """Normal differences with d = .5, 40 users: it misses in about 5 % of 1,000 samples."""
+    generator = np.random.default_rng(4)
+    missed = 0
+    for _ in range(1000):
+        found = effect_size(np.zeros((1, 40)), 0.5 + generator.normal(size=(1, 40)), np.arange(40))
+        missed += not found.low <= 0.5 <= found.high
+    assert 0.03 <= missed / 1000 <= 0.075
+
+
+# ---------------------------------------------------------------------------------------------------- signs
+
+
+def users_sums(first: np.ndarray, second: np.ndarray, user: np.ndarray) -> np.ndarray:
+    return np.array([(second - first)[:, user == one].sum() for one in np.unique(user)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sign_flips_are_scipys(seed: int) -> None:
+    """Few users: all exchanges, exactly; many: about what SciPy draws, and the same for the same seed."""
+    few = hits(n_users=9, seed=seed)
+    exact = stats.permutation_test((users_sums(*few),), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip_test(*few) == pytest.approx(exact.pvalue)
+    many = hits(n_users=60, seed=seed)
+    drawn = stats.permutation_test(
+        (users_sums(*many),), lambda x, axis: x.sum(axis), permutation_type="samples", n_resamples=9999, vectorized=True
+    )
+    assert sign_flip_test(*many) == pytest.approx(drawn.pvalue, abs=0.025)
+    assert sign_flip_test(*many, seed=7) == sign_flip_test(*many, seed=7)
+
+
+def test_drawn_flips_agree_with_all_flips() -> None:
+    """Twelve users: 4,096 exchanges, of which 999 are drawn."""
+    case = hits(n_users=12, seed=3)
+    assert sign_flip_test(*case, flips=999) == pytest.approx(sign_flip_test(*case), abs=0.05)
+
+
+def test_sign_flips_at_the_ends() -> None:
+    """Equal sides: 1; a difference in all of many users: the least that can be said."""
+    first, second, user = hits(n_users=200)
+    assert sign_flip_test(first, first, user) == 1
+    assert sign_flip_test(np.zeros_like(first), second + 0.1, user) == 1 / 10_000
+    # Sums of thirds, which rounding must not tell apart: every exchange is as extreme as the observed one.
+    assert sign_flip_test(np.zeros((3, 1)).repeat(2, 1), np.full((3, 2), [[0.1, -0.1]]), np.arange(2)) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sign_test_is_binomial(seed: int) -> None:
+    """SciPy's, of users better and worse; ties are left out."""
+    case = hits(n_users=30, seed=seed)
+    sums = users_sums(*case).round(9)
+    found = sign_test(*case)
+    assert (found.better, found.worse) == ((sums > 0).sum(), (sums < 0).sum())
+    assert found.p_value == pytest.approx(stats.binomtest(found.better, found.better + found.worse).pvalue)
+    back = sign_test(case[1], case[0], case[2])
+    assert (back.better, back.worse, back.p_value) == (found.worse, found.better, found.p_value)
+
+
+def test_the_sign_test_of_equal_sides() -> None:
+    first, _, user = hits()
+    found = sign_test(first, first, user)
+    assert (found.better, found.worse, found.p_value) == (0, 0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- bootstrap
+
+
+def test_the_bootstrap_of_users_is_close_to_students() -> None:
+    """One seed a side and many users: the same interval but for chance; repeatable; narrower at a lower level."""
+    first, second, user = hits(n_users=400, n_seeds=1)
+    found, expected = bootstrap_difference(first, second, user), compare_means(first, second, user)
+    assert found.mean == pytest.approx(expected.effect)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.1 * expected.standard_error)
+    assert found == bootstrap_difference(first, second, user)
+    assert found != bootstrap_difference(first, second, user, seed=1)
+    assert bootstrap_difference(first, second, user, level=0.5).half_width < 0.5 * found.half_width
+
+
+def test_few_seeds_are_not_understated() -> None:
+    """Users all alike: Welch's interval over the seeds, of which resampling shows half with two."""
+    first, second = np.array([0.0, 0.2]), np.array([0.5, 0.9])
+    expected = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
+    found = bootstrap_difference(*(side[:, None].repeat(50, 1) for side in (first, second)), np.arange(50))
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.3)
+
+
+# ---------------------------------------------------------------------------------------------------- coverage
+
+
+@pytest.fixture(scope="module")
+def coverage() -> ModuleType:
+    """The script that measures coverage."""
+    spec = importlib.util.spec_from_file_location("coverage_of_tests", _SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seeds", [(2, 2), (5, 5)])
+@pytest.mark.parametrize("shares", [(1, 0, 0), (0, 1, 0.02), (1 / 3, 1 / 3, 1 / 3)])
+def test_means_are_covered(coverage: ModuleType, seeds: tuple[int, int], shares: tuple[float, ...]) -> None:
+    """t and bootstrap miss the truth in 5 % or fewer; 300 repetitions have a standard error of 1.3 %."""
+    row = coverage.of_means(coverage.Means(*seeds, 60, *shares), 300)
+    assert row["t_%"] <= 9
+    assert row["bootstrap_%"] <= 10
+    if shares == (1, 0, 0):  # what is a user's is neither under- nor overstated
+        assert min(row["t_%"], row["bootstrap_%"], row["flips_%"]) >= 1
+        assert row["flips_%"] <= 9
+    if shares == (0, 1, 0.02):  # flips take the seeds as given
+        assert row["flips_%"] > 50
+
+
+@pytest.mark.parametrize("sizes", ["one", "geometric", "lognormal"])
+@pytest.mark.parametrize("level", [-1.5, 0.5])
+def test_cells_are_covered(coverage: ModuleType, sizes: str, level: float) -> None:
+    """Difference and relative difference of two models in a cell of 100 users."""
+    row = coverage.of_cells(coverage.Hits(100, sizes, level, 0.3), 200)
+    assert 0.5 <= row["t_%"] <= 11
+    assert 0.5 <= row["relative_%"] <= 11
+
+
+def test_cells_where_intervals_fail_are_marked(coverage: ModuleType) -> None:
+    """Ten users and few hits: the interval of the difference is often a point at 0."""
+    row = coverage.of_cells(coverage.Hits(10, "one", -3.0, 0.3), 100)
+    assert row["t_%"] > 15
+    assert row["small_%"] == 100
+
+
+@pytest.mark.parametrize("n_seeds", [2, 5])
+def test_a_model_does_not_differ_from_itself(coverage: ModuleType, n_seeds: int) -> None:
+    """Two sets of seeds that matter: t and bootstrap say so rarely, flips often."""
+    row = coverage.of_null(coverage.Hits(200, "one", -0.5, 0.0, 0.0, 0.1, n_seeds), 250)
+    assert row["t_%"] <= 9
+    assert row["bootstrap_%"] <= 10
+    assert row["flips_%"] > 9
+    quiet = coverage.of_null(coverage.Hits(200, "one", -0.5, 0.0, 0.0, 0.0, n_seeds), 250)
+    assert max(quiet["t_%"], quiet["bootstrap_%"], quiet["flips_%"], quiet["signs_%"]) <= 10
+
+
+@pytest.mark.slow
+def test_the_script(tmp_path: Path) -> None:
+    """Writes a row a case."""
+    command = [sys.executable, str(_SCRIPT), "--repetitions", "2", "--output", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    for name in ("means", "cells", "null"):
+        table = pd.read_csv(tmp_path / f"{name}.csv")
+        assert table["t_%"].between(0, 100).all()
+        assert (table["repetitions"] == 2).all()

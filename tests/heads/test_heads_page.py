@@ -1,0 +1,48 @@
+"""What docs/heads.md says of the heads, against the heads."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from mos_recbole.models import HEADS
+
+_ROOT = Path(__file__).parents[2]
+
+
+def rows() -> dict[str, list[str]]:
+    """Returns the cells of the table of heads, by the head's name."""
+    lines = (_ROOT / "docs" / "heads.md").read_text(encoding="utf-8").splitlines()
+    tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    return {cells[0].strip("`"): cells for cells in tables if len(cells) == 9 and cells[0] != "`--head`"}
+
+
+def defaults(name: str) -> dict:
+    file = _ROOT / "mos_recbole" / "properties" / "head" / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def built_in() -> list[str]:
+    return [name for name, entry in HEADS.items() if entry.origin is None]
+
+
+def test_all_heads_are_there() -> None:
+    assert sorted(rows()) == sorted(built_in())
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_a_head_is_as_described(name: str) -> None:
+    """Its label, whether it has a single logit, how many parameters it has, and the measured costs."""
+    entry, cells = HEADS[name], rows()[name]
+    settings = defaults(name)
+    assert set(settings) == set(entry.arguments), "a setting without an argument, or an argument without a default"
+    layers = {"n_layers": 2} if entry.head_class.reads_layers else {}
+    head = entry.head_class(1683, 64, **{entry.arguments[key]: value for key, value in settings.items()}, **layers)
+    assert cells[1] == entry.label
+    assert cells[3] == f"{sum(parameter.numel() for parameter in head.parameters()):,}"
+    assert cells[8] == ("yes" if head.single_logit else "no")
+    measured = pd.read_csv(_ROOT / "results" / "head_speed" / "head_speed.csv").query("head == @name")
+    for cell, loss, n_items in ((4, "full", 1683), (5, "full", 12_101), (6, "sampled", 1683)):
+        (ratio,) = measured[(measured.loss == loss) & (measured["items"] == n_items)].over_softmax
+        assert float(cells[cell]) == pytest.approx(ratio, rel=0.01)

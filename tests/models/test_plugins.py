@@ -1,0 +1,255 @@
+"""A user's own heads and encoders: the example of docs/plugins.md as it stands there, and files with faults."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+
+from mos_recbole import cli
+from mos_recbole.errors import InputError
+from mos_recbole.experiment import load_settings
+from mos_recbole.models import ENCODERS, HEADS, load_plugin, model_name, resolve_model
+from mos_recbole.results import RECORD_FILE, find_records
+
+DOC = Path(__file__).parents[2] / "docs" / "plugins.md"
+SMALL = ["--embedding_size=8", "--epochs=2", "--MAX_ITEM_LIST_LENGTH=10"]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """Leaves the known encoders and heads as they were."""
+    encoders, heads = dict(ENCODERS), dict(HEADS)
+    yield
+    ENCODERS.clear()
+    HEADS.clear()
+    ENCODERS.update(encoders)
+    HEADS.update(heads)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """The first example of the documentation, as a file."""
+    path = tmp_path / "my_heads.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)[0], encoding="utf-8")
+    return path
+
+
+def test_the_example_runs_as_the_documentation_says(
+    plugin: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Head and encoder have models with all others by name; their settings are checked and shown."""
+    place = ["--dataset", str(data), "--plugin", str(plugin)]
+    common = ["--output", str(tmp_path / "out"), *place, *SMALL]
+    heads = ["--head", "euclid", "softmax", "--euclid_scale=2.0", "--hidden_size=8"]
+    assert cli.main(["run", "--model", "SASRec", "GRU4Rec", *heads, *common]) == 0
+    assert "GRU4RecEuclid" in capsys.readouterr().out
+    assert cli.main(["run", "--model", "DecayMoS", "DecayEuclid", "--decay=0.5", *common]) == 0
+    records = {record.model: record for record in find_records(tmp_path / "out")}
+    assert set(records) == {
+        *("SASRecEuclid", "GRU4RecEuclid", "SASRecSoftmax", "GRU4RecSoftmax", "DecayMoS", "DecayEuclid")
+    }
+    assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 0
+    plugin.write_text(plugin.read_text(encoding="utf-8") + "# edited", encoding="utf-8")
+    assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 2
+    assert "is not what it was; expected the same --plugin" in capsys.readouterr().err
+    assert records["SASRecEuclid"].settings["euclid_scale"] == 2.0
+    assert records["DecayMoS"].settings["train_mode"] == "all_positions"
+    assert set(records["DecayEuclid"].settings["plugins"]) == {"Decay", "euclid"}
+    assert "plugins" not in records["GRU4RecSoftmax"].settings
+    assert np.isfinite(records["DecayEuclid"].outcomes()["log_probability"]).all()
+    with pytest.raises(InputError, match=r"euclid_scale is 'much'"):
+        load_settings("GRU4RecEuclid", overrides=["--euclid_scale=much"])
+
+
+def test_the_examples_head_and_encoder_are_what_they_say(plugin: Path) -> None:
+    """Log-probabilities and gradients of the head, and states of the encoder, against the formulas."""
+    load_plugin(plugin)
+    torch.manual_seed(0)
+    head = HEADS["euclid"].head_class(9, 4, item_bias=True, scale=0.7).double()
+    torch.nn.init.normal_(head.item_bias)
+    state, weight = torch.randn(5, 4, dtype=torch.float64), torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    logits = -0.7 * (state[:, None] - weight[None]).square().sum(-1) + head.item_bias
+    expected = torch.log_softmax(logits, dim=-1)
+    torch.testing.assert_close(head.log_prob(state, weight), expected.detach())
+    target = torch.tensor([1, 8, 3, 0, 2])
+    (by_hand,) = torch.autograd.grad(functional.nll_loss(expected, target), weight)
+    (found,) = torch.autograd.grad(head.loss(state, weight, target), weight)
+    torch.testing.assert_close(found, by_hand)
+
+    encoder_class = type(ENCODERS["Decay"].make(FakeConfig(), FakeData()))
+    encoder = encoder_class(9, 4, 0.5)
+    items = torch.tensor([[3, 5, 1]])
+    first, second, third = encoder.item_embedding(items)[0]
+    torch.testing.assert_close(encoder(items)[0, 2], third + second / 2 + first / 4)
+
+
+class FakeConfig(dict):
+    """As much of a configuration as the example reads."""
+
+    def __missing__(self, key: str) -> object:
+        return {"ITEM_ID_FIELD": "item_id", "embedding_size": 4, "decay": 0.5}[key]
+
+
+class FakeData:
+    """As much of a data set as the example reads."""
+
+    def num(self, field: str) -> int:
+        return 9
+
+
+def test_an_edited_file_makes_new_runs(plugin: Path, data: Path, tmp_path: Path) -> None:
+    """The file is part of a run's identity, for the models that use it and for those only."""
+    load_plugin(plugin)
+    before = {name: load_settings(name).identity() for name in ("GRU4RecEuclid", "GRU4RecMoS")}
+    load_plugin(plugin)
+    assert load_settings("GRU4RecEuclid").identity() == before["GRU4RecEuclid"]
+    plugin.write_text(plugin.read_text(encoding="utf-8").replace("1.0}", "1.5}"), encoding="utf-8")
+    load_plugin(plugin)
+    edited = load_settings("GRU4RecEuclid")
+    assert edited.values["euclid_scale"] == 1.5
+    assert edited.identity()["plugins"] != before["GRU4RecEuclid"]["plugins"]
+    assert load_settings("GRU4RecMoS").identity() == before["GRU4RecMoS"]
+
+
+FAULTS = {
+    "x = 1\n": r"registers neither an encoder nor a head",
+    "import torch\n\ndef (\n": r"line 3: SyntaxError",
+    "import torch\nx = 1 / 0\n": r"line 2: ZeroDivisionError",
+    "import no_such_package_anywhere\n": r"line 1: ModuleNotFoundError",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('new', 'New', MoSHead))\nregister_head(HeadEntry('mos', 'Other', MoSHead))\n": (
+        r"head 'mos': the name is taken"
+    ),
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('a b', 'Other', MoSHead))\n": r"head 'a b': the name is no identifier",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('Other', 'Other', MoSHead))\n": r"head 'Other': the name is not in lower case",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
+    "register_head(HeadEntry('f', 'F', MoSHead))\n": r"head 'F': GRU4RecF is another model's name already",
+    "from mos_recbole.models import EncoderEntry, register_encoder\n"
+    "register_encoder(EncoderEntry('GRU4RecMo', None))\n"
+    "from mos_recbole.models import HeadEntry, register_head\nfrom mos_recbole.heads import MoSHead\n"
+    "register_head(HeadEntry('s', 'S', MoSHead))\n": r"head 'S': GRU4RecMoS is another model's name already",
+    "import sys\nsys.exit(3)\n": r"line 2: SystemExit: 3",
+}
+
+
+@pytest.mark.parametrize("source", FAULTS, ids=range(len(FAULTS)))
+def test_a_file_with_a_fault_is_one_message(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, one message with the file, and nothing of it is known."""
+    path = tmp_path / "broken.py"
+    path.write_text(source, encoding="utf-8")
+    known = {*ENCODERS, *HEADS}
+    arguments = ["run", "--model", "GRU4RecMoS", "--plugin", str(path), "--output", str(tmp_path / "out")]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"broken\.py.*{FAULTS[source]}", error), error
+    assert "Traceback" not in error
+    assert {*ENCODERS, *HEADS} == known
+    assert not (tmp_path / "out").exists()
+
+
+ENCODER = """
+from torch import nn
+from mos_recbole.heads import MoSHead
+from mos_recbole.models import CausalEncoder, EncoderEntry, HeadEntry, RecBoleEncoder, register_encoder, register_head
+from recbole.model.sequential_recommender import NARM
+
+class Plain(CausalEncoder):
+    def __init__(self, n_items, width):
+        super().__init__()
+        self.width, self.item_embedding = width, nn.Embedding(n_items, width)
+
+    def forward(self, item_seq_BL):
+        return self.item_embedding(item_seq_BL)
+
+class NoQuery(NARM):
+    def forward(self, item_seq, item_seq_len):
+        return self.item_embedding(item_seq)
+
+def make(config, dataset):
+    return Plain(dataset.num(config["ITEM_ID_FIELD"]), config["size"])
+
+register_encoder(EncoderEntry("Plain", make, causal=True, defaults={"size": 4}, width="size"))
+register_encoder(EncoderEntry("Unnamed", make, causal=True, defaults={"size": 4}))
+register_encoder(EncoderEntry("NoQuery", lambda config, dataset: RecBoleEncoder(NoQuery(config, dataset)),
+                 defaults={"embedding_size": 8, "hidden_size": 8, "n_layers": 1, "dropout_probs": [0.1, 0.1]}))
+register_head(HeadEntry("vague", "Vague", MoSHead, {"vague_heads": "n_components"}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("PlainMoS", None),
+        ("UnnamedMoS", "encoder Unnamed has no setting 'embedding_size'; expected its EncoderEntry's width to name"),
+        ("NoQueryMoS", r"NoQuery.forward gives \(\d+, \d+, 8\); an encoder's states are"),
+        ("PlainVague", "head Vague: its setting 'vague_heads' has no default"),
+    ],
+)
+def test_entries_that_do_not_fit_are_one_message(
+    model: str, message: str | None, plugin: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What can be seen of an entry with its models only is told when one is run. Every --plugin counts."""
+    path = tmp_path / "own.py"
+    path.write_text(ENCODER, encoding="utf-8")
+    place = ["--plugin", str(path), "--plugin", str(plugin), "--dataset", str(data), "--output", str(tmp_path / "out")]
+    status = cli.main(["run", "--model", model, *place, "--epochs=1", "--quiet"])
+    error = capsys.readouterr().err
+    if message is None:
+        assert status == 0, error
+        return
+    assert status == 2
+    assert re.search(message, error), error
+    assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+def test_heads_that_are_named_one_by_one(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every --head counts, not the last alone."""
+    heads = ["--head", "moc", "--head", "softmax", "--hidden_size=8", "--embedding_size=8", "--epochs=1"]
+    assert cli.main(["run", "--model", "GRU4Rec", *heads, "--dataset", str(data), "--output", str(tmp_path)]) == 0
+    assert {record.model for record in find_records(tmp_path)} == {"GRU4RecMoC", "GRU4RecSoftmax"}
+
+
+def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing file is named."""
+    assert cli.main(["run", "--model", "GRU4RecMoS", "--plugin", str(tmp_path / "none.py")]) == 2
+    assert "none.py: No such file" in capsys.readouterr().err
+
+
+def test_names_that_are_near() -> None:
+    """An unknown head, encoder or model is answered with what is near."""
+    with pytest.raises(InputError, match=r"unknown head 'mo'; did you mean .*mos"):
+        model_name("NARM", "mo")
+    with pytest.raises(InputError, match=r"'NARN' is no encoder; did you mean NARM"):
+        model_name("NARN", "mos")
+    with pytest.raises(InputError, match=r"unknown model 'NARMMos'; did you mean NARMMoS"):
+        resolve_model("NARMMos")
+    assert model_name("NARM", "MoS") == "NARMMoS"
+    assert resolve_model("GRU4Rec").__module__.startswith("recbole")
+
+
+def test_a_sweep_with_a_plugin(plugin: Path, data: Path, tmp_path: Path) -> None:
+    """Ray's workers know the head, too. In a process of its own, since Ray is imported once."""
+    sweep = {
+        "models": ["GRU4RecEuclid"],
+        "datasets": [str(data)],
+        "plugins": [plugin.name],
+        "space": {"euclid_scale": {"grid": [0.5, 2.0]}},
+        "settings": {"embedding_size": 8, "hidden_size": 8, "epochs": 2, "MAX_ITEM_LIST_LENGTH": 10},
+    }
+    path = plugin.parent / "own.yaml"
+    path.write_text(yaml.safe_dump(sweep), encoding="utf-8")
+    program = "import sys; from mos_recbole.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["sweep", str(path), "--output", str(tmp_path / "out"), "--quiet"]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = find_records(tmp_path / "out" / "own")
+    assert sorted(record.settings["euclid_scale"] for record in records) == [0.5, 2.0]
