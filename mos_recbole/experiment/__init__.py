@@ -37,6 +37,7 @@ from mos_recbole.evaluation import (
     item_distance,
 )
 from mos_recbole.evaluation.metric_names import metric_direction, needs_top_items, parse_metric
+from mos_recbole.experiment.facts import SPLIT_LEAKAGE, model_facts
 from mos_recbole.io import atomic_write, require_writable
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults, resolve_model
 from mos_recbole.results import (
@@ -393,6 +394,8 @@ class _Run:
             protocol_hash=protocol_hash(self.settings, ground.fingerprint),
             protocol=vars(ground.protocol),
             model=self.settings.model,
+            **model_facts(self.settings.model_class, model),
+            split_leakage=SPLIT_LEAKAGE[ground.protocol.split["name"]],
             dataset=self.settings.dataset,
             seed=config["seed"],
             settings=self.settings.identity(),

@@ -42,25 +42,36 @@ class RunResult(Document):
             device, versions. (The number of threads, eval_batch_size, and the runs that this one was trained with as
             one can change the last digits, and are left out.)
         protocol_hash: equal for runs whose numbers may be compared.
+        encoder, head: names of the model's parts, such as "GRU4Rec" and "mos"; None for RecBole's own classes.
+        n_components: K of the head; None for RecBole's own classes.
+        width: d of states and item table; None for RecBole's own classes.
+        baseline: the model of the same encoder with the softmax head; None if this is it, or one of RecBole's own.
+        split_leakage: what training knows under this split that could not have been known then, in a sentence or two.
         settings: the settings that can change the numbers.
         data: counts and the fingerprint of the prepared data.
         epochs: epochs trained; best_epoch is the one that validation chose, from 1.
         parameters: number of trainable numbers in the model.
         valid, test: metrics at the best epoch.
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
-            wall_seconds: all, loading included, over all sittings of a resumed run. On a GPU an epoch's time ends when
+            wall_seconds: all, loading included, over all sessions of a resumed run. On a GPU an epoch's time ends when
             the GPU is done, so it is device time too.
         peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
             began) and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
-        processes: that trained the model together, in the last sitting; times and memory are the first one's.
+        processes: that trained the model together, in the last session; times and memory are the first one's.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     run_id: str
     protocol_hash: str
     protocol: dict[str, Any]
     model: str
+    encoder: str | None = None
+    head: str | None = None
+    n_components: int | None = None
+    width: int | None = None
+    baseline: str | None = None
+    split_leakage: str = ""
     dataset: str
     seed: int
     settings: dict[str, Any]

@@ -705,6 +705,22 @@ def test_every_model_runs_through_the_same_path(model: str, run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "facts"),
+    [
+        ("GRU4RecMoS", ("GRU4Rec", "mos", 2, 8, "GRU4RecSoftmax")),
+        ("SASRecSoftmax", ("SASRec", "softmax", 1, 8, None)),
+        ("GRU4Rec", (None, None, None, None, None)),
+    ],
+)
+def test_a_record_names_the_parts_of_its_model(model: str, facts: tuple, run) -> None:
+    """Encoder, head, K, width and baseline, and where the split leaks."""
+    record = read_record(run(model, epochs=1).folder)
+    assert (record.encoder, record.head, record.n_components, record.width, record.baseline) == facts
+    assert record.schema_version == 2
+    assert "other users" in record.split_leakage
+
+
+@pytest.mark.parametrize(
     "options",
     [{"train_batch_size": 1, "train_neg_sample_args": None}, {"train_neg_sample_args": None}, {}],
     ids=["one by one, no negatives", "no negatives", "defaults"],
