@@ -1,0 +1,118 @@
+"""The one table: typed numbers and formatted cells, as Markdown, LaTeX, CSV or text for the terminal."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+TABLE_FORMATS = ("github", "simple", "latex", "csv")
+
+# tabulate escapes what LaTeX takes for commands; these signs are not in the fonts of pdfLaTeX.
+_LATEX_SIGNS = {
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "−": "$-$",
+    "≥": r"$\ge$",
+    "≤": r"$\le$",
+    "×": r"$\times$",
+    "∞": r"$\infty$",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: as readers see it, not escaped.
+        value: the number by which the cell is sorted; None or NaN where there is none.
+        is_text: whether the cell holds words and not a number. A column of such cells is set to the left.
+    """
+
+    text: str
+    value: float | None = None
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption.
+
+    Attributes:
+        name: of its files, without ending.
+        caption: what the numbers mean, in one or more lines; "" for a table that needs none.
+        rows: the cells of each row by the header of their column; all rows have the same columns.
+        frame: the numbers in full precision, intervals by their ends, for CSV files and programs.
+    """
+
+    name: str
+    title: str
+    caption: str
+    rows: Sequence[Mapping[str, Cell]]
+    frame: pd.DataFrame
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The headers of the columns; empty for a table without rows."""
+        return tuple(self.rows[0]) if self.rows else ()
+
+    def is_text(self, column: str) -> bool:
+        """Returns whether a column holds words, which are set to the left, and not numbers."""
+        return all(row[column].is_text for row in self.rows)
+
+    def markdown(self) -> str:
+        """Returns title, table and caption in Markdown."""
+        parts = [f"# {escape_markdown(self.title)}", self.grid("github", escape_markdown)]
+        if self.caption:
+            parts.append(escape_markdown(self.caption))
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        """Returns a tabular for the package booktabs, after title and caption as comments."""
+        grid = self.grid("latex_booktabs")
+        for sign, command in _LATEX_SIGNS.items():
+            grid = grid.replace(sign, command)
+        lines = [self.title, *self.caption.splitlines(), "Needs \\usepackage{booktabs}."]
+        return "\n".join([*(f"% {line}" for line in lines if line), grid]) + "\n"
+
+    def csv(self) -> str:
+        """Returns the numbers in full precision."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
+
+    def text(self, tablefmt: str = "github") -> str:
+        """Returns the table for the terminal, without an end of line.
+
+        Args:
+            tablefmt: one of `TABLE_FORMATS`. "csv" has no caption; the others have it.
+        """
+        if tablefmt == "csv":
+            return self.csv().rstrip("\n")
+        if tablefmt == "latex":
+            return self.latex().rstrip("\n")
+        return self.grid(tablefmt) + (f"\n\n{self.caption}" if self.caption else "")
+
+    def grid(self, tablefmt: str, escape: Callable[[str], str] = str) -> str:
+        """Returns the cells alone in one of tabulate's formats.
+
+        Args:
+            tablefmt: tabulate's name of the format.
+            escape: applied to every header and cell.
+        """
+        rows = [[escape(row[column].text) for column in self.header] for row in self.rows]
+        return tabulate(
+            rows,
+            headers=[escape(column) for column in self.header],
+            tablefmt=tablefmt,
+            disable_numparse=True,
+            colalign=["left" if self.is_text(column) else "right" for column in self.header],
+        )
+
+
+def escape_markdown(text: str) -> str:
+    """Returns text that Markdown shows as it is, in one line; an underscore within a word needs no escape."""
+    one_line = " ".join(text.split())
+    return re.sub(r"[\\`*|<>\[\]$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)

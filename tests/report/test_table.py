@@ -1,0 +1,90 @@
+"""The one table: alignment by what cells hold, escapes, numbers in full precision."""
+
+import pandas as pd
+import pytest
+
+from mos_recbole.evaluation import Interval
+from mos_recbole.report.formatting import format_duration, format_range, interval_cell, number_cell, words
+from mos_recbole.report.table import Table, escape_markdown
+
+
+@pytest.fixture
+def table() -> Table:
+    interval = Interval(0.07123, 0.06, 0.0825)
+    return Table(
+        name="models",
+        title="Models_of|mine",
+        caption="First line [a].\nSecond line.",
+        rows=[
+            {"model": words("A_B|C"), "Recall@10 ↑": interval_cell(interval)},
+            {"model": words("Longer_name"), "Recall@10 ↑": number_cell(1204.0, ",.0f")},
+        ],
+        frame=pd.DataFrame({"model": ["A_B|C", "Longer_name"], "Recall@10": [0.07123, 1204.0]}),
+    )
+
+
+def test_columns_of_words_are_left_and_of_numbers_right(table: Table) -> None:
+    assert table.header == ("model", "Recall@10 ↑")
+    assert [table.is_text(column) for column in table.header] == [True, False]
+    assert table.text("simple").splitlines()[2:4] == [
+        "A_B|C        0.0712 ± 0.0113",
+        "Longer_name            1,204",
+    ]
+
+
+def test_cells_know_their_numbers(table: Table) -> None:
+    assert [row["Recall@10 ↑"].value for row in table.rows] == [0.07123, 1204.0]
+
+
+def test_markdown_shows_every_sign_as_it_is(table: Table) -> None:
+    assert table.markdown() == (
+        "# Models_of\\|mine\n\n"
+        "| model       |     Recall@10 ↑ |\n"
+        "|-------------|-----------------|\n"
+        "| A_B\\|C      | 0.0712 ± 0.0113 |\n"
+        "| Longer_name |           1,204 |\n\n"
+        "First line \\[a\\]. Second line.\n"
+    )
+
+
+def test_latex_has_title_and_caption_as_comments_and_only_signs_of_its_fonts(table: Table) -> None:
+    lines = table.latex().splitlines()
+    assert lines[:4] == [
+        "% Models_of|mine",
+        "% First line [a].",
+        "% Second line.",
+        "% Needs \\usepackage{booktabs}.",
+    ]
+    body = "\n".join(lines[4:])
+    assert "A\\_B|C" in body
+    assert "0.0712 $\\pm$ 0.0113" in body
+    assert "Recall@10 $\\uparrow$" in body
+    assert body.isascii()
+
+
+def test_csv_has_full_precision(table: Table) -> None:
+    assert table.csv() == "model,Recall@10\nA_B|C,0.07123\nLonger_name,1204.0\n"
+    assert table.text("csv") == table.csv().rstrip("\n")
+
+
+def test_text_for_the_terminal_is_not_escaped_and_has_the_caption(table: Table) -> None:
+    text = table.text("github")
+    assert "| A_B|C " in text
+    assert text.endswith("\n\nFirst line [a].\nSecond line.")
+
+
+def test_a_table_without_rows_or_caption() -> None:
+    empty = Table("none", "None", "", [], pd.DataFrame())
+    assert empty.header == ()
+    assert empty.text("simple") == ""
+    assert empty.latex().startswith("% None\n% Needs")
+
+
+@pytest.mark.parametrize(("text", "escaped"), [("a_b", "a_b"), ("_a", "\\_a"), ("p < 1", "p \\< 1"), ("x\ny", "x y")])
+def test_escapes_of_markdown(text: str, escaped: str) -> None:
+    assert escape_markdown(text) == escaped
+
+
+def test_durations_and_ranges() -> None:
+    assert [format_duration(seconds) for seconds in (9.25, 200, 7500)] == ["9.2 s", "3 min 20 s", "2 h 05 min"]
+    assert [format_range(values) for values in ([20, 20], [18, 20, 19])] == ["20", "18-20"]
