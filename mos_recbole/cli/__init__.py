@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints."""
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mos_recbole import __version__
+from mos_recbole.cli.log import log_for_run, log_on_stderr
 from mos_recbole.errors import InputError, TrainingDiverged
 
 if TYPE_CHECKING:
     from mos_recbole.report import Comparisons, Slices, Spectra
+
+_log = logging.getLogger(__name__)
 
 _OWN_OPTIONS = frozenset(
     {
@@ -162,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _several() and options.command != "run":
         parser.error(f"{options.command} is done by one process; several, as torchrun starts them, do a run together")
     try:
-        return options.call(options, settings)
+        with log_on_stderr(_log_level(options)):
+            return options.call(options, settings)
     except InputError as error:
         _print_failure(f"{parser.prog}: error: {error}")
         return 2
@@ -188,6 +193,13 @@ def _several() -> bool:
 def _is_first() -> bool:
     """Returns whether this is the one of them that shows what the run does."""
     return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _log_level(options: argparse.Namespace) -> int:
+    """Returns the level from which this process shows what the package logs."""
+    if not _is_first():
+        return logging.CRITICAL
+    return logging.WARNING if getattr(options, "quiet", False) else logging.INFO
 
 
 def _speaks_of_failure() -> bool:
@@ -547,14 +559,13 @@ def _run(options: argparse.Namespace, overrides: list[str]) -> int:
     if options.match_parameters:
         n_parameters = count_parameters(runs[0])
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
-    if not quiet:
-        for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
-            print(f"warning: {warning}", file=sys.stderr)
+    for warning in (warning for one in runs for warning in one.warnings):
+        _log.warning(warning)
     records, failures = [], []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
-        with EpochProgress(name, one, quiet=quiet) as progress:
-            messages = Messages(progress.draws, progress.note, progress.epoch)
+        with log_for_run(name), EpochProgress(name, one, quiet=quiet) as progress:
+            messages = Messages(progress.draws, _log.info, progress.epoch)
             try:
                 record = run_experiment(
                     one, output=options.output, device=options.device, resume=options.resume, messages=messages
@@ -630,7 +641,7 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     model, *others = own_model_names()
     settings = load_settings(model, options.dataset, options.config, [*overrides, *place], beside=others)
     for warning in settings.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _log.warning(warning)
     config = settings.recbole_config(torch.device("cpu"))
     folder = Path(config["data_path"])
     file = obtain(
@@ -638,7 +649,7 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
         archive=options.zip,
         download=options.download,
         allow_modified=options.allow_modified,
-        note=lambda text: print(text, file=sys.stderr),
+        note=_log.info,
     )
     data = SequenceDataset(config)
     print(f"{settings.dataset}: {data.summary(data.split()).describe()}")
@@ -743,13 +754,12 @@ def _spectrum(options: argparse.Namespace, _: list[str]) -> int:
     require_writable(output)
     data_path = dataset.parent if dataset is not None and "/" in options.dataset else None
 
-    def note(text: str) -> None:
-        print(text, file=sys.stderr)
-
     measured = [
         MeasuredSide(
             side,
-            tuple(measure_run(run, plan, device=options.device, data_path=data_path, note=note) for run in side.runs),
+            tuple(
+                measure_run(run, plan, device=options.device, data_path=data_path, note=_log.info) for run in side.runs
+            ),
         )
         for side in sides
     ]

@@ -32,11 +32,6 @@ class EpochProgress:
             leave=False,
         )
 
-    def note(self, text: str) -> None:
-        """Shows a sentence."""
-        if not self.quiet:
-            self.bar.write(f"{self.name}: {text}", file=sys.stderr)
-
     def epoch(self, report: EpochReport) -> None:
         """Shows an epoch."""
         score = "" if report.valid is None else f"valid {self.metric} {report.valid[self.metric]:.4f}"
