@@ -2,10 +2,20 @@
 
 from mos_recbole.evaluation.distance import item_distance
 from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
-from mos_recbole.evaluation.metrics import CatalogueCounts, compute_metrics
+from mos_recbole.evaluation.metrics import (
+    METRICS,
+    CatalogueCounts,
+    MetricSpec,
+    canonical_metric,
+    compute_metrics,
+    expand_metrics,
+    metric_direction,
+    needs_top_items,
+    parse_metric,
+)
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
-from mos_recbole.evaluation.resampling import SignTest, bootstrap_difference, sign_flip_test, sign_test
+from mos_recbole.evaluation.resampling import SignTest, bootstrap_difference, holm, sign_flip_test, sign_test
 from mos_recbole.evaluation.significance import (
     Difference,
     compare_means,
@@ -25,12 +35,14 @@ from mos_recbole.evaluation.spectrum import (
 )
 
 __all__ = [
+    "METRICS",
     "Bins",
     "Bounds",
     "CatalogueCounts",
     "Difference",
     "EvaluationProtocol",
     "Interval",
+    "MetricSpec",
     "OutputSpectra",
     "ScoreIsNaN",
     "SignTest",
@@ -39,14 +51,20 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_mean",
     "bootstrap_means",
+    "canonical_metric",
     "centre_",
     "compare_means",
     "compute_metrics",
     "effect_size",
     "effective_number",
     "exact_spectrum",
+    "expand_metrics",
+    "holm",
     "item_distance",
     "mean_interval",
+    "metric_direction",
+    "needs_top_items",
+    "parse_metric",
     "quantile_bins",
     "randomised_spectrum",
     "rank_targets",

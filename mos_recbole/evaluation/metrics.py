@@ -2,37 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-
-from mos_recbole.evaluation.metric_names import parse_metric
-
-
-def _recall(rank: np.ndarray, k: int) -> np.ndarray:
-    return (rank <= k).astype(np.float64)
-
-
-def _ndcg(rank: np.ndarray, k: int) -> np.ndarray:
-    return np.where(rank <= k, 1.0 / np.log2(rank + 1.0), 0.0)
-
-
-def _mrr(rank: np.ndarray, k: int) -> np.ndarray:
-    return np.where(rank <= k, 1.0 / rank, 0.0)
-
-
-def _precision(rank: np.ndarray, k: int) -> np.ndarray:
-    return (rank <= k) / k
-
-
-# With one target a query, Hit equals Recall and MAP equals MRR. All four of RecBole's names are kept.
-_FROM_RANK: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "recall": _recall,
-    "hit": _recall,
-    "ndcg": _ndcg,
-    "mrr": _mrr,
-    "map": _mrr,
-    "precision": _precision,
-}
 
 
 @dataclass(frozen=True)
@@ -61,42 +33,140 @@ class CatalogueCounts:
         return mask
 
 
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric by RecBole's name and convention.
+
+    Attributes:
+        name: in RecBole's spelling.
+        kind: what `compute` takes and returns. "rank": targets' ranks [B] and k, to [B]. "auc": targets' mean ranks [B]
+            and numbers of candidates [B], to [B]; no cut-off. "list": top items [B, k] and the catalogue, to [B].
+            "lists": the same, to one number for all lists together, which has no interval.
+        compute: the metric.
+        direction: which value is better.
+    """
+
+    name: str
+    kind: Literal["rank", "auc", "list", "lists"]
+    compute: Callable[..., Any]
+    direction: Literal["higher", "lower"] = "higher"
+
+
+def _recall(rank: np.ndarray, k: int) -> np.ndarray:
+    return (rank <= k).astype(np.float64)
+
+
+def _ndcg(rank: np.ndarray, k: int) -> np.ndarray:
+    return np.where(rank <= k, 1.0 / np.log2(rank + 1.0), 0.0)
+
+
+def _mrr(rank: np.ndarray, k: int) -> np.ndarray:
+    return np.where(rank <= k, 1.0 / rank, 0.0)
+
+
+def _precision(rank: np.ndarray, k: int) -> np.ndarray:
+    return (rank <= k) / k
+
+
+def _gauc(mean_rank: np.ndarray, n_candidates: np.ndarray) -> np.ndarray:
+    # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
+    others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
+    return np.maximum(n_candidates - mean_rank, 0.0) / others
+
+
 def _average_popularity(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return catalogue.train_counts[top].mean(axis=1)
+    return np.mean(catalogue.train_counts[top], axis=1)
 
 
 def _tail_percentage(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return catalogue.in_tail()[top].mean(axis=1)
+    return np.mean(catalogue.in_tail()[top], axis=1)
 
 
-_FROM_LIST: dict[str, Callable[[np.ndarray, CatalogueCounts], np.ndarray]] = {
-    "averagepopularity": _average_popularity,
-    "tailpercentage": _tail_percentage,
-}
+# Of the metrics of all lists together, the padding counts as an item, as in RecBole.
+def _item_coverage(top: np.ndarray, catalogue: CatalogueCounts) -> float:
+    return len(np.unique(top)) / len(catalogue.train_counts)
 
 
-def _item_coverage(top: np.ndarray, n_items: int) -> float:
-    return len(np.unique(top)) / n_items
-
-
-def _shannon_entropy(top: np.ndarray, n_items: int) -> float:
+def _shannon_entropy(top: np.ndarray, catalogue: CatalogueCounts) -> float:
     share = np.unique(top, return_counts=True)[1] / top.size
     # RecBole divides the entropy by the number of recommended items.
     return float(-(share * np.log(share)).sum() / len(share))
 
 
-def _gini_index(top: np.ndarray, n_items: int) -> float:
-    count = np.sort(np.unique(top, return_counts=True)[1])
+def _gini_index(top: np.ndarray, catalogue: CatalogueCounts) -> float:
+    n_items, count = len(catalogue.train_counts), np.sort(np.unique(top, return_counts=True)[1])
     place = np.arange(n_items - len(count) + 1, n_items + 1)
     return float(((2 * place - n_items - 1) * count).sum() / top.size / n_items)
 
 
-# Properties of all lists together: no value per query, no interval. The padding counts as an item, as in RecBole.
-_OF_ALL_LISTS: dict[str, Callable[[np.ndarray, int], float]] = {
-    "itemcoverage": _item_coverage,
-    "shannonentropy": _shannon_entropy,
-    "giniindex": _gini_index,
+# With one target a query, Hit equals Recall and MAP equals MRR. All four of RecBole's names are kept.
+METRICS: dict[str, MetricSpec] = {
+    spec.name.lower(): spec
+    for spec in (
+        MetricSpec("Recall", "rank", _recall),
+        MetricSpec("Hit", "rank", _recall),
+        MetricSpec("NDCG", "rank", _ndcg),
+        MetricSpec("MRR", "rank", _mrr),
+        MetricSpec("MAP", "rank", _mrr),
+        MetricSpec("Precision", "rank", _precision),
+        MetricSpec("GAUC", "auc", _gauc),
+        MetricSpec("ItemCoverage", "lists", _item_coverage),
+        MetricSpec("AveragePopularity", "list", _average_popularity, "lower"),
+        MetricSpec("ShannonEntropy", "lists", _shannon_entropy),
+        MetricSpec("GiniIndex", "lists", _gini_index, "lower"),
+        MetricSpec("TailPercentage", "list", _tail_percentage),
+    )
 }
+"""By name in lower case."""
+
+
+def parse_metric(text: str) -> tuple[MetricSpec, int | None]:
+    """Returns a metric and its cut-off: "ndcg@10" -> (NDCG, 10), "GAUC" -> (GAUC, None).
+
+    Raises:
+        ValueError: an unknown name, a cut-off that is missing, superfluous or no positive whole number.
+    """
+    name, at, cut = text.lower().partition("@")
+    spec = METRICS.get(name)
+    if spec is None:
+        raise ValueError(f"unknown metric {text!r}; expected one of {', '.join(one.name for one in METRICS.values())}")
+    has_cut_off = spec.kind != "auc"
+    if has_cut_off != bool(at) or (at and (not cut.isdecimal() or int(cut) < 1)):
+        raise ValueError(f"metric {text!r}; expected {spec.name + ('@10' if has_cut_off else '')}")
+    return spec, int(cut) if at else None
+
+
+def canonical_metric(text: str) -> str:
+    """Returns the metric in RecBole's spelling: "ndcg@10" -> "NDCG@10". Raises as `parse_metric`."""
+    spec, k = parse_metric(text)
+    return spec.name if k is None else f"{spec.name}@{k}"
+
+
+def expand_metrics(metrics: list[str] | str, topk: list[int] | int) -> list[str]:
+    """Returns every metric at every cut-off, in RecBole's spelling: Recall@10, Recall@100, NDCG@10, ...
+
+    Raises:
+        ValueError: an unknown metric, or one that brings its own cut-off.
+    """
+    names = []
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
+        spec = METRICS.get(metric.lower())
+        if spec is None:
+            parse_metric(metric)
+            raise ValueError(f"metric {metric!r} has a cut-off; cut-offs are set by topk")
+        cuts = [topk] if isinstance(topk, int) else topk
+        names += [spec.name] if spec.kind == "auc" else [f"{spec.name}@{k}" for k in cuts]
+    return list(dict.fromkeys(names))
+
+
+def metric_direction(metric: str) -> Literal["higher", "lower"]:
+    """Returns which value of the metric is better (RecBole's convention)."""
+    return parse_metric(metric)[0].direction
+
+
+def needs_top_items(metric: str) -> bool:
+    """Returns whether the metric is about the recommended lists, not only about the target's rank."""
+    return parse_metric(metric)[0].kind in ("list", "lists")
 
 
 def compute_metrics(
@@ -128,18 +198,16 @@ def compute_metrics(
     values: dict[str, float] = {}
     per_query: dict[str, np.ndarray] = {}
     for metric in metrics:
-        name, k = parse_metric(metric)
+        spec, k = parse_metric(metric)
         if k is None:
-            # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
-            others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
-            per_query[metric] = np.maximum(n_candidates - mean_rank, 0.0) / others
-        elif name in _FROM_RANK:
-            per_query[metric] = _FROM_RANK[name](rank, k)
+            per_query[metric] = spec.compute(mean_rank, n_candidates)
+        elif spec.kind == "rank":
+            per_query[metric] = spec.compute(rank, k)
         elif top_items is None or catalogue is None or top_items.shape[1] < min(k, len(catalogue.train_counts)):
             raise ValueError(f"{metric} needs the {k} best items of every query and the catalogue's counts")
-        elif name in _FROM_LIST:
-            per_query[metric] = _FROM_LIST[name](top_items[:, :k], catalogue)
+        elif spec.kind == "list":
+            per_query[metric] = spec.compute(top_items[:, :k], catalogue)
         else:
-            values[metric] = _OF_ALL_LISTS[name](top_items[:, :k], len(catalogue.train_counts))
+            values[metric] = spec.compute(top_items[:, :k], catalogue)
     values |= {metric: float(np.nanmean(array)) for metric, array in per_query.items()}
     return {metric: values[metric] for metric in metrics}, per_query

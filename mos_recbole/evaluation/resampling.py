@@ -1,10 +1,10 @@
-"""Checks of a difference by resampling users: without assuming that means over users are normal."""
+"""Checks of a difference without assuming that means over users are normal, and the correction for many tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import stats
 
 from mos_recbole.evaluation.intervals import Interval
 from mos_recbole.evaluation.significance import estimate_difference, sums_by_user
@@ -80,6 +80,8 @@ def sign_flip_test(
     Smyth, Statistical Applications in Genetics and Molecular Biology 2010), so that no p value is below
     1 / (`flips` + 1). **Seeds are taken as given**: that these seeds differ is enough to reject.
 
+    SciPy's `permutation_test` gives the same, but takes 40 times as long for 20,000 users.
+
     Raises:
         ValueError: as `compare_means`.
     """
@@ -112,17 +114,28 @@ def sign_test(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray) -
     differs_U = _differs(difference_U, sums)
     better = int((difference_U[differs_U] > 0).sum())
     worse = int(differs_U.sum()) - better
-    p_value = min(1.0, 2 * float(special.bdtr(min(better, worse), better + worse, 0.5)))
+    p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     return SignTest(better, worse, p_value)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p values corrected for their number by Holm's method (Scandinavian Journal of Statistics 1979), in order.
+
+    Each is the least level at which its hypothesis is rejected while the probability of any false rejection among all
+    of them stays below that level.
+    """
+    from statsmodels.stats.multitest import multipletests  # here: its import takes long
+
+    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+
+
 def _difference(sums: list[np.ndarray]) -> np.ndarray:
-    return sums[1].mean(axis=0) - sums[0].mean(axis=0)
+    return np.subtract(sums[1].mean(axis=0), sums[0].mean(axis=0))
 
 
 def _differs(difference_U: np.ndarray, sums: list[np.ndarray]) -> np.ndarray:
     """Returns in which users the sides differ by more than rounding."""
-    return np.abs(difference_U) > 1e-12 * max(np.abs(sum_SU).max() for sum_SU in sums)
+    return np.greater(np.abs(difference_U), 1e-12 * max(np.abs(sum_SU).max() for sum_SU in sums))
 
 
 def _blocks(total: int, width: int) -> Iterator[int]:

@@ -35,8 +35,10 @@ from mos_recbole.evaluation import (
     TargetRanks,
     compute_metrics,
     item_distance,
+    metric_direction,
+    needs_top_items,
+    parse_metric,
 )
-from mos_recbole.evaluation.metric_names import metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.facts import SPLIT_LEAKAGE, model_facts
 from mos_recbole.io import atomic_write, require_writable
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults, resolve_model

@@ -16,11 +16,12 @@ from mos_recbole.evaluation import (
     bootstrap_difference,
     compare_means,
     effect_size,
+    holm,
+    metric_direction,
     relative_difference,
     sign_flip_test,
     sign_test,
 )
-from mos_recbole.evaluation.metric_names import metric_direction
 from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
 from mos_recbole.report.queries import Condition, rank_metrics, read_queries
 from mos_recbole.report.sides import Side
@@ -230,14 +231,3 @@ def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
     adjusted = holm([row.difference.p_value for row in rows])
     joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
     return replace(parts[0], sides=tuple(sides.values()), rows=tuple(joined))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values corrected for their number by Holm's method (Scandinavian Journal of Statistics 1979), in order.
-
-    statsmodels has it too, which takes 2 s to import and collects garbage at every call.
-    """
-    order = np.argsort(p_values)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.maximum.accumulate(np.array(p_values)[order] * np.arange(len(order), 0, -1))
-    return np.minimum(adjusted, 1).tolist()

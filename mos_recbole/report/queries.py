@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation.metric_names import canonical_metric, needs_top_items
+from mos_recbole.evaluation import canonical_metric, needs_top_items
 from mos_recbole.report.sides import Side
 from mos_recbole.report.tables import iterate_aligned_outcomes, metric_values, user_numbers
 from mos_recbole.results import RunResult

@@ -18,11 +18,11 @@ from mos_recbole.evaluation import (
     compare_means,
     effective_number,
     mean_interval,
+    metric_direction,
     quantile_bins,
     relative_difference,
     sign_test,
 )
-from mos_recbole.evaluation.metric_names import metric_direction
 from mos_recbole.report.compare import holm
 from mos_recbole.report.formats import (
     format_count,

@@ -22,8 +22,7 @@ from mos_recbole.analysis.selection import (
     group_configurations,
     validation_scores,
 )
-from mos_recbole.evaluation import Interval, bootstrap_means
-from mos_recbole.evaluation.metric_names import metric_direction, needs_top_items
+from mos_recbole.evaluation import Interval, bootstrap_means, metric_direction, needs_top_items
 from mos_recbole.io import atomic_write
 from mos_recbole.report.markup import latex_table, markdown
 from mos_recbole.report.tables import (

@@ -10,8 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Interval, bootstrap_mean, compute_metrics
-from mos_recbole.evaluation.metric_names import metric_direction
+from mos_recbole.evaluation import Interval, bootstrap_mean, compute_metrics, metric_direction
 from mos_recbole.report.configurations import group_by_configuration, labels
 from mos_recbole.results import RunResult
 

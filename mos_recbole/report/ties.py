@@ -8,8 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means
-from mos_recbole.report.compare import holm
+from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means, holm
 from mos_recbole.report.configurations import group_by_configuration, labels
 from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
 from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation.metric_names import canonical_metric, expand_metrics, needs_top_items
+from mos_recbole.evaluation import canonical_metric, expand_metrics, needs_top_items
 
 _PROPERTIES = Path(__file__).parent.parent / "properties"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation.metric_names import metric_direction
+from mos_recbole.evaluation import metric_direction
 from mos_recbole.experiment import (
     data_fingerprint,
     data_settings,

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation.metric_names import canonical_metric, metric_direction
+from mos_recbole.evaluation import canonical_metric, metric_direction
 from mos_recbole.settings import YamlLoader
 from mos_recbole.sweep.space import Parameter
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mos_recbole.evaluation import compute_metrics
-from mos_recbole.evaluation.metric_names import expand_metrics
+from mos_recbole.evaluation import compute_metrics, expand_metrics
 from mos_recbole.synthetic.log import PlantedLog
 from mos_recbole.synthetic.process import PlantedProcess
 

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from recbole.evaluator import Collector, Evaluator
 
 from mos_recbole.evaluation import (
+    METRICS,
     CatalogueCounts,
     TargetRanks,
     bootstrap_mean,
     compute_metrics,
+    expand_metrics,
     item_distance,
     rank_targets,
     rank_targets_by_scores,
     ranks,
 )
-from mos_recbole.evaluation.metric_names import METRICS, expand_metrics
 from mos_recbole.experiment import load_settings
 
 Seen = tuple[torch.Tensor, torch.Tensor]

@@ -24,7 +24,7 @@ from mos_recbole.analysis.selection import (
     validation_scores,
 )
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation.metric_names import metric_direction
+from mos_recbole.evaluation import metric_direction
 from mos_recbole.report import COST_COLUMNS, trials_frame, write_sweep_report
 from mos_recbole.report.figures import model_looks, pareto_frontier, plot_parameter, plot_pareto
 from mos_recbole.report.tables import metric_intervals
