@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mos_recbole.evaluation import Difference, Interval
-from mos_recbole.evaluation import metric_direction
+from mos_recbole.evaluation import Difference, Interval, metric_direction
 from mos_recbole.report.table import Cell
 
 NOTHING = Cell("-", np.nan)
