@@ -1,6 +1,7 @@
-"""Files written as a whole or not at all."""
+"""Files and folders written as a whole or not at all, and errors of the file system as messages."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,35 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, unfinished: Path) -> Iterator[Path]:
+    """Gives the empty folder `unfinished` and renames it to `folder` at the end; after an error nothing is left.
+
+    A folder that a killed process left at `unfinished` is removed first.
+    """
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def os_errors_as_input_errors(place: Path, expected: str) -> Iterator[None]:
+    """Turns an `OSError` into an `InputError` that names its file, or `place` where the error names no file.
+
+    Args:
+        place: named where the error has no file name, as for a full disk.
+        expected: end of the message: what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or place}: {error.strerror or error}; expected {expected}") from error
 
 
 def require_writable(folder: Path) -> None:

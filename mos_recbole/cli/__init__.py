@@ -629,8 +629,8 @@ def _prepare(options: argparse.Namespace, overrides: list[str]) -> int:
     import torch
 
     from mos_recbole.data import SequenceDataset
+    from mos_recbole.data.cache import entry_of
     from mos_recbole.data.movielens import obtain
-    from mos_recbole.data.store import entry_of
     from mos_recbole.experiment import load_settings
     from mos_recbole.models import own_model_names
 

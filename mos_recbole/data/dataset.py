@@ -1,6 +1,7 @@
 """RecBole's data set, with sequences and splits of ours; read through RecBole or, where that is possible, beside it."""
 
 import copy
+import logging
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,16 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from mos_recbole.data.atomic import LogFile
-from mos_recbole.data.log import read_log
+from mos_recbole.data.cache import array_info
 from mos_recbole.data.prepare import Filters, time_order
 from mos_recbole.data.prepared import PreparedLog, fingerprint, name_arrays, prepared_log
+from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.data.sequences import Sequences, blocks, read_rows
 from mos_recbole.data.splits import SPLITS, Split
-from mos_recbole.data.store import ArrayInfo
 from mos_recbole.errors import InputError
 from mos_recbole.settings import SPLIT_SETTINGS
+
+_log = logging.getLogger(__name__)
 
 # RecBole's settings that ask for more than `prepare` does.
 _BEYOND_PREPARATION = (
@@ -147,7 +149,7 @@ class SequenceDataset(Dataset):
         # A model of RecBole's asks for the length of the sequences that it will be given.
         self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
-            self.logger.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
+            _log.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
 
     def _find_file(self) -> LogFile:
         # RecBole would offer to download, from an address that may be gone, and wait for an answer.
@@ -383,14 +385,14 @@ class SequenceDataset(Dataset):
         if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):
             left_out.add(self.time_field)
         beside = {
-            column: ArrayInfo.of(values.numpy())
+            column: array_info(values.numpy())
             for column, values in self.inter_feat.interaction.items()
             if column not in left_out
         }
-        flat_arrays = {name: ArrayInfo.of(array) for name, array in arrays.items()}
+        flat_arrays = {name: array_info(array) for name, array in arrays.items()}
         interactions = fingerprint(flat_arrays, beside, flat.time_scale)
         features = {
-            f"{name} {column}": ArrayInfo.of(values.numpy())
+            f"{name} {column}": array_info(values.numpy())
             for name in self.feat_name_list
             if name != "inter_feat"
             for column, values in getattr(self, name).interaction.items()

@@ -1,6 +1,6 @@
 """Filters, numbers and sorts a log: RecBole's rules, on codes instead of texts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from mos_recbole.data.log import InteractionLog, TokenColumn
+from mos_recbole.data.reading import InteractionLog, TokenColumn
+from mos_recbole.data.sequences import Sequences
 
 # (left bracket, lowest, highest, right bracket), any of which a number may lie in; as RecBole parses them.
 Intervals = Sequence[tuple[str, float, float, str]]
@@ -47,63 +48,26 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class SortedBlock:
-    """The interactions of some users, sorted.
+class PreparedArrays:
+    """A log filtered, numbered and sorted by user and time.
 
     Attributes:
-        items: int32 [n]; times: int64 [n]; columns: name -> float32 [n].
-        offsets: int64 [users + 1], each user's rows within the block.
-    """
-
-    items: np.ndarray
-    times: np.ndarray
-    columns: dict[str, np.ndarray]
-    offsets: np.ndarray
-
-
-@dataclass(frozen=True)
-class NumberedLog:
-    """A log grouped by user; within a user in the order of the file.
-
-    Attributes:
-        items: int32 [N], RecBole's item ids.
-        times: int64 [N], in the file's unit over `time_scale`.
+        sequences: the flat arrays.
         columns: name -> float32 [N], as RecBole holds them: gaps filled with the mean, normalised where asked for. The
             time column is among them where RecBole's is not `times` as float32.
-        users: int32 [U], RecBole's user ids, ascending; offsets: int64 [U + 1], their rows.
         user_names, item_names: by id, from id 1.
         incomplete_rows: rows left out because their user or item is missing.
     """
 
-    items: np.ndarray
-    times: np.ndarray
+    sequences: Sequences
     columns: dict[str, np.ndarray]
-    users: np.ndarray
-    offsets: np.ndarray
     user_names: pa.Array
     item_names: pa.Array
     incomplete_rows: int
 
-    def sorted_blocks(self, tie_order: TieOrder) -> Iterator[SortedBlock]:
-        """Yields all interactions sorted by user and time."""
-        start = 0
-        while start < len(self.users):
-            stop = int(np.searchsorted(self.offsets, self.offsets[start] + _SORT_ROWS, side="right")) - 1
-            stop = max(stop, start + 1)
-            offsets = self.offsets[start : stop + 1] - self.offsets[start]
-            rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
-            order = time_order(self.times[rows], offsets, tie_order, rows.start)
-            yield SortedBlock(
-                self.items[rows][order],
-                self.times[rows][order],
-                {name: column[rows][order] for name, column in self.columns.items()},
-                offsets,
-            )
-            start = stop
 
-
-def prepare(log: InteractionLog, filters: Filters) -> NumberedLog:
-    """Returns the log filtered and numbered; `log` is used up.
+def prepare(log: InteractionLog, filters: Filters) -> PreparedArrays:
+    """Returns the log filtered, numbered and sorted; `log` is used up.
 
     The order of the steps, and what each does, is that of RecBole's `Dataset._data_processing`.
 
@@ -129,16 +93,23 @@ def prepare(log: InteractionLog, filters: Filters) -> NumberedLog:
         order, times = matrix.indices, matrix.data
         item_ids = item_ids[order]
         columns = {name: column[order] for name, column in columns.items()}
-    return NumberedLog(
-        items=item_ids,
-        times=times,
-        columns=columns,
-        users=np.arange(1, len(counts), dtype=np.int32),
-        offsets=np.cumsum(counts),
-        user_names=user_names,
-        item_names=item_names,
-        incomplete_rows=incomplete,
-    )
+    offsets = np.cumsum(counts)
+    _sort_by_time([times, item_ids, *columns.values()], times, offsets, filters.tie_order)
+    sequences = Sequences(item_ids, times, offsets, np.arange(1, len(counts), dtype=np.int32), log.time_scale)
+    return PreparedArrays(sequences, columns, user_names, item_names, incomplete)
+
+
+def _sort_by_time(arrays: list[np.ndarray], times: np.ndarray, offsets: np.ndarray, tie_order: TieOrder) -> None:
+    """Sorts arrays within each user's rows, in place, some users at a time."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[start] + _SORT_ROWS, side="right")) - 1
+        stop = max(stop, start + 1)
+        rows = slice(int(offsets[start]), int(offsets[stop]))
+        order = time_order(times[rows], offsets[start : stop + 1] - rows.start, tie_order, rows.start)
+        for array in arrays:
+            array[rows] = array[rows][order]
+        start = stop
 
 
 def _filter(log: InteractionLog, filters: Filters) -> int:

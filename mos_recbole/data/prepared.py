@@ -1,8 +1,8 @@
-"""Prepared data: a log filtered, numbered and sorted, kept in the store, and the one definition of its fingerprint."""
+"""Prepared data: a log filtered, numbered and sorted, kept in the cache, and the one definition of its fingerprint."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mos_recbole.data.atomic import LogFile
-from mos_recbole.data.log import read_log
-from mos_recbole.data.prepare import Filters, NumberedLog, TieOrder, prepare
-from mos_recbole.data.sequences import Sequences, tied_rows
-from mos_recbole.data.store import ArrayInfo, EntryWriter, Stored, stored
+from mos_recbole.data.cache import ArrayInfo, Entry, cached
+from mos_recbole.data.prepare import Filters, prepare
+from mos_recbole.data.reading import LogFile, read_log
+from mos_recbole.data.sequences import Sequences
 from mos_recbole.errors import InputError
 
 _FLAT = ("items", "times", "offsets", "users")
@@ -24,7 +23,7 @@ _NAMES = ("user_names", "user_name_ends", "item_names", "item_name_ends")
 
 
 class PreparedLog:
-    """A log as models need it, from the store.
+    """A log as models need it, from the cache.
 
     Attributes:
         sequences: the flat arrays.
@@ -35,18 +34,18 @@ class PreparedLog:
         fingerprint: see `fingerprint`.
     """
 
-    def __init__(self, entry: Stored) -> None:
-        arrays, facts = entry.arrays, entry.facts
-        self.sequences = Sequences(**{name: arrays[name] for name in _FLAT}, time_scale=facts["time_scale"])
-        self.columns = {name: arrays[f"column{number}"] for number, name in enumerate(facts["columns"])}
+    def __init__(self, entry: Entry) -> None:
+        self._arrays, facts = entry.arrays, entry.facts
+        files = {name: f"column{number}" for number, name in enumerate(facts["columns"])}
+        self.sequences = Sequences(**{name: self._arrays[name] for name in _FLAT}, time_scale=facts["time_scale"])
+        self.columns = {name: self._arrays[file] for name, file in files.items()}
         self.incomplete_rows: int = facts["incomplete_rows"]
-        self.tied_share: float = facts["tied_rows"] / len(self.sequences.items)
+        self.tied_share: float = facts["tied_share"]
         self.fingerprint = fingerprint(
             {name: entry.infos[name] for name in _FLAT + _NAMES},
-            {name: entry.infos[f"column{number}"] for number, name in enumerate(facts["columns"])},
+            {name: entry.infos[file] for name, file in files.items()},
             facts["time_scale"],
         )
-        self._arrays = arrays
 
     @property
     def user_num(self) -> int:
@@ -75,7 +74,7 @@ class PreparedLog:
 
 
 def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> PreparedLog:
-    """Returns a file's interactions prepared, from the store, or first built for it.
+    """Returns a file's interactions prepared, from the cache, or first built for it.
 
     Args:
         file: what to read.
@@ -83,22 +82,27 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         filters: which rows stay.
 
     Raises:
-        InputError: a fault in the file, or the store's folder cannot be used.
+        InputError: a fault in the file, or the cache folder cannot be used.
         ValueError: the filters leave nothing.
     """
-
     identity = _identity(file)
 
-    def build() -> Callable[[EntryWriter], None]:
+    def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         log = read_log(file, wanted, filters.time)
         if _identity(file) != identity:
             raise InputError(f"{file.path}: changed while it was read")
-        time_scale = log.time_scale
-        numbered = prepare(log, filters)
-        return lambda writer: _write(writer, numbered, time_scale, filters.tie_order)
+        done = prepare(log, filters)
+        arrays = {name: getattr(done.sequences, name) for name in _FLAT}
+        arrays |= name_arrays(done.user_names, done.item_names)
+        arrays |= {f"column{number}": column for number, column in enumerate(done.columns.values())}
+        return arrays, {
+            "time_scale": done.sequences.time_scale,
+            "columns": list(done.columns),
+            "incomplete_rows": done.incomplete_rows,
+            "tied_share": done.sequences.tied_share(),
+        }
 
     made_of = {
-        "file": identity,
         "code": _code(),
         "columns": file.columns,
         "separator": file.separator,
@@ -106,14 +110,14 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         "wanted": wanted,
         "filters": asdict(filters),
     }
-    return PreparedLog(stored(file.path.stem, made_of, build))
+    return PreparedLog(cached(file.path, identity, made_of, build))
 
 
 @cache
 def _code() -> dict[str, str]:
-    """Returns what decides, beside file and settings, how data are prepared: this folder's source, and libraries."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    """Returns what decides, beside file and settings, how data are prepared: the source here, and libraries."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.glob("reading/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return {"source": digest.hexdigest()} | {name: version(name) for name in ("numpy", "pandas", "pyarrow", "scipy")}
 
@@ -129,30 +133,6 @@ def _identity(file: LogFile) -> dict[str, Any]:
         "modified": found.st_mtime_ns,
         "changed": found.st_ctime_ns,
     }
-
-
-def _write(writer: EntryWriter, log: NumberedLog, time_scale: int, tie_order: TieOrder) -> None:
-    n_rows = len(log.items)
-    items = writer.stream("items", np.int32, n_rows)
-    times = writer.stream("times", np.int64, n_rows)
-    columns = {name: writer.stream(f"column{number}", np.float32, n_rows) for number, name in enumerate(log.columns)}
-    tied = 0
-    for block in log.sorted_blocks(tie_order):
-        items.write(block.items)
-        times.write(block.times)
-        for name, values in block.columns.items():
-            columns[name].write(values)
-        tied += tied_rows(block.times, block.offsets)
-    writer.array("offsets", log.offsets)
-    writer.array("users", log.users)
-    for name, values in name_arrays(log.user_names, log.item_names).items():
-        writer.array(name, values)
-    writer.facts.update(
-        time_scale=time_scale,
-        columns=list(log.columns),
-        incomplete_rows=log.incomplete_rows,
-        tied_rows=tied,
-    )
 
 
 def name_arrays(user_names: pa.Array, item_names: pa.Array) -> dict[str, np.ndarray]:
@@ -174,9 +154,5 @@ def fingerprint(arrays: Mapping[str, ArrayInfo], columns: Mapping[str, ArrayInfo
         columns: other columns as RecBole holds them.
         time_scale: of the times.
     """
-    parts = {
-        "arrays": {name: info.model_dump(mode="json") for name, info in arrays.items()},
-        "columns": {name: info.model_dump(mode="json") for name, info in columns.items()},
-        "time_scale": time_scale,
-    }
+    parts = {"arrays": arrays, "columns": columns, "time_scale": time_scale}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -5,6 +5,7 @@ import gc
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import time as clock
@@ -20,7 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recbole.utils import init_seed
 
-from mos_recbole.data import DataSummary, SequenceDataset, prepared, store
+from mos_recbole.data import DataSummary, SequenceDataset, prepared
+from mos_recbole.data import cache as cached_arrays
 from mos_recbole.data.sequences import Sequences, tied_rows
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
@@ -84,7 +86,7 @@ def assert_equal(one: SequenceDataset, other: SequenceDataset) -> None:
 
 
 def assert_same_outcome(folder: Path, overrides: Mapping[str, Any]) -> None:
-    """Both ways give equal data or refuse with the same words; what comes warm from the store is what was built."""
+    """Both ways give equal data or refuse with the same words; what comes warm from the cache is what was built."""
     cold, theirs = outcome(folder, SequenceDataset, overrides), outcome(folder, ThroughRecBole, overrides)
     if isinstance(cold, str) or isinstance(theirs, str):
         assert cold == theirs
@@ -291,7 +293,7 @@ def test_what_cannot_be_prepared_goes_through_recbole(overrides: dict[str, Any],
 
 
 def test_rows_without_a_user_or_an_item_are_dropped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Either way, those rows and no others; also when they come from the store."""
+    """Either way, those rows and no others; also when they come from the cache."""
     good = [("a", item, "1", str(number)) for number, item in enumerate("uvwxyz")]
     write_rows(tmp_path / "toy", [("", "u", "1", "0"), *good[:3], ("a", "", "1", "9"), *good[3:]])
     for kind in (SequenceDataset, SequenceDataset, ThroughRecBole):
@@ -302,7 +304,7 @@ def test_rows_without_a_user_or_an_item_are_dropped_and_said(tmp_path: Path, cap
 
 
 def test_mapped_arrays_become_tensors_without_a_warning(toy: Path) -> None:
-    """And writing to them leaves the store as it is."""
+    """And writing to them leaves the cache as it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         torch.from_numpy(load(toy).sequences.items).zero_()
@@ -311,8 +313,8 @@ def test_mapped_arrays_become_tensors_without_a_warning(toy: Path) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=5).map(sorted), min_size=1, max_size=5))
-def test_tied_rows_add_up_over_blocks_of_users(times: list[list[int]]) -> None:
-    """What the store counts block by block is what the whole log counts."""
+def test_tied_rows_add_up_over_users(times: list[list[int]]) -> None:
+    """What each user has, summed, is what the whole log counts."""
     flat = np.array([time for one in times for time in one])
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in times])])
     whole = tied_rows(flat, offsets)
@@ -365,7 +367,7 @@ def test_faults_of_ratings_are_named_by_line(lines: list[str], message: str, tmp
     assert message in str(caught.value)
 
 
-# ---------------------------------------------------------------------------------------------------- the store
+# ---------------------------------------------------------------------------------------------------- the cache
 
 
 @pytest.fixture
@@ -480,7 +482,12 @@ def _lengthen(path: Path) -> None:
 @pytest.mark.parametrize("harm", [Path.unlink, _truncate, _flip_last, _flip_middle, _flip_first, _empty, _lengthen])
 @pytest.mark.parametrize("name", ["items.npy", "times.npy", "user_names.npy", "offsets.npy", "entry.json"])
 def test_a_broken_entry_is_built_anew(
-    name: str, harm: Callable[[Path], None], toy: Path, cache: Path, readings: list[Path]
+    name: str,
+    harm: Callable[[Path], None],
+    toy: Path,
+    cache: Path,
+    readings: list[Path],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With a warning that names the folder; what comes back is what the file says."""
     expected = load(toy, ThroughRecBole)
@@ -488,36 +495,38 @@ def test_a_broken_entry_is_built_anew(
     (entry,) = entries(cache)
     harm(entry / name)
     readings.clear()
-    with pytest.warns(UserWarning, match="broken prepared data") as caught:
-        rebuilt = load(toy)
-    assert str(entry) in str(caught[0].message)
+    caplog.clear()
+    rebuilt = load(toy)
+    assert f"{entry}: the prepared data are damaged" in caplog.text
     assert len(readings) == 1
     assert_equal(rebuilt, expected)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load(toy)
+    caplog.clear()
+    load(toy)
+    assert caplog.text == ""
     assert entries(cache) == [entry]
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"made_of": {}, "arrays": {}, "facts": {}, "check": ""}'])
-def test_garbage_for_metadata_is_built_anew(text: str, toy: Path, cache: Path) -> None:
+def test_garbage_for_metadata_is_built_anew(
+    text: str, toy: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """JSON or not."""
     expected = load(toy).fingerprint()
     (entry,) = entries(cache)
     (entry / "entry.json").write_text(text)
-    with pytest.warns(UserWarning, match="broken prepared data"):
-        assert load(toy).fingerprint() == expected
+    assert load(toy).fingerprint() == expected
+    assert "the prepared data are damaged" in caplog.text
 
 
-def test_a_changed_fact_is_noticed(toy: Path, cache: Path) -> None:
+def test_a_changed_fact_is_noticed(toy: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Still good JSON of the right shape, but not what was written."""
     expected = summary_or_message(load(toy))
     (entry,) = entries(cache)
     content = json.loads((entry / "entry.json").read_text())
-    content["facts"]["tied_rows"] += 1
+    content["facts"]["tied_share"] += 1
     (entry / "entry.json").write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="broken prepared data"):
-        assert summary_or_message(load(toy)) == expected
+    assert summary_or_message(load(toy)) == expected
+    assert "the prepared data are damaged" in caplog.text
 
 
 def test_a_fault_in_the_file_leaves_nothing(tmp_path: Path, cache: Path) -> None:
@@ -538,14 +547,21 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 ) -> None:
     """With the folder and the variable that moves it; the next run builds. No file stays open either."""
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
-        owner = store.ArrayStream if place == "arrays" else store.EntryWriter
-        patch.setattr(owner, "write" if place == "arrays" else "finish", full)
-        with pytest.raises(InputError, match="No space left on device") as caught:
-            load(toy)
+        if place == "arrays":
+            # Writing beyond this size fails, as on a full disk.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        else:
+            patch.setattr(Path, "write_text", full)
+        try:
+            with pytest.raises(InputError, match=r"No space left on device|File too large") as caught:
+                load(toy)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(cache) in str(caught.value)
     assert "MOS_RECBOLE_CACHE" in str(caught.value)
     assert entries(cache) == []
@@ -567,10 +583,10 @@ def test_the_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch,
     """Unless the variable says otherwise."""
     monkeypatch.delenv("MOS_RECBOLE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store.cache_folder() == tmp_path / "mos_recbole"
+    assert cached_arrays.cache_folder() == tmp_path / "mos_recbole"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert store.cache_folder() == tmp_path / ".cache" / "mos_recbole"
+    assert cached_arrays.cache_folder() == tmp_path / ".cache" / "mos_recbole"
 
 
 # ---------------------------------------------------------------------------------------------------- processes
@@ -579,11 +595,11 @@ def test_the_cache_is_in_the_users_cache_folder(monkeypatch: pytest.MonkeyPatch,
 def _build_and_hang(folder: Path, begun: Any) -> None:
     """Builds up to the last file, says so, and waits to be killed."""
 
-    def hang(*_: Any) -> None:
+    def hang(*_: Any, **__: Any) -> None:
         begun.set()
         clock.sleep(60)
 
-    store.EntryWriter.finish = hang  # type: ignore[method-assign]
+    Path.write_text = hang  # type: ignore[method-assign]
     load(folder)
 
 
@@ -623,7 +639,7 @@ def test_a_killed_builder_leaves_nothing_that_is_read(toy: Path, cache: Path, fo
     builder.join()
     assert len(entries(cache)) == 2
     load(other, rm_dup_inter="first")
-    assert not any(store._UNFINISHED in path.name for path in entries(cache))
+    assert not any(cached_arrays._UNFINISHED in path.name for path in entries(cache))
     assert load(toy).fingerprint() == load(other).fingerprint()
     assert len(entries(cache)) == 3
 

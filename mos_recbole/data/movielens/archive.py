@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from mos_recbole.data.atomic import RATINGS_FILE
 from mos_recbole.data.movielens.dat import DAT_FILE, csv_blocks, dat_blocks
+from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
 
 # What is taken beside the ratings, in lower case.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from mos_recbole.data.atomic import RATINGS_HEADER
+from mos_recbole.data.reading import RATINGS_HEADER
 from mos_recbole.errors import InputError
 
 DAT_FILE = "ratings.dat"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import filelock
 
-from mos_recbole.data.atomic import RATINGS_FILE
 from mos_recbole.data.movielens.archive import RatingsArchive, open_archive
 from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
 from mos_recbole.data.movielens.download import download as download_file
 from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
+from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from mos_recbole.data.atomic import LogFile
-from mos_recbole.data.numbers import Fault, FloatColumn, TimeColumn, join
+from mos_recbole.data.reading.atomic import LogFile
+from mos_recbole.data.reading.numbers import Fault, FloatColumn, TimeColumn, join
 from mos_recbole.errors import InputError
 
 # Large enough that blocks hold few names twice, small enough that some of them are no memory.
