@@ -51,7 +51,7 @@ def ours(folder: Path, config_files: list[Path]) -> dict[str, float]:
     import torch
 
     from mos_recbole.data import SequenceDataset
-    from mos_recbole.experiment import evaluation_protocol, load_settings
+    from mos_recbole.experiment import load_settings
     from mos_recbole.training import make_query_set, make_train_loader
 
     imported = time.perf_counter()
@@ -62,7 +62,7 @@ def ours(folder: Path, config_files: list[Path]) -> dict[str, float]:
     split = data.split()
     data.fingerprint()
     data.summary(split)
-    queries = make_query_set(config, data, split, "valid", evaluation_protocol(settings), config["device"])
+    queries = make_query_set(config, data, split, "valid", settings.protocol, config["device"])
     next(iter(make_train_loader(config, data, split).epoch(1)))
     assert len(queries) == split.valid.n_targets  # and kept until here
     return {

@@ -2,6 +2,15 @@
 
 from mos_recbole.data.dataset import DataSummary, SequenceDataset, interactions_fingerprint
 from mos_recbole.data.sequences import Segments, Sequences
-from mos_recbole.data.splits import SPLITS, Split
+from mos_recbole.data.splits import SPLITS, Split, SplitSpec
 
-__all__ = ["SPLITS", "DataSummary", "Segments", "SequenceDataset", "Sequences", "Split", "interactions_fingerprint"]
+__all__ = [
+    "SPLITS",
+    "DataSummary",
+    "Segments",
+    "SequenceDataset",
+    "Sequences",
+    "Split",
+    "SplitSpec",
+    "interactions_fingerprint",
+]

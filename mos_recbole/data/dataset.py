@@ -22,7 +22,6 @@ from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.data.sequences import Sequences, blocks, read_rows
 from mos_recbole.data.splits import SPLITS, Split
 from mos_recbole.errors import InputError
-from mos_recbole.settings import SPLIT_SETTINGS
 
 _log = logging.getLogger(__name__)
 
@@ -406,7 +405,7 @@ class SequenceDataset(Dataset):
             InputError: a side has no targets.
         """
         name = self.config["split"]
-        split = SPLITS[name](self.sequences, **{key: self.config[key] for key in SPLIT_SETTINGS[name]})
+        split = SPLITS[name].apply(self.sequences, self.config)
         for side in ("train", "valid", "test"):
             if not getattr(split, side).n_targets:
                 scale, times = self.sequences.time_scale, self.sequences.times

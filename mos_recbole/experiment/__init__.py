@@ -52,7 +52,7 @@ from mos_recbole.results import (
     read_record,
     run_identity,
 )
-from mos_recbole.settings import SPLIT_SETTINGS, RecBoleConfig, Settings, build_settings, split_settings
+from mos_recbole.settings import RecBoleConfig, Settings, load_settings
 from mos_recbole.training import (
     ALONE,
     BenchmarkTrainer,
@@ -74,18 +74,13 @@ from mos_recbole.training import (
     train_fused,
 )
 
-_DATA_SETTINGS = {
-    *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
-    *(key for keys in SPLIT_SETTINGS.values() for key in keys),
-}
-
 # The rooms whose code can change a run's numbers; the rest only reads them, as do the parts below of these rooms.
-_COMPUTING = ("losses", "heads", "evaluation", "models", "data", "training", "properties")
+_COMPUTING = ("losses", "heads", "evaluation", "models", "data", "settings", "training", "properties")
 _NOT_COMPUTING = {
     *("data/movielens", "evaluation/__init__.py", "evaluation/intervals.py", "evaluation/resampling.py"),
     *("evaluation/significance.py", "evaluation/slices.py", "evaluation/spectrum.py"),
 }
-_COMPUTING_FILES = ("compat.py", "io.py", "settings/__init__.py", "experiment/__init__.py")
+_COMPUTING_FILES = ("compat.py", "io.py", "experiment/__init__.py")
 
 
 @dataclass(frozen=True)
@@ -101,51 +96,6 @@ class Messages:
     show_progress: bool = False
     note: Callable[[str], None] = lambda text: None
     epoch: Callable[[EpochReport], None] = lambda report: None
-
-
-def load_settings(
-    model: str,
-    dataset: str = "ml-100k",
-    config_files: Iterable[str | Path | Mapping[str, Any]] = (),
-    overrides: Mapping[str, Any] | Iterable[str] = (),
-    beside: Iterable[str] = (),
-) -> Settings:
-    """Returns the checked settings of a run; see `settings.build_settings`.
-
-    Args:
-        model: name of the model.
-        dataset, config_files, overrides: as there.
-        beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
-            beside a softmax, is passed over where this model has no such setting.
-
-    Raises:
-        InputError: an unknown model, or any fault in the settings.
-    """
-    others = {key for other in beside for key in RecBoleConfig.defaults(_recommender(other), dataset)}
-    return build_settings(_recommender(model), dataset, config_files, overrides, others)
-
-
-def known_settings(model: str, dataset: str) -> set[str]:
-    """Returns the keys of a model's settings.
-
-    Raises:
-        InputError: an unknown model, or one of a kind that is not supported.
-    """
-    return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
-
-
-def _recommender(model: str) -> type:
-    """Returns a model class of a kind that learns from interactions alone.
-
-    Raises:
-        InputError: an unknown model, or another kind.
-    """
-    model_class = resolve_model(model)
-    kind = getattr(model_class, "type", None)
-    if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
-        described = kind.name.lower() if isinstance(kind, ModelType) else "different"
-        raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
-    return model_class
 
 
 def run_experiment(
@@ -280,7 +230,7 @@ class _Ground:
         self.config, self.device = settings.recbole_config(device), device
         self.data = SequenceDataset(self.config)
         self.split = self.data.split()
-        self.protocol = evaluation_protocol(settings)
+        self.protocol = settings.protocol
         self.fingerprint = self.data.fingerprint()
 
     @cached_property
@@ -485,7 +435,7 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: does not fit {record.model} as it is in this version: {reason}") from error
-    return TrainedRun(model, config, data, split, evaluation_protocol(settings))
+    return TrainedRun(model, config, data, split, settings.protocol)
 
 
 def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:
@@ -511,27 +461,9 @@ def data_fingerprint(settings: Settings) -> str:
     return data.fingerprint()
 
 
-def data_settings(settings: Settings) -> dict[str, Any]:
-    """Returns what of the settings decides about the prepared data: equal ones have equal fingerprints."""
-    values = {key: value for key, value in settings.values.items() if key in _DATA_SETTINGS}
-    return {"dataset": settings.dataset, **values}
-
-
 def protocol_hash(settings: Settings, fingerprint: str) -> str:
     """Returns what is equal for runs whose numbers may be compared."""
-    return evaluation_protocol(settings).hash(interactions_fingerprint(fingerprint))
-
-
-def evaluation_protocol(settings: Settings) -> EvaluationProtocol:
-    """Returns the way in which runs with these settings are evaluated."""
-    values = settings.values
-    return EvaluationProtocol(
-        split={"name": values["split"], **split_settings(values)},
-        filter_seen=values["filter_seen"],
-        tie_rule=values["tie_rule"],
-        # Items of the future have weights that nothing was learned for; in the split by user there is no future.
-        candidates="trained" if values["split"] == "temporal" else "all",
-    )
+    return settings.protocol.hash(interactions_fingerprint(fingerprint))
 
 
 def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0) -> float:

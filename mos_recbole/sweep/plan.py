@@ -11,15 +11,12 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.experiment import (
     data_fingerprint,
-    data_settings,
-    known_settings,
-    load_settings,
     protocol_hash,
     run_name,
 )
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
-from mos_recbole.settings import Settings, given_settings
+from mos_recbole.settings import Settings, given_settings, known_settings, load_settings
 from mos_recbole.sweep.space import draw, expand_grid, walk
 from mos_recbole.sweep.sweep_file import SweepFile
 
@@ -212,7 +209,7 @@ class Planner:
 
     def fingerprint(self, settings: Settings) -> str:
         """Returns the fingerprint of the data of a trial."""
-        key = json.dumps(data_settings(settings), sort_keys=True, default=str)
+        key = json.dumps(settings.data_settings, sort_keys=True, default=str)
         if key not in self._fingerprints:
             self._fingerprints[key] = data_fingerprint(settings)
         return self._fingerprints[key]

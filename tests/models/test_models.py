@@ -20,7 +20,7 @@ from scipy import sparse
 from mos_recbole import RunResult, cli, compat, run_experiment
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import Messages, evaluation_protocol, load_settings
+from mos_recbole.experiment import Messages, load_settings
 from mos_recbole.models import ENCODERS, HEADS, resolve_model
 from mos_recbole.settings import Settings, build_settings
 from mos_recbole.training import LOOPS, evaluate_model, make_query_set, make_train_loader, make_trainer, model_data
@@ -306,7 +306,7 @@ def test_shan_is_asked_with_reversed_sequences(toy: Path) -> None:
     """Right-aligned, in training and in ranking."""
     config, data, split, _ = built(settings_of("SHAN", toy))
     queries = make_query_set(
-        config, data, split, "test", evaluation_protocol(settings_of("SHAN", toy)), config["device"]
+        config, data, split, "test", settings_of("SHAN", toy).protocol, config["device"]
     )
     batch = queries.batch(torch.arange(len(queries)), Fields.of(config))
     training, _ = next(iter(make_train_loader(config, data, split).epoch(1)))
@@ -451,7 +451,7 @@ def test_dien_has_another_item_for_every_place_of_the_history(toy: Path) -> None
     settings = settings_of("DIEN", toy)
     config, data, split, _ = built(settings)
     sides = [next(iter(make_train_loader(config, data, split).epoch(1)))[0]]
-    queries = make_query_set(config, data, split, "test", evaluation_protocol(settings), config["device"])
+    queries = make_query_set(config, data, split, "test", settings.protocol, config["device"])
     sides.append(queries.batch(torch.arange(len(queries)), Fields.of(config)))
     drawn = set()
     for batch in sides:
@@ -471,7 +471,7 @@ def test_pairs_are_scored_in_parts(model: str, toy: Path) -> None:
     settings = settings_of(model, toy)
     config, data, split, net = built(settings)
     net.eval()
-    queries = make_query_set(config, data, split, "test", evaluation_protocol(settings), config["device"])
+    queries = make_query_set(config, data, split, "test", settings.protocol, config["device"])
     found = {}
     for size in (7, 10_000):
         config["eval_batch_size"] = size

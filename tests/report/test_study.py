@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mos_recbole.experiment import evaluation_protocol, load_settings
+from mos_recbole.experiment import load_settings
 from mos_recbole.sweep import Planner, read_sweep_file
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_the_configuration_is_the_articles(model: str) -> None:
     assert (values["tie_weights"], values["item_bias"], values["valid_metric"]) == (True, False, "Recall@100")
     if model == "GRU4RecMoS":
         assert (values["mos_heads"], values["mos_activation"]) == (4, "tanh")
-    assert evaluation_protocol(settings).candidates == "trained"
+    assert settings.protocol.candidates == "trained"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -17,6 +17,7 @@ from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.models import own_model_names, resolve_model
+from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PROPERTIES = Path(mos_recbole.__file__).parent / "properties"
@@ -52,16 +53,15 @@ def yaml_file(tmp_path: Path):
 
 @pytest.mark.parametrize("model", own_model_names())
 def test_defaults_hold_where_nothing_is_set(model: str) -> None:
-    """The files of head and encoder are over encoder_head.yaml, that over overall.yaml, that over RecBole's defaults:
+    """The files of head and encoder are over encoder_head.yaml, that over our settings, those over RecBole's defaults:
     every key of them. An encoder that gives one state a sequence trains on prefixes."""
     model_class = resolve_model(model)
     files = [
-        "overall",
         "encoder_head",
         f"encoder/{model_class.encoder_entry.name}",
         f"head/{model_class.head_entry.name}",
     ]
-    expected = {}
+    expected = {setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)}
     for path in (PROPERTIES / f"{name}.yaml" for name in files):
         expected |= yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
     expected["train_mode"] = "all_positions" if model_class.causal else "prefix"

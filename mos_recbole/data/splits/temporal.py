@@ -1,7 +1,5 @@
-"""Splits: which interactions are targets in training, in validation and in test. A split is a function of sequences."""
+"""The split by time: one moment for all users."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 from typing import Literal
@@ -9,58 +7,8 @@ from typing import Literal
 import numpy as np
 
 from mos_recbole.data.sequences import Segments, Sequences, blocks, read_rows
-
-
-@dataclass(frozen=True)
-class Split:
-    """The targets of the three sides.
-
-    Attributes:
-        facts: what belongs beside results: counts and times, by name.
-    """
-
-    train: Segments
-    valid: Segments
-    test: Segments
-    facts: dict[str, int | float] = field(default_factory=dict)
-
-    def train_rows(self, n_rows: int) -> np.ndarray:
-        """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
-        return _mask(n_rows, self.train.context_start, self.train.target_stop)
-
-    def train_target_rows(self, n_rows: int) -> np.ndarray:
-        """Returns a mask [N] of the interactions that are targets of training."""
-        return _mask(n_rows, self.train.target_start, self.train.target_stop)
-
-    def test_target_rows(self, n_rows: int) -> np.ndarray:
-        """Returns a mask [N] of the interactions that are targets of the test."""
-        return _mask(n_rows, self.test.target_start, self.test.target_stop)
-
-
-def _mask(n_rows: int, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    # One byte a row: a side has one segment a user, so the running sum is 0 or 1.
-    change = np.zeros(n_rows + 1, dtype=np.int8)
-    np.add.at(change, start, 1)
-    np.add.at(change, stop, -1)
-    return np.cumsum(change, dtype=np.int8, out=change)[:-1].view(bool)
-
-
-def leave_one_out(sequences: Sequences) -> Split:
-    """Returns the split in which a user's last item is the test target and the one before it the validation target.
-
-    The rule is RecBole's `eval_args: {split: {LS: valid_and_test}, order: TO}`: a user with n interactions has n - 1
-    targets; test takes the last if there are two, validation the one before if there are three, training the rest.
-
-    This split leaks across users: training holds interactions that happened after other users' test targets, so
-    popularity and co-occurrence from the future are known. It measures interpolation, not forecasting.
-    """
-    start, stop = sequences.offsets[:-1], sequences.offsets[1:]
-    n_targets = stop - start - 1
-    n_test = (n_targets >= 2).astype(np.int64)
-    n_valid = (n_targets >= 3).astype(np.int64)
-    borders = [start + 1, stop - n_test - n_valid, stop - n_test, stop]
-    train, valid, test = (_segments(start, first, last) for first, last in pairwise(borders))
-    return Split(train, valid, test)
+from mos_recbole.data.splits.base import Split, SplitSpec, make_segments, rows_mask
+from mos_recbole.specs import Number, Positive, Setting, Share
 
 
 def temporal_split(
@@ -108,14 +56,14 @@ def temporal_split(
     def side(first: np.ndarray, last: np.ndarray) -> Segments:
         context = first if context_reach == "side" else start
         kept = last - first >= min_side_interactions
-        return _segments(context, np.maximum(first, context + 1), np.where(kept, last, first))
+        return make_segments(context, np.maximum(first, context + 1), np.where(kept, last, first))
 
     scale = sequences.time_scale
     facts: dict[str, int | float] = {
         "valid_from": valid_from if scale == 1 else valid_from / scale,
         "test_from": test_from if scale == 1 else test_from / scale,
         "users_before_test": int((borders[2] > start).sum()),
-        "items_before_test": _n_items(sequences.items, _mask(len(times), start, borders[2])),
+        "items_before_test": _n_items(sequences.items, rows_mask(len(times), start, borders[2])),
         "targets_before_test": side(start, borders[2]).n_targets,
     }
     train, valid, test = (side(first, last) for first, last in pairwise(borders))
@@ -127,13 +75,6 @@ def _ticks(time: float, scale: int) -> int:
     nearest = round(time * scale)
     # 16.6 * 10**6 is a little more than 16,600,000, and yet the same time.
     return nearest if nearest / scale == time else ceil(time * scale)
-
-
-def _segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) -> Segments:
-    """Returns the users' segments [first, last) of targets, less those of users without any."""
-    kept = last > first
-    user = np.flatnonzero(kept).astype(np.int32)
-    return Segments(user, context_start[kept], first[kept], last[kept])
 
 
 _USERS = 2**13  # at a time, whose times are copied
@@ -190,5 +131,26 @@ def _n_items(all_items: np.ndarray, chosen: np.ndarray) -> int:
     return int(is_there.sum())
 
 
-SPLITS: dict[str, Callable[..., Split]] = {"leave_one_out": leave_one_out, "temporal": temporal_split}
-"""By the setting `split`; each takes the sequences and, by name, its settings (`settings.SPLIT_SETTINGS`)."""
+TEMPORAL = SplitSpec(
+    "temporal",
+    temporal_split,
+    help="one time for all users: test from then on, validation right before it",
+    leakage="One moment in time parts training from test. No model learns from anything at or after that moment; "
+    "contexts of test queries hold items after it only as far as the user had them before the target. Filters by "
+    "numbers of interactions, where there are any, count both sides.",
+    # Items of the future have weights that nothing was learned for.
+    candidates="trained",
+    settings=(
+        Setting("split_time", Number | None, None, "where the test begins, in the file's unit; else by `test_share`"),
+        Setting("test_share", Share, 0.1, "share of all interactions, the latest, that are the test's"),
+        Setting("valid_share", Share, 0.1, "share of those before the test, the latest, that are validation's"),
+        Setting(
+            "context_reach",
+            Literal["side", "past"],
+            "side",
+            "what contexts hold: what the user did on the same side (`side`), or all that was before (`past`)",
+        ),
+        Setting("min_side_interactions", Positive, 1, "users with fewer interactions on a side have no targets there"),
+    ),
+    replaced_by={"test_share": "split_time"},
+)

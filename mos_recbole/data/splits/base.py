@@ -1,0 +1,89 @@
+"""What every split returns, and what it declares about itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from mos_recbole.data.sequences import Segments, Sequences
+from mos_recbole.specs import Setting
+
+
+@dataclass(frozen=True)
+class Split:
+    """The targets of the three sides.
+
+    Attributes:
+        facts: what belongs beside results: counts and times, by name.
+    """
+
+    train: Segments
+    valid: Segments
+    test: Segments
+    facts: dict[str, int | float] = field(default_factory=dict)
+
+    def train_rows(self, n_rows: int) -> np.ndarray:
+        """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
+        return rows_mask(n_rows, self.train.context_start, self.train.target_stop)
+
+    def train_target_rows(self, n_rows: int) -> np.ndarray:
+        """Returns a mask [N] of the interactions that are targets of training."""
+        return rows_mask(n_rows, self.train.target_start, self.train.target_stop)
+
+    def test_target_rows(self, n_rows: int) -> np.ndarray:
+        """Returns a mask [N] of the interactions that are targets of the test."""
+        return rows_mask(n_rows, self.test.target_start, self.test.target_stop)
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """A split by its name, with its settings.
+
+    Attributes:
+        name: value of the setting `split`.
+        function: takes the sequences and, by name, the values of all `settings`.
+        help: what the split is, in a few words.
+        leakage: what training and test know of each other, for readers of results.
+        candidates: which items a target is ranked among: "all", or "trained", those that training saw.
+        settings: of this split only.
+        replaced_by: settings that are not read where another one is set, by key.
+    """
+
+    name: str
+    function: Callable[..., Split]
+    help: str
+    leakage: str
+    candidates: Literal["all", "trained"] = "all"
+    settings: tuple[Setting, ...] = ()
+    replaced_by: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the settings that the split reads, by key: they are part of the protocol with its name."""
+        keys = [setting.key for setting in self.settings]
+        return {key: values[key] for key in keys if values.get(self.replaced_by.get(key, "")) is None}
+
+    def apply(self, sequences: Sequences, values: Mapping[str, Any]) -> Split:
+        """Returns the targets of the three sides.
+
+        Args:
+            sequences: the data.
+            values: of the settings, by key; others among them are ignored.
+        """
+        return self.function(sequences, **{setting.key: values[setting.key] for setting in self.settings})
+
+
+def rows_mask(n_rows: int, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Returns a mask [N] of the rows in [start, stop) of any user; these ranges must not overlap."""
+    # One byte a row: a side has one segment a user, so the running sum is 0 or 1.
+    change = np.zeros(n_rows + 1, dtype=np.int8)
+    np.add.at(change, start, 1)
+    np.add.at(change, stop, -1)
+    return np.cumsum(change, dtype=np.int8, out=change)[:-1].view(bool)
+
+
+def make_segments(context_start: np.ndarray, first: np.ndarray, last: np.ndarray) -> Segments:
+    """Returns the users' segments [first, last) of targets, without those of users who have none."""
+    kept = last > first
+    user = np.flatnonzero(kept).astype(np.int32)
+    return Segments(user, context_start[kept], first[kept], last[kept])

@@ -1,0 +1,193 @@
+"""The settings of one run: defaults, files and overrides together, checked as a whole before anything runs."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.utils import ModelType
+from recbole.utils.argument_list import dataset_arguments
+
+from mos_recbole import compat
+from mos_recbole.data import SPLITS, SplitSpec
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import EvaluationProtocol
+from mos_recbole.evaluation import expand_metrics
+from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.settings.checks import (
+    WITHOUT_EFFECT,
+    check_together,
+    checked,
+    take_fixed,
+    unknown_keys,
+    without_effect,
+)
+from mos_recbole.settings.fields import own_settings, setting_types
+from mos_recbole.settings.recbole_config import RecBoleConfig
+from mos_recbole.settings.sources import Files, Overrides, read_given
+
+# Settings that cannot change a run's numbers, and so are no part of its identity.
+_NOT_IDENTITY = WITHOUT_EFFECT | {"data_path", "eval_batch_size"}
+
+# Settings that decide about the prepared data and the targets in them.
+_DATA_SETTINGS = frozenset(
+    [
+        *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
+        *(setting.key for spec in SPLITS.values() for setting in spec.settings),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings of one run.
+
+    Attributes:
+        model_class: of the model.
+        dataset: name of the data set.
+        values: every setting by RecBole's key, defaults included.
+        warnings: what the user should know, one sentence each.
+    """
+
+    model_class: type
+    dataset: str
+    values: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        return self.model_class.__name__
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Metric names with cut-offs, in the order of the settings: Recall@10, Recall@100, NDCG@10, ..."""
+        return expand_metrics(self.values["metrics"], self.values["topk"])
+
+    @property
+    def split(self) -> SplitSpec:
+        """The split in force."""
+        return SPLITS[self.values["split"]]
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """The way in which runs with these settings are evaluated."""
+        return EvaluationProtocol(
+            split={"name": self.split.name, **self.split.read(self.values)},
+            filter_seen=self.values["filter_seen"],
+            tie_rule=self.values["tie_rule"],
+            candidates=self.split.candidates,
+        )
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """What decides about the prepared data: equal ones have equal fingerprints."""
+        values = {key: value for key, value in self.values.items() if key in _DATA_SETTINGS}
+        return {"dataset": self.dataset, **values}
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what of the settings can change a run's numbers."""
+        own = issubclass(self.model_class, EncoderHeadRecommender)
+        plugins = self.model_class.sources() if own else {}
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            **({"plugins": plugins} if plugins else {}),
+            **{key: value for key, value in sorted(self.values.items()) if key not in _NOT_IDENTITY},
+        }
+
+    def recbole_config(self, device: torch.device) -> RecBoleConfig:
+        """Returns RecBole's own configuration object for these settings."""
+        return RecBoleConfig(self.model_class, self.dataset, self.values, device)
+
+
+def load_settings(
+    model: str,
+    dataset: str = "ml-100k",
+    config_files: Files = (),
+    overrides: Overrides = (),
+    beside: Iterable[str] = (),
+) -> Settings:
+    """Returns the checked settings of a run; see `build_settings`.
+
+    Args:
+        model: name of the model.
+        dataset, config_files, overrides: as there.
+        beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
+            beside a softmax, is passed over where this model has no such setting.
+
+    Raises:
+        InputError: an unknown model, or any fault in the settings.
+    """
+    others = {key for other in beside for key in known_settings(other, dataset)}
+    return build_settings(_recommender(model), dataset, config_files, overrides, others)
+
+
+def known_settings(model: str, dataset: str) -> set[str]:
+    """Returns the keys of a model's settings.
+
+    Raises:
+        InputError: an unknown model, or one of a kind that is not supported.
+    """
+    return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
+
+
+def _recommender(model: str) -> type:
+    """Returns a model class of a kind that learns from interactions alone.
+
+    Raises:
+        InputError: an unknown model, or another kind.
+    """
+    model_class = resolve_model(model)
+    kind = getattr(model_class, "type", None)
+    if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
+        described = kind.name.lower() if isinstance(kind, ModelType) else "different"
+        raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
+    return model_class
+
+
+def build_settings(
+    model_class: type,
+    dataset: str,
+    config_files: Files = (),
+    overrides: Overrides = (),
+    for_others: Collection[str] = (),
+) -> Settings:
+    """Returns the checked settings of a run: defaults, then each file, then the overrides.
+
+    Args:
+        model_class: of the model.
+        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
+        config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
+        overrides: a mapping, or texts "key=value" whose values are YAML.
+        for_others: keys that may be given for other models of the same comparison; they are passed over where this
+            model has no such setting.
+
+    Raises:
+        InputError: all faults of the settings, one a line, each with its file and line or its argument.
+    """
+    compat.apply()
+    faults: list[str] = []
+    given = read_given(config_files, overrides, faults)
+    data_path = {"data_path": str(Path(dataset).parent)} if "/" in dataset else {}
+    dataset = Path(dataset).name if data_path else dataset
+    values = RecBoleConfig.defaults(model_class, dataset) | data_path
+    for name, chosen in (("model", model_class.__name__), ("dataset", dataset)):
+        named = given.pop(name, None)
+        if named is not None and named.value != chosen:
+            faults.append(f"{named.origin}: {name} is {named.value!r}, but the run is for {chosen!r}")
+    warnings = take_fixed(given, values, faults)
+    given = {key: item for key, item in given.items() if key in values or key not in for_others}
+    types = setting_types()
+    faults += unknown_keys(given, values, types, model_class.__name__)
+    for key in given.keys() & values.keys():
+        values[key] = checked(key, types.get(key), given[key], values[key], faults)
+    if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
+        values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
+    if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
+        # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
+        values["epochs"] = 1
+    faults += check_together(model_class, values, given)
+    if faults:
+        raise InputError("\n".join(faults))
+    return Settings(model_class, dataset, values, (*warnings, *without_effect(values, given)))

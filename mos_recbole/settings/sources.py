@@ -1,0 +1,133 @@
+"""Where settings come from: YAML files, mappings and `--key=value` arguments, each value with its origin."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mos_recbole.errors import InputError
+
+Files = Iterable[str | Path | Mapping[str, Any]]
+Overrides = Mapping[str, Any] | Iterable[str]
+
+
+class YamlLoader(yaml.SafeLoader):
+    """YAML without tags that run code, with 1e-3 as a number (YAML 1.1 would make it text), and with keys only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that the user set.
+
+    Attributes:
+        value: what was set.
+        origin: the file and line, the argument, or the key in a mapping.
+        text: the argument as it was typed; None where there is no such text.
+    """
+
+    value: Any
+    origin: str
+    text: str | None = None
+
+
+def given_settings(config_files: Files = (), overrides: Overrides = ()) -> dict[str, Any]:
+    """Returns what files and overrides set, by key, unchecked; see `build_settings`.
+
+    Raises:
+        InputError: a file or an argument that cannot be read.
+    """
+    faults: list[str] = []
+    given = read_given(config_files, overrides, faults)
+    if faults:
+        raise InputError("\n".join(faults))
+    return {key: item.value for key, item in given.items()}
+
+
+def read_given(config_files: Files, overrides: Overrides, faults: list[str]) -> dict[str, Given]:
+    """Returns what is set and where; appends what cannot be read to `faults`."""
+    given: dict[str, Given] = {}
+    for file in config_files:
+        given |= _of_mapping(file) if isinstance(file, Mapping) else _read_yaml(Path(file), faults)
+    if isinstance(overrides, Mapping):
+        return given | _of_mapping(overrides)
+    for argument in overrides:
+        given |= _read_argument(argument, faults)
+    return given
+
+
+def _of_mapping(values: Mapping[str, Any]) -> dict[str, Given]:
+    return {key: Given(value, key) for key, value in values.items()}
+
+
+def _read_yaml(path: Path, faults: list[str]) -> dict[str, Given]:
+    """Returns the keys of a YAML file with their lines; appends what cannot be read to `faults`."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            loader = YamlLoader(file)
+            try:
+                return _read_node(loader, path, faults)
+            finally:
+                loader.dispose()
+    except OSError as error:
+        faults.append(f"{path}: {error.strerror}; expected a YAML file of settings")
+    except UnicodeDecodeError:
+        faults.append(f"{path}: not UTF-8 text")
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        faults.append(f"{path}, line {line}: not YAML: {error.problem}")
+    except yaml.YAMLError as error:
+        faults.append(f"{path}: not YAML: {str(error).splitlines()[0]}")
+    return {}
+
+
+def _read_node(loader: YamlLoader, path: Path, faults: list[str]) -> dict[str, Given]:
+    node = loader.get_single_node()
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        faults.append(f"{path}, line {node.start_mark.line + 1}: expected key: value")
+        return {}
+    found: dict[str, Given] = {}
+    for key_node, value_node in node.value:
+        key, line = str(loader.construct_object(key_node)), key_node.start_mark.line + 1
+        if key in found:
+            faults.append(f"{path}, line {line}: the key {key!r} occurs twice")
+        try:
+            value = loader.construct_object(value_node, deep=True)
+        except ValueError as error:  # a date of month 13, a number that is none
+            faults.append(f"{path}, line {line}: {key}: {error}")
+            continue
+        found[key] = Given(value, f"{path}, line {line}")
+    return found
+
+
+def _read_argument(argument: str, faults: list[str]) -> dict[str, Given]:
+    """Returns the key and value of "key=value"."""
+    key, equals, text = argument.removeprefix("--").partition("=")
+    if not equals or not key:
+        faults.append(f"argument {argument!r}: expected --key=value")
+        return {}
+    try:
+        value = yaml.load(text, Loader=YamlLoader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError):
+        value = text
+    return {key: Given(value, f"--{key}", text)}
