@@ -11,7 +11,7 @@ import resource
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, init_seed
-from recbole.utils.argument_list import dataset_arguments
+from recbole.utils import init_seed
 
 from mos_recbole import __version__
 from mos_recbole.data import DataSummary, SequenceDataset, Split, interactions_fingerprint
@@ -39,9 +38,9 @@ from mos_recbole.evaluation import (
     needs_top_items,
     parse_metric,
 )
-from mos_recbole.experiment.facts import SPLIT_LEAKAGE, model_facts
+from mos_recbole.experiment.facts import model_facts
 from mos_recbole.io import atomic_write, require_writable
-from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults, resolve_model
+from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -347,7 +346,7 @@ class _Run:
             protocol=vars(ground.protocol),
             model=self.settings.model,
             **model_facts(self.settings.model_class, model),
-            split_leakage=SPLIT_LEAKAGE[ground.protocol.split["name"]],
+            split_leakage=self.settings.split.leakage,
             dataset=self.settings.dataset,
             seed=config["seed"],
             settings=self.settings.identity(),

@@ -6,14 +6,6 @@ import torch
 
 from mos_recbole.models import EncoderHeadRecommender, model_name
 
-SPLIT_LEAKAGE = {
-    "leave_one_out": "Each user's last item is the test target, the one before it the validation target. Training "
-    "holds what other users did after a query's time, so models know more of fashions than they could have known then.",
-    "temporal": "One moment in time parts training from test. No model learns from anything at or after that moment; "
-    "contexts of test queries hold items after it only as far as the user had them before the target. Filters by "
-    "numbers of interactions, where there are any, count both sides.",
-}
-
 
 def model_facts(model_class: type, model: torch.nn.Module) -> dict[str, Any]:
     """Returns the record's fields `encoder`, `head`, `n_components`, `width` and `baseline`.

@@ -12,8 +12,7 @@ from recbole.utils.argument_list import dataset_arguments
 from mos_recbole import compat
 from mos_recbole.data import SPLITS, SplitSpec
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import EvaluationProtocol
-from mos_recbole.evaluation import expand_metrics
+from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.settings.checks import (
     WITHOUT_EFFECT,
@@ -23,7 +22,7 @@ from mos_recbole.settings.checks import (
     unknown_keys,
     without_effect,
 )
-from mos_recbole.settings.fields import own_settings, setting_types
+from mos_recbole.settings.fields import setting_types
 from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Files, Overrides, read_given
 
@@ -87,8 +86,7 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """Returns what of the settings can change a run's numbers."""
-        own = issubclass(self.model_class, EncoderHeadRecommender)
-        plugins = self.model_class.sources() if own else {}
+        plugins = self.model_class.sources() if issubclass(self.model_class, EncoderHeadRecommender) else {}
         return {
             "model": self.model,
             "dataset": self.dataset,

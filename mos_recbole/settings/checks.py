@@ -66,9 +66,7 @@ def _agrees(key: str, value: Any, fixed: Any) -> bool:
     return bool(value == fixed)
 
 
-def unknown_keys(
-    given: Mapping[str, Given], values: Mapping[str, Any], others: Iterable[str], model: str
-) -> list[str]:
+def unknown_keys(given: Mapping[str, Given], values: Mapping[str, Any], others: Iterable[str], model: str) -> list[str]:
     """Returns a fault for each given key that the model does not have.
 
     Args:
@@ -149,7 +147,9 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
         )
     if values.get("negative_sampling") == "in_batch" and values["train_batch_size"] == 1:
         where = "train_batch_size" if "train_batch_size" in given else "negative_sampling"
-        faults.append(f"{_origin(where, given)}: train_batch_size is 1; negatives from the batch need 2 targets or more")
+        faults.append(
+            f"{_origin(where, given)}: train_batch_size is 1; negatives from the batch need 2 targets or more"
+        )
     return faults + (model_class.setting_faults(values) if issubclass(model_class, EncoderHeadRecommender) else [])
 
 

@@ -44,7 +44,7 @@ class ClipGradNorm(TypedDict):
 OWN = (
     Setting(
         "split",
-        Literal[tuple(SPLITS)],  # type: ignore[valid-type]
+        Literal[tuple(SPLITS)],
         next(iter(SPLITS)),
         "which interactions are targets: " + "; ".join(f"`{spec.name}`, {spec.help}" for spec in SPLITS.values()),
     ),
@@ -60,8 +60,8 @@ OWN = (
         "train_mode",
         Literal["prefix", "all_positions"],
         "all_positions",
-        "`all_positions`: whole windows, every position a target; `prefix`: RecBole's, one sample per target. RecBole's "
-        "own classes, and encoders with one state a sequence, train on prefixes",
+        "`all_positions`: whole windows, every position a target; `prefix`: RecBole's, one sample per target. "
+        "RecBole's own classes, and encoders with one state a sequence, train on prefixes",
     ),
     Setting("filter_seen", bool, False, "whether items of a query's history are left out of its candidates"),
     Setting(

@@ -12,19 +12,18 @@ from recbole.data.transform import construct_transform
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 
-import mos_recbole
 from mos_recbole import compat
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN
 from mos_recbole.settings.sources import YamlLoader
 
-_RECBOLE_PROPERTIES = Path(mos_recbole.__file__).parent / "properties" / "recbole"
+_RECBOLE_PROPERTIES = Path(__file__).parent.parent / "properties" / "recbole"
 
 # Where RecBole looks for data sets unless told otherwise.
 _RECBOLE_DATA_PATH = "dataset/"
 
 
-class RecBoleConfig(Config):  # type: ignore[misc]
+class RecBoleConfig(Config):
     """RecBole's `Config` out of a model class, a data set and values that are already checked.
 
     Leaves out of RecBole's constructor the reading of `sys.argv`, the `eval` of strings, and the setting of
@@ -59,12 +58,17 @@ class RecBoleConfig(Config):  # type: ignore[misc]
         super()._load_internal_config_dict("", GeneralRecommender, dataset)
         columns = self.internal_config_dict["load_col"]["inter"]
         super()._load_internal_config_dict(model, model_class, dataset)
-        self.internal_config_dict |= copy.deepcopy({setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)})
+        self.internal_config_dict |= copy.deepcopy(
+            {setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)}
+        )
         if not getattr(model_class, "causal", False):
             self.internal_config_dict["train_mode"] = "prefix"
-        recbole_defaults = _RECBOLE_PROPERTIES / f"{model}.yaml"
-        is_own = issubclass(model_class, EncoderHeadRecommender)
-        for source in model_class.defaults() if is_own else [recbole_defaults] * recbole_defaults.is_file():
+        if issubclass(model_class, EncoderHeadRecommender):
+            sources = model_class.defaults()
+        else:
+            path = _RECBOLE_PROPERTIES / f"{model}.yaml"
+            sources = [path] if path.is_file() else []
+        for source in sources:
             if isinstance(source, Path):
                 self._update_internal_config_dict(str(source))
             else:
