@@ -32,4 +32,5 @@ def item_distance(
         common = columns[left[part]].multiply(columns[right[part]]).sum(axis=1)
         similarity[part] = np.asarray(common).ravel()
     norms = norm[left] * norm[right]
-    return (1.0 - np.divide(similarity, norms, out=np.zeros_like(similarity), where=norms > 0))[place]
+    distance: np.ndarray = 1.0 - np.divide(similarity, norms, out=np.zeros_like(similarity), where=norms > 0)
+    return distance[place]

@@ -71,15 +71,18 @@ def _precision(rank: np.ndarray, k: int) -> np.ndarray:
 def _gauc(mean_rank: np.ndarray, n_candidates: np.ndarray) -> np.ndarray:
     # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
     others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
-    return np.maximum(n_candidates - mean_rank, 0.0) / others
+    auc: np.ndarray = np.maximum(n_candidates - mean_rank, 0.0) / others
+    return auc
 
 
 def _average_popularity(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return np.mean(catalogue.train_counts[top], axis=1)
+    popularity: np.ndarray = catalogue.train_counts[top].mean(axis=1)
+    return popularity
 
 
 def _tail_percentage(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return np.mean(catalogue.in_tail()[top], axis=1)
+    share: np.ndarray = catalogue.in_tail()[top].mean(axis=1)
+    return share
 
 
 # Of the metrics of all lists together, the padding counts as an item, as in RecBole.

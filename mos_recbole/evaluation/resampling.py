@@ -130,12 +130,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _difference(sums: list[np.ndarray]) -> np.ndarray:
-    return np.subtract(sums[1].mean(axis=0), sums[0].mean(axis=0))
+    difference_U: np.ndarray = sums[1].mean(axis=0) - sums[0].mean(axis=0)
+    return difference_U
 
 
 def _differs(difference_U: np.ndarray, sums: list[np.ndarray]) -> np.ndarray:
     """Returns in which users the sides differ by more than rounding."""
-    return np.greater(np.abs(difference_U), 1e-12 * max(np.abs(sum_SU).max() for sum_SU in sums))
+    rounding = 1e-12 * max(float(np.abs(sum_SU).max()) for sum_SU in sums)
+    differs_U: np.ndarray = np.abs(difference_U) > rounding
+    return differs_U
 
 
 def _blocks(total: int, width: int) -> Iterator[int]:

@@ -213,7 +213,8 @@ def _spectrum(
 
 
 def _orthonormal(matrix: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.qr(matrix).Q
+    orthonormal: torch.Tensor = torch.linalg.qr(matrix).Q
+    return orthonormal
 
 
 def _exp_entropy(values: np.ndarray) -> float:

@@ -65,7 +65,10 @@ def mixture_cross_entropy(
         components, weight = components.float(), weight.float()
     with torch.autocast(device, enabled=False):
         if impl in ("auto", "chunked"):
-            return _ChunkedMixtureCrossEntropy.apply(components, log_prior, weight, bias, target, reduction)
+            loss: torch.Tensor = _ChunkedMixtureCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                components, log_prior, weight, bias, target, reduction
+            )
+            return loss
         if impl == "reference":
             nll_B = mixture_nll_reference(components, log_prior, weight, target, bias)
         elif impl == "triton":
@@ -73,7 +76,9 @@ def mixture_cross_entropy(
             check_factors(components, weight)
             from mos_recbole.losses.triton_mixture import TritonMixtureCrossEntropy
 
-            nll_B = TritonMixtureCrossEntropy.apply(components, log_prior, weight, bias, target)
+            nll_B = TritonMixtureCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                components, log_prior, weight, bias, target
+            )
         else:
             raise ValueError(
                 f"impl is {impl!r}; expected one of {', '.join(map(repr, get_args(MixtureImplementation)))}"
@@ -105,150 +110,177 @@ def _shift(logit_tiles: list[torch.Tensor]) -> None:
         tile_TRv -= largest_R[:, None]
 
 
-def _run(
-    components_BKd: torch.Tensor,
-    log_prior_BK: torch.Tensor,
-    weight_Vd: torch.Tensor,
-    bias_V: torch.Tensor | None,
-    target_B: torch.Tensor,
-    upstream_B: torch.Tensor | None,
-    needed: Sequence[bool],
-) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
-    """Returns the losses [B], and the gradients of Σ_b upstream_b · loss_b for the first four arguments, as needed.
+class _ChunkedPass:
+    """One pass over chunks of queries: the losses [B], and with an upstream gradient those of the first four arguments.
 
     The gradients come in at least float32.
+
+    Args:
+        components_BKd, log_prior_BK, weight_Vd, bias_V, target_B: as of `mixture_cross_entropy`.
+        needed: which of the first four get a gradient.
     """
-    n_queries, n_components, width = components_BKd.shape
-    n_items, device = len(weight_Vd), weight_Vd.device
-    accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
-    step = max(1, min(n_queries, chunk_size(device, n_components, n_items, accumulate.itemsize)))
-    n_rows = step * n_components
-    tiles = ItemTiles.suited(device, n_items, n_rows, accumulate.itemsize)
-    weight_Vd = weight_Vd.contiguous()
-    unshifted = _need_no_shift(components_BKd, weight_Vd, bias_V)
-    # From nats to bits: free on the narrow factors, before the product. But that rounds, which logits of 1e4 and 16-bit
-    # factors would feel: their change of unit comes after the shift.
-    exact = weight_Vd.dtype == accumulate
-    unit_before = BITS if unshifted and exact else 1.0
-    unit_after = BITS / unit_before
-    weight_tiles = tiles.cut(weight_Vd)
-    bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * unit_before)
-    # A row is a query and a component: N of them, R in a chunk.
-    row_Nd = components_BKd.reshape(-1, width)
-    target_N = target_B.repeat_interleave(n_components)
-    log_prior_BK = log_prior_BK.to(accumulate)
 
-    def new(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, dtype=accumulate, device=device)
+    def __init__(
+        self,
+        components_BKd: torch.Tensor,
+        log_prior_BK: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        target_B: torch.Tensor,
+        needed: Sequence[bool],
+    ) -> None:
+        self.n_queries, self.n_components, width = components_BKd.shape
+        n_items, device = len(weight_Vd), weight_Vd.device
+        self.shape_BKd = components_BKd.shape
+        accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
+        self.step = max(1, min(self.n_queries, chunk_size(device, self.n_components, n_items, accumulate.itemsize)))
+        n_rows = self.step * self.n_components
+        self.tiles = tiles = ItemTiles.suited(device, n_items, n_rows, accumulate.itemsize)
+        self.weight_Vd = weight_Vd.contiguous()
+        self.unshifted = _need_no_shift(components_BKd, self.weight_Vd, bias_V)
+        # From nats to bits: free on the narrow factors, before the product. But that rounds, which logits of 1e4 and
+        # 16-bit factors would feel: their change of unit comes after the shift.
+        self.exact = weight_Vd.dtype == accumulate
+        self.unit_before = BITS if self.unshifted and self.exact else 1.0
+        self.unit_after = BITS / self.unit_before
+        self.weight_tiles = tiles.cut(self.weight_Vd)
+        self.bias_tiles = None if bias_V is None else tiles.cut(bias_V.to(accumulate) * self.unit_before)
+        # A row is a query and a component: N of them, R in a chunk.
+        self.row_Nd = components_BKd.reshape(-1, width)
+        self.target_N = target_B.repeat_interleave(self.n_components)
+        self.log_prior_BK = log_prior_BK.to(accumulate)
 
-    buffer, number_R = new(n_rows * tiles.n_padded), torch.arange(n_rows, device=device)
-    weighted_buffer_TRd = new(tiles.lanes, n_rows, width)
-    normaliser_N = new(len(row_Nd)).zero_()
-    joint_BK, responsibility_BK = new(n_queries, n_components), new(n_queries, n_components)
-    wants_components, wants_prior, wants_weight, wants_bias = needed[:4]
-    components_grad_Nd = new(len(row_Nd), width) if wants_components else None
-    weight_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width, width).zero_() if wants_weight else None
-    bias_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width).zero_() if wants_bias else None
+        def new(*shape: int) -> torch.Tensor:
+            return torch.empty(shape, dtype=accumulate, device=device)
 
-    for start in range(0, n_queries, step):
-        chunk = slice(start, min(start + step, n_queries))
-        rows = slice(chunk.start * n_components, chunk.stop * n_components)
-        n_rows = rows.stop - rows.start
-        place_R = tiles.places(target_N[rows], number_R[:n_rows])
+        self.buffer, self.number_R = new(n_rows * tiles.n_padded), torch.arange(n_rows, device=device)
+        self.weighted_buffer_TRd = new(tiles.lanes, n_rows, width)
+        self.normaliser_N = new(len(self.row_Nd)).zero_()
+        self.joint_BK, self.responsibility_BK = (new(self.n_queries, self.n_components) for _ in range(2))
+        wants_components, self.wants_prior, wants_weight, wants_bias = needed[:4]
+        self.components_grad_Nd = new(len(self.row_Nd), width) if wants_components else None
+        self.weight_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width, width).zero_() if wants_weight else None
+        self.bias_grad_tiles = new(tiles.n_tiles, tiles.lanes, tiles.width).zero_() if wants_bias else None
+
+    def run(self, upstream_B: torch.Tensor | None) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        """Returns the losses, and the gradients of Σ_b upstream_b · loss_b, as needed."""
+        for start in range(0, self.n_queries, self.step):
+            chunk = slice(start, min(start + self.step, self.n_queries))
+            rows = slice(chunk.start * self.n_components, chunk.stop * self.n_components)
+            self._run_chunk(chunk, rows, upstream_B)
+        components_grad = weight_grad = bias_grad = None
+        if self.components_grad_Nd is not None:
+            components_grad = self.components_grad_Nd.view(self.shape_BKd)
+        if self.weight_grad_tiles is not None:
+            weight_grad = self.weight_grad_tiles.view(-1, self.shape_BKd[2])[: len(self.weight_Vd)]
+        if self.bias_grad_tiles is not None:
+            bias_grad = self.bias_grad_tiles.view(-1)[: len(self.weight_Vd)]
+        prior_grad = -self.responsibility_BK if self.wants_prior else None
+        return -torch.logsumexp(self.joint_BK, dim=1), [components_grad, prior_grad, weight_grad, bias_grad]
+
+    def _run_chunk(self, chunk: slice, rows: slice, upstream_B: torch.Tensor | None) -> None:
+        tiles, buffer, n_rows = self.tiles, self.buffer, rows.stop - rows.start
+        place_R = tiles.places(self.target_N[rows], self.number_R[:n_rows])
         buffers = tiles.buffers(buffer, n_rows)
-        row_Rd = row_Nd[rows] * unit_before
-        logits: Iterable[torch.Tensor] = logit_tiles(row_Rd, weight_tiles, bias_tiles, buffers, tiles)
-        if not unshifted:
+        row_Rd = self.row_Nd[rows] * self.unit_before
+        logits: Iterable[torch.Tensor] = logit_tiles(row_Rd, self.weight_tiles, self.bias_tiles, buffers, tiles)
+        if not self.unshifted:
             logits = list(logits)
             _shift(logits)
-            target_bits_R = buffer[place_R] * unit_after
+            target_bits_R = buffer[place_R] * self.unit_after
 
         # Each tile is worked on to the end while it is in the cache; unless shifted, it has not been made before.
-        normaliser_R, weighted_TRd = normaliser_N[rows], weighted_buffer_TRd[:, :n_rows].zero_()
-        for exp_TRv, weight_Tvd in zip(logits, weight_tiles, strict=True):
-            if unit_after != 1.0:
-                exp_TRv *= unit_after
+        normaliser_R, weighted_TRd = self.normaliser_N[rows], self.weighted_buffer_TRd[:, :n_rows].zero_()
+        for exp_TRv, weight_Tvd in zip(logits, self.weight_tiles, strict=True):
+            if self.unit_after != 1.0:
+                exp_TRv *= self.unit_after
             exp_TRv.exp2_()
             normaliser_R += exp_TRv.sum(dim=2).sum(dim=0)
-            if components_grad_Nd is not None and exact:
+            if self.components_grad_Nd is not None and self.exact:
                 _add_product(weighted_TRd, exp_TRv, weight_Tvd)
         target_exp_R = buffer[place_R]
-        if unshifted:
+        if self.unshifted:
             target_bits_R = target_exp_R.log2()
 
-        nll_bk = (normaliser_R.log2() - target_bits_R).mul_(NATS).view(-1, n_components)
-        joint_bk = torch.sub(log_prior_BK[chunk], nll_bk, out=joint_BK[chunk])
-        if upstream_B is None:
-            continue
+        nll_bk = (normaliser_R.log2() - target_bits_R).mul_(NATS).view(-1, self.n_components)
+        joint_bk = torch.sub(self.log_prior_BK[chunk], nll_bk, out=self.joint_BK[chunk])
+        if upstream_B is not None:
+            responsibility_bk = torch.mul(
+                joint_bk.softmax(dim=1), upstream_B[chunk, None], out=self.responsibility_BK[chunk]
+            )
+            self._add_gradients(rows, place_R, buffers, weighted_TRd, responsibility_bk, target_exp_R)
 
+    def _add_gradients(
+        self,
+        rows: slice,
+        place_R: torch.Tensor,
+        buffers: list[torch.Tensor],
+        weighted_TRd: torch.Tensor,
+        responsibility_bk: torch.Tensor,
+        target_exp_R: torch.Tensor,
+    ) -> None:
         # The gradient for a logit, r (p - [v = y]), is (r / normaliser) (exp - normaliser [v = y]): scaling the narrow
         # factors of the products by r / normaliser saves two passes over the chunk.
-        responsibility_bk = torch.mul(joint_bk.softmax(dim=1), upstream_B[chunk, None], out=responsibility_BK[chunk])
+        normaliser_R = self.normaliser_N[rows]
         scale_R1 = (responsibility_bk.view(-1) / normaliser_R)[:, None]
         others_R = normaliser_R - target_exp_R
-        if components_grad_Nd is not None:
+        if self.components_grad_Nd is not None:
             subtracted_R = normaliser_R
-            if not exact:
+            if not self.exact:
                 # In 16 bits, a probable target would drown the others in the sum before it is subtracted.
-                subtracted_R, buffer[place_R] = others_R, 0.0
-                for exp_TRv, weight_Tvd in zip(buffers, weight_tiles, strict=True):
+                subtracted_R, self.buffer[place_R] = others_R, 0.0
+                for exp_TRv, weight_Tvd in zip(buffers, self.weight_tiles, strict=True):
                     _add_product(weighted_TRd, exp_TRv, weight_Tvd)
-            error_Rd = torch.sum(weighted_TRd, dim=0, out=components_grad_Nd[rows])
-            error_Rd.addcmul_(subtracted_R[:, None], weight_Vd[target_N[rows]], value=-1).mul_(scale_R1)
-        buffer[place_R] = -others_R
-        if weight_grad_tiles is not None:
-            rows_TRd = (scale_R1 * row_Nd[rows]).to(weight_Vd.dtype).expand(tiles.lanes, -1, -1)
-            for grad_Tvd, error_TRv in zip(weight_grad_tiles, buffers, strict=True):
+            error_Rd = torch.sum(weighted_TRd, dim=0, out=self.components_grad_Nd[rows])
+            error_Rd.addcmul_(subtracted_R[:, None], self.weight_Vd[self.target_N[rows]], value=-1).mul_(scale_R1)
+        self.buffer[place_R] = -others_R
+        if self.weight_grad_tiles is not None:
+            rows_TRd = (scale_R1 * self.row_Nd[rows]).to(self.weight_Vd.dtype).expand(self.tiles.lanes, -1, -1)
+            for grad_Tvd, error_TRv in zip(self.weight_grad_tiles, buffers, strict=True):
                 _add_product(grad_Tvd, error_TRv.transpose(1, 2), rows_TRd)
-        if bias_grad_tiles is not None:
+        if self.bias_grad_tiles is not None:
             # By `sum`, whose cascaded additions round less than a product with a vector.
-            for grad_Tv, error_TRv in zip(bias_grad_tiles, buffers, strict=True):
+            for grad_Tv, error_TRv in zip(self.bias_grad_tiles, buffers, strict=True):
                 grad_Tv += (scale_R1 * error_TRv).sum(dim=1)
-
-    components_grad = weight_grad = bias_grad = None
-    if components_grad_Nd is not None:
-        components_grad = components_grad_Nd.view(components_BKd.shape)
-    if weight_grad_tiles is not None:
-        weight_grad = weight_grad_tiles.view(-1, width)[:n_items]
-    if bias_grad_tiles is not None:
-        bias_grad = bias_grad_tiles.view(-1)[:n_items]
-    return -torch.logsumexp(joint_BK, dim=1), [
-        components_grad,
-        -responsibility_BK if wants_prior else None,
-        weight_grad,
-        bias_grad,
-    ]
 
 
 class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
     """Computes the gradients along with the loss where their scale is known, that is for "mean" and "sum"."""
 
     @staticmethod
-    def forward(ctx: Any, components_BKd, log_prior_BK, weight_Vd, bias_V, target_B, reduction):
+    def forward(
+        ctx: Any,
+        components_BKd: torch.Tensor,
+        log_prior_BK: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        target_B: torch.Tensor,
+        reduction: str,
+    ) -> torch.Tensor:
         ctx.reduction = reduction
         inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
         ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
         if reduction == "none":
             ctx.save_for_backward(*inputs, target_B)
-            return _run(*inputs, target_B, None, [False] * 4)[0]
+            return _ChunkedPass(*inputs, target_B, [False] * 4).run(None)[0]
         upstream_B = None
         if any(ctx.needs_input_grad):
             accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
             scale = 1.0 if reduction == "sum" or not len(target_B) else 1.0 / len(target_B)
             upstream_B = torch.full((len(target_B),), scale, dtype=accumulate, device=weight_Vd.device)
-        loss_B, gradients = _run(*inputs, target_B, upstream_B, ctx.needs_input_grad)
+        loss_B, gradients = _ChunkedPass(*inputs, target_B, ctx.needs_input_grad).run(upstream_B)
         ctx.save_for_backward(*gradients)
         return loss_B.sum() if reduction == "sum" else loss_B.mean()
 
     @staticmethod
-    def backward(ctx: Any, upstream):
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
         if torch.is_grad_enabled():
             raise RuntimeError("gradients of gradients need impl='reference'")
         if ctx.reduction == "none":
             components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
             inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V, target_B)
-            _, found = _run(*inputs, upstream, ctx.needs_input_grad)
+            _, found = _ChunkedPass(*inputs, ctx.needs_input_grad).run(upstream)
         else:
             found = [None if grad is None else grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors]
         typed = [None if grad is None else grad.to(dtype) for grad, dtype in zip(found, ctx.dtypes, strict=True)]

@@ -103,7 +103,9 @@ def sampled_mixture_cross_entropy(
             bias_I = functional.embedding(items, bias[:, None]).squeeze(-1).to(accumulate)
             negative_bias_M, positive_bias_B = bias_I.split([len(sampled), len(target)])
             offset_M, positive_BK = offset_M + negative_bias_M, positive_BK + positive_bias_B[:, None]
-        log_odds_BK = _NegativeLogOdds.apply(components, positive_BK, negative_Md, offset_M, sampled, target)
+        log_odds_BK = _NegativeLogOdds.apply(  # type: ignore[no-untyped-call]
+            components, positive_BK, negative_Md, offset_M, sampled, target
+        )
         # log of exp(positive) / (exp(positive) + Σ exp(negative)).
         log_prob_BK = functional.logsigmoid(-log_odds_BK)
         nll_B = -torch.logsumexp(log_prior.to(accumulate) + log_prob_BK, dim=-1)
@@ -118,7 +120,15 @@ class _NegativeLogOdds(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, components_BKd, positive_BK, negative_Md, offset_M, sampled_M, target_B):
+    def forward(
+        ctx: Any,
+        components_BKd: torch.Tensor,
+        positive_BK: torch.Tensor,
+        negative_Md: torch.Tensor,
+        offset_M: torch.Tensor,
+        sampled_M: torch.Tensor,
+        target_B: torch.Tensor,
+    ) -> torch.Tensor:
         largest_BK, normaliser_BK = torch.empty_like(positive_BK), torch.empty_like(positive_BK)
         lowest = torch.finfo(positive_BK.dtype).min
         for chunk in _chunks(components_BKd, len(negative_Md)):
@@ -131,7 +141,7 @@ class _NegativeLogOdds(torch.autograd.Function):
         return normaliser_BK.log() + (largest_BK - positive_BK)
 
     @staticmethod
-    def backward(ctx: Any, upstream_BK):
+    def backward(ctx: Any, upstream_BK: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
         if torch.is_grad_enabled():
             raise RuntimeError("gradients of gradients are not available")

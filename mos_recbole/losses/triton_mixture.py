@@ -88,7 +88,14 @@ class TritonMixtureCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, components_BKd, log_prior_BK, weight_Vd, bias_V, target_B):
+    def forward(
+        ctx: Any,
+        components_BKd: torch.Tensor,
+        log_prior_BK: torch.Tensor,
+        weight_Vd: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        target_B: torch.Tensor,
+    ) -> torch.Tensor:
         ctx.dtypes = [None if bias_V is None else bias_V.dtype, log_prior_BK.dtype]
         components_BKd, weight_Vd, target_B = (each.contiguous() for each in (components_BKd, weight_Vd, target_B))
         bias_V = None if bias_V is None else bias_V.float().contiguous()
@@ -106,7 +113,7 @@ class TritonMixtureCrossEntropy(torch.autograd.Function):
         return -torch.logsumexp(joint_BK, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, upstream_B):
+    def backward(ctx: Any, upstream_B: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
         if torch.is_grad_enabled():
             raise RuntimeError("gradients of gradients need impl='reference'")
