@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from synthetic_log import write_log
+from speed.synthetic_log import write_log
 
 from mos_recbole.cli import main as mos_recbole
 from mos_recbole.io import atomic_write

@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[2]
 
 def run(script: str, *arguments: str) -> str:
     """Returns what a script prints."""
-    command = [sys.executable, str(_ROOT / "benchmarks" / script), *arguments]
+    command = [sys.executable, str(_ROOT / "benchmarks" / "speed" / script), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

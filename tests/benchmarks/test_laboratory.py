@@ -10,7 +10,7 @@ import pytest
 
 from mos_recbole.report import compare_sides, find_sides
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "laboratory.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "studies" / "laboratory.py"
 
 
 @pytest.fixture(scope="module")

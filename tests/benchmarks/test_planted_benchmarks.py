@@ -14,7 +14,7 @@ from scipy import stats
 from mos_recbole.results import find_records
 from mos_recbole.synthetic import plant, write_planted
 
-_BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+_BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "studies"
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -13,7 +13,7 @@ import torch
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import load_settings
 
-_PATH = Path(__file__).parents[2] / "benchmarks" / "synthetic_log.py"
+_PATH = Path(__file__).parents[2] / "benchmarks" / "speed" / "synthetic_log.py"
 
 
 @pytest.fixture(scope="module")

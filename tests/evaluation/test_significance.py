@@ -25,7 +25,7 @@ from mos_recbole.evaluation import (
     sign_test,
 )
 
-_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "studies" / "coverage.py"
 
 
 def hits(n_users: int = 40, n_seeds: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """How often the intervals and tests of `mos-recbole compare` and `slice` err, on simulated models with known truth.
 
-`python benchmarks/coverage.py` writes to results/coverage:
+`python benchmarks/studies/coverage.py` writes to results/coverage:
 
     means.csv  normal outcomes; the difference is 0; users, seeds and their interaction contribute known variances
     cells.csv  hits of rare, middling and frequent targets in cells with few and many users, who have one query each or

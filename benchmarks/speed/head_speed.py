@@ -1,7 +1,7 @@
 """Time of every head's loss, forward and backward, over the softmax head's.
 
-    OMP_NUM_THREADS=1 python benchmarks/head_speed.py
-    OMP_NUM_THREADS=1 python benchmarks/head_speed.py --heads mos moss --items 12101 --rounds 9
+    OMP_NUM_THREADS=1 python benchmarks/speed/head_speed.py
+    OMP_NUM_THREADS=1 python benchmarks/speed/head_speed.py --heads mos moss --items 12101 --rounds 9
 
 Heads with their default settings, fresh, in turns; medians of the ratios to the softmax of the same turn. `full` is the
 loss over all items, `sampled` that over --negatives uniform ones. On a CPU times are the process's own, so that a

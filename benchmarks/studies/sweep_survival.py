@@ -1,8 +1,8 @@
 """Kills a sweep again and again, starts it with the same command, and compares what comes out.
 
-    python benchmarks/sweep_survival.py                                       # the quick sweep, killed three times
-    python benchmarks/sweep_survival.py my.yaml --kills 5 --seed 1 --epochs=5
-    python benchmarks/sweep_survival.py --undisturbed results/ml-100k-quick   # against a run that is there already
+    python benchmarks/studies/sweep_survival.py    # the quick sweep, killed three times
+    python benchmarks/studies/sweep_survival.py my.yaml --kills 5 --seed 1 --epochs=5
+    python benchmarks/studies/sweep_survival.py --undisturbed results/ml-100k-quick    # against a run
 
 The sweep is run once undisturbed, and once killed by `kill -9`: the driver, a worker (a process that trains), the
 driver, and so on. After a worker nothing is done, Ray Tune is to go on by itself; after the driver the same command is
@@ -37,8 +37,8 @@ import psutil
 from mos_recbole.report import COST_COLUMNS
 from mos_recbole.results import LOG_FILE, RECORD_FILE, RUNS_FOLDER, SWEEP_FILE, find_records, read_plan, read_trials
 
-_SCRIPT = Path(__file__).parent / "sweep.py"
-_QUICK = Path(__file__).parents[1] / "configs" / "sweeps" / "ml-100k-quick.yaml"
+_SCRIPT = Path(__file__).parents[1] / "sweep.py"
+_QUICK = Path(__file__).parents[2] / "configs" / "sweeps" / "ml-100k-quick.yaml"
 _LOOK_EVERY = 0.05
 # Files of a report that are the same, byte for byte, however often a sweep is repeated.
 _SAME = ("best.md", "table.md")

@@ -1,8 +1,8 @@
 """What a device can do and what is made of it: loss, step, epoch, ranking and sweep, each beside its floor.
 
-    python benchmarks/gpu_speed.py                            # the sizes of docs/performance.md's goals: for a GPU
-    python benchmarks/gpu_speed.py --size small               # the same at about a thousandth: minutes on two cores
-    python benchmarks/gpu_speed.py --parts loss step
+    python benchmarks/speed/gpu_speed.py    # the sizes of docs/performance.md's goals: for a GPU
+    python benchmarks/speed/gpu_speed.py --size small    # the same at about a thousandth: minutes on two cores
+    python benchmarks/speed/gpu_speed.py --parts loss step
 
 - loss: `mixture_cross_entropy`, forward and backward, by every implementation that runs here; "eager" is autograd over
   the written-down mixture, "one softmax" is the cross-entropy of RecBole's GRU4Rec.

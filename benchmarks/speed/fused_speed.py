@@ -1,6 +1,6 @@
 """Training of several trials as one beside the same trials in turn: ratios of throughput.
 
-    OMP_NUM_THREADS=1 python benchmarks/fused_speed.py
+    OMP_NUM_THREADS=1 python benchmarks/speed/fused_speed.py
 
 A round trains some steps of every case both ways, on ml-100k, the two in turns. The trials of a case have one seed, so
 that they share their batches and differ in the learning rate, or a seed each. On a CPU times are the process's own, so

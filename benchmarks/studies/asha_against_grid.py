@@ -1,7 +1,7 @@
 """What successive halving finds beside the full grid, and for how many epochs.
 
-`python benchmarks/asha_against_grid.py` runs configs/sweeps/ml-100k-grid.yaml and ml-100k-asha.yaml (or goes on with
-them), and writes results/asha_against_grid/summary.csv: epochs trained by both, the validation score of both choices
+`python benchmarks/studies/asha_against_grid.py` runs configs/sweeps/ml-100k-grid.yaml and ml-100k-asha.yaml (or goes on
+with them), and writes results/asha_against_grid/summary.csv: epochs trained by both, the validation score of both choices
 with the seed that both used, the place of ASHA's choice in the grid, and the noise of that choice's score over seeds.
 """
 
@@ -16,7 +16,7 @@ import pandas as pd
 from mos_recbole.analysis.selection import compare_configurations, finished_runs, validation_scores
 from mos_recbole.results import read_plan, read_trials
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def epochs_trained(folder: Path, seed: int) -> int:

@@ -1,7 +1,7 @@
 """Time and memory of the mixture cross-entropy, forward and backward, beside what else PyTorch offers and the floor.
 
-    python benchmarks/loss_speed.py                                          # the whole grid, about 20 minutes
-    python benchmarks/loss_speed.py --items 1700 40000 --components 1 4 --widths 64
+    python benchmarks/speed/loss_speed.py                                          # the whole grid, about 20 minutes
+    python benchmarks/speed/loss_speed.py --items 1700 40000 --components 1 4 --widths 64
 
 - ours: `mixture_cross_entropy`
 - naive: autograd through B x K x V log-probabilities, `impl="reference"`

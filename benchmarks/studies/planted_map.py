@@ -1,6 +1,6 @@
 """Where does a mixture of softmaxes win? The map: planted rank over width against data an item, heads alone.
 
-    python benchmarks/planted_map.py                          # about six minutes of one core
+    python benchmarks/studies/planted_map.py                          # about six minutes of one core
 
 The heads are fitted to logs of `mos-recbole synth` without an encoder: every context, which is one item, has a free
 vector of width d, and there is a table of items. What GRU4Rec learns from windows of one item depends on nothing but

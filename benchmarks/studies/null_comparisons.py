@@ -1,6 +1,7 @@
 """How often a model is called different from itself: runs of one configuration, some seeds against other seeds.
 
-    python benchmarks/null_comparisons.py results/article/ml-100k/heads --output results/null_comparisons/ml-100k.csv
+    python benchmarks/studies/null_comparisons.py results/article/ml-100k/heads \
+        --output results/null_comparisons/ml-100k.csv
 
 Of every configuration with four seeds or more, all pairs of single seeds (as a study with one seed a model compares,
 and as the article did) and all divisions of the seeds into two groups of two or more are compared by `compare_means`

@@ -1,8 +1,8 @@
 r"""From a raw log to the first training batch: seconds and memory by the number of interactions, beside stock RecBole.
 
-    python benchmarks/data_scale.py                                  # 1, 5, 25 and 100 million rows, both formats
-    python benchmarks/data_scale.py --rows 1_000_000 --recbole-up-to 0
-    python benchmarks/data_scale.py --rows 25_000_000 --formats ratings --recbole-up-to 0 \
+    python benchmarks/speed/data_scale.py                                  # 1, 5, 25 and 100 million rows, both formats
+    python benchmarks/speed/data_scale.py --rows 1_000_000 --recbole-up-to 0
+    python benchmarks/speed/data_scale.py --rows 25_000_000 --formats ratings --recbole-up-to 0 \
         --config configs/study/protocol.yaml configs/study/ml-25m.yaml --output results/data_scale/study
 
 Synthetic logs (see synthetic_log.py) are written to a temporary folder, prepared data beside them. Every measurement

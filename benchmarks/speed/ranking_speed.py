@@ -1,7 +1,7 @@
 """Full ranking at scale: target ranks and the best 100 items of many queries, time beside its floor, and memory.
 
-    python benchmarks/ranking_speed.py                       # 1,000,000 queries x 40,000 items, minutes on a CPU
-    python benchmarks/ranking_speed.py --queries 20000 --components 1 4
+    python benchmarks/speed/ranking_speed.py                       # 1,000,000 queries x 40,000 items, minutes on a CPU
+    python benchmarks/speed/ranking_speed.py --queries 20000 --components 1 4
 
 A query is a random state; a MoS head (K = 1: a softmax) scores all items for 4,096 queries after another, as in an
 evaluation. The floor is 2 B K V d operations at the rate of a product of two square matrices of 2,048, measured before

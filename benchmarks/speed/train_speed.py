@@ -1,7 +1,7 @@
 """Training speed beside stock RecBole: its own data set, loader, trainer and evaluator, in turns with this package.
 
-    python benchmarks/train_speed.py --full        # RecBole's GRU4Rec to its early stopping: its curve, half an hour
-    python benchmarks/train_speed.py --rounds 3    # then: everything in turns, a quarter of an hour a round
+    python benchmarks/speed/train_speed.py --full        # RecBole's GRU4Rec to early stopping, its curve: half an hour
+    python benchmarks/speed/train_speed.py --rounds 3    # then: everything in turns, a quarter of an hour a round
 
 A round measures, each in a fresh process and on ml-100k with the default settings: targets per second over --steps
 steps of training and peak memory, for RecBole's GRU4Rec and SASRec, and for ours on prefixes and on all positions, with

@@ -1,7 +1,7 @@
 """From which planted rank over the width, and with how much data an item, does a mixture of softmaxes win?
 
-    python benchmarks/planted_rank.py --work /tmp/planted                                   # the map
-    python benchmarks/planted_rank.py --work /tmp/planted --ranks 4 64 --per-item 1000     # and two cells more
+    python benchmarks/studies/planted_rank.py --work /tmp/planted                                   # the map
+    python benchmarks/studies/planted_rank.py --work /tmp/planted --ranks 4 64 --per-item 1000     # and two cells more
 
 The same command goes on where it was interrupted, and cells that runs.csv already has are kept beside new ones.
 

@@ -1,6 +1,6 @@
 """Writes a synthetic log of interactions of any length, in bounded memory: an atomic file or MovieLens' ratings.csv.
 
-    python benchmarks/synthetic_log.py --rows 25_000_000 --format ratings --output /tmp/synthetic
+    python benchmarks/speed/synthetic_log.py --rows 25_000_000 --format ratings --output /tmp/synthetic
 
 Sizes follow MovieLens-25M: 154 interactions a user by a log-normal law (median 71, at least 2), items by a power law,
 their number growing with the square root of the rows. A user's actions come in bursts: a third share their second with

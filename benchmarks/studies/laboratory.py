@@ -1,8 +1,8 @@
 """Do recommenders suffer from the softmax bottleneck? Encoders x heads x widths on one data set, tuned alike, compared.
 
-    python benchmarks/laboratory.py --work /tmp/laboratory --jobs 2
-    python benchmarks/laboratory.py --work /tmp/laboratory --dataset dataset/beauty --widths 16 64 --seeds 1 2 3
-    python benchmarks/laboratory.py --work /tmp/laboratory --finished      # tables of what is done so far
+    python benchmarks/studies/laboratory.py --work /tmp/laboratory --jobs 2
+    python benchmarks/studies/laboratory.py --work /tmp/laboratory --dataset dataset/beauty --widths 16 64 --seeds 1 2 3
+    python benchmarks/studies/laboratory.py --work /tmp/laboratory --finished      # tables of what is done so far
 
 The same command goes on where it was interrupted. For every encoder and width d there is a control, the softmax, and a
 softmax that is wider, so that it has as many parameters as the mixture (K = 4), where that is at least one number

@@ -1,8 +1,8 @@
 """Which of RecBole's models run here: each trained for an epoch on ml-100k, and docs/models.md made of what came out.
 
-    python benchmarks/model_matrix.py                 # runs what has not been run yet, then writes the page
-    python benchmarks/model_matrix.py --models NARM KSR --epochs 3 --length 50 --output /tmp/three
-    python benchmarks/model_matrix.py --write-only    # the page again, from the records
+    python benchmarks/studies/model_matrix.py                 # runs what has not been run yet, then writes the page
+    python benchmarks/studies/model_matrix.py --models NARM KSR --epochs 3 --length 50 --output /tmp/three
+    python benchmarks/studies/model_matrix.py --write-only    # the page again, from the records
 
 Every model has RecBole's default settings but for the length of the sequences (--length) and what SMALLER names. Runs
 that are finished are not repeated, by later code neither: interrupted in whatever way, the same command goes on. A
@@ -31,7 +31,7 @@ from mos_recbole.io import atomic_write
 from mos_recbole.models import ENCODERS, HEADS, own_model_names, resolve_model
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, find_records
 
-PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 REFERENCE = "GRU4RecSoftmax"
 KINDS = {"sequential_recommender": "sequential", "general_recommender": "general"}
 REFUSED = {
@@ -95,7 +95,7 @@ last item; RecBole's class takes the last column, be it padding.
 TEMPLATE = """\
 # Models
 
-What `--model` takes. This page is written by `benchmarks/model_matrix.py`, its table from the records in
+What `--model` takes. This page is written by `benchmarks/studies/model_matrix.py`, its table from the records in
 [results/models](../results/models).
 
 - **Ours**: an encoder with a head, such as {own}
