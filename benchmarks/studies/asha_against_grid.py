@@ -2,7 +2,8 @@
 
 `python benchmarks/studies/asha_against_grid.py` runs configs/sweeps/ml-100k-grid.yaml and ml-100k-asha.yaml (or goes on
 with them), and writes results/asha_against_grid/summary.csv: epochs trained by both, the validation score of both
-choices with the seed that both used, the place of ASHA's choice in the grid, and the noise of that choice's score over seeds.
+choices with the seed that both used, the place of ASHA's choice in the grid, and the noise of that choice's score over
+seeds.
 """
 
 import argparse
