@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mos_recbole.cli.log import log_for_run, log_on_stderr
+from mos_recbole.cli.output import log_for_run, log_on_stderr
 
 log = logging.getLogger("mos_recbole.somewhere")
 

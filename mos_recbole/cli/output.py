@@ -1,9 +1,11 @@
-"""What the package logs, as the command line shows it: sentences on standard error."""
+"""What the command line shows: logged sentences, tables and failures; one of several processes shows them."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from tqdm import tqdm
 
@@ -59,3 +61,46 @@ def log_for_run(name: str) -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.run = ""
+
+
+def several_processes() -> bool:
+    """Returns whether this is one of several processes that do the same run, as torchrun starts them."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def is_main() -> bool:
+    """Returns whether this is the process that shows what the run does."""
+    return not several_processes() or os.environ.get("RANK", "0") == "0"
+
+
+def tells_failure() -> bool:
+    """Returns whether this process is to say why it ends: of several, the first that fails."""
+    if not several_processes():
+        return True
+    from mos_recbole.training.processes import first_to_fail
+
+    return first_to_fail()
+
+
+def print_failure(text: str) -> None:
+    """Prints why the program ends, unless another process has."""
+    if tells_failure():
+        print(text, file=sys.stderr)
+
+
+class Result(Protocol):
+    """A table with a caption."""
+
+    def table(self, tablefmt: str) -> str: ...
+    def caption(self) -> str: ...
+
+
+def print_table(result: Result, tablefmt: str) -> None:
+    """Prints a table and its caption; the caption of a CSV table goes to standard error."""
+    print(result.table(tablefmt))
+    if tablefmt == "csv":
+        print(result.caption(), file=sys.stderr)
+    elif tablefmt == "latex":
+        print("\n".join(f"% {line}" for line in result.caption().splitlines()))
+    else:
+        print(f"\n{result.caption()}")

@@ -1,0 +1,40 @@
+"""Compares two or more runs or models of one protocol in pairs: the difference of their test metrics on the same
+queries and across seeds, with its interval, its p value, and Holm's correction.
+
+examples:
+  two models, over the seeds of each
+    %(prog)s GRU4RecSoftmax GRU4RecMoS
+  several settings of one model, from your own results
+    %(prog)s GRU4RecMoS:mos_heads=2 GRU4RecMoS:mos_heads=4 --results my-results --metrics NDCG@10 Recall@100
+  the configurations that are best on validation, from a sweep over several data sets
+    %(prog)s GRU4RecSoftmax GRU4RecMoS SASRec --results my-sweep --dataset ml-100k --best
+  without rare targets (quote the condition, because > has a meaning in the shell)
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --where 'train_count>814'
+"""
+
+import argparse
+
+from mos_recbole.cli.output import print_table
+from mos_recbole.cli.parser import Parser, Several
+
+SUMMARY = "test runs or models against each other, in pairs"
+_RUN = (
+    "two or more: a run's folder; a run id or its first six or more digits; a model, over all its seeds; "
+    "or Model:key=value,key=value if there are runs with several settings"
+)
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("sides", nargs="+", metavar="RUN", help=_RUN)
+    parser.add_argument("--metrics", action=Several, metavar="NAME", help="metrics of ranks (default: those of table)")
+    parser.add_shared("--results", "--dataset", "--best", "--where", "--format")
+
+
+def call(options: argparse.Namespace) -> int:
+    from mos_recbole.report import compare_sides, find_sides, parse_condition
+    from mos_recbole.report.tables import TABLE_METRICS
+
+    where = [parse_condition(text) for text in options.where]
+    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
+    print_table(compare_sides(sides, options.metrics or TABLE_METRICS, where), options.format)
+    return 0

@@ -1,0 +1,143 @@
+"""The parser of a command: its options, the options that commands share, and what is a setting."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mos_recbole.cli.output import tells_failure
+
+# Stands for a setting among the arguments: as an option does, it ends the list of values before it.
+_SETTING = "--key=value"
+
+
+class Several(argparse.Action):
+    """Collects values: `--key a b`, `--key=a --key=b` and mixtures are the same list, in place of the default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Adds values to those that were given before."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is self.default else before), *values])
+
+
+_RESULTS = {"type": Path, "metavar": "FOLDER"}
+_PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
+_FORMATS = ("github", "simple", "latex", "csv")
+# The options that several commands have; what a command declares itself goes first.
+_SHARED: dict[str, dict[str, Any]] = {
+    "--best": {"action": "store_true", "help": "for each model, only the configuration that is best on validation"},
+    "--config": {"action": Several, "default": [], "metavar": "FILE", "help": "RecBole YAML files"},
+    "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
+    "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},
+    "--format": {"default": "github", "choices": _FORMATS, "help": "default: github"},
+    "--metric": {"default": "Recall@100", "metavar": "NAME", "help": "any metric of ranks (default: Recall@100)"},
+    "--output": _RESULTS | {"default": Path("results"), "help": "for results (default: results)"},
+    "--plugin": {"action": Several, "default": [], "type": Path, "metavar": "FILE", "help": _PLUGIN},
+    "--quiet": {"action": "store_true", "help": "show results and warnings, no progress"},
+    "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": "default: results"},
+    "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers (default: 0)"},
+    "--seeds": {"action": Several, "type": int, "metavar": "N"},
+    "--where": {"action": Several, "default": [], "metavar": "CONDITION", "help": "only queries with column>number"},
+    _SETTING: {"action": "store_true", "dest": "settings", "help": "any setting, by RecBole's key; or --key value"},
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of the program or of a command.
+
+    Args:
+        text: stands in the help text: what the command does, and after the options what begins with "examples:".
+    """
+
+    def __init__(self, *, text: str, **others: Any) -> None:
+        description, separator, examples = text.partition("examples:")
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(
+            description=description, epilog=separator + examples, formatter_class=layout, allow_abbrev=False, **others
+        )
+
+    def add_argument(self, *names: str, **declared: Any) -> argparse.Action:
+        """Returns a new argument; what is not declared of a shared option is as commands share it."""
+        declared = _SHARED.get(names[0], {}) | declared
+        if declared.get("action") is Several:
+            declared["nargs"] = "+"
+        return super().add_argument(*names, **declared)
+
+    def add_shared(self, *names: str) -> None:
+        """Adds options that commands share."""
+        for name in names:
+            self.add_argument(name)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Returns the options, with `settings` among them as a list of `--key=value`, and an empty list.
+
+        Exits with status 2 where an argument is neither.
+        """
+        arguments: Sequence[str] = sys.argv[1:] if args is None else args
+        settings: list[str] = []
+        if self._takes_settings():
+            arguments, settings = self._take_settings(arguments)
+        options, rest = super().parse_known_args(arguments, namespace)
+        if rest:
+            self.error(f"argument {rest[0]!r} not understood; {self._expected(rest[0])}")
+        if self._takes_settings():
+            options.settings = settings
+        return options, rest
+
+    def _takes_settings(self) -> bool:
+        return _SETTING in self._option_string_actions
+
+    def _take_settings(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Returns the arguments with a marker in place of every setting, and the settings as `--key=value`.
+
+        A setting is what looks like an option and is none. argparse cannot find them: it takes a setting with a space
+        in it for a positional argument.
+        """
+        own: list[str] = []
+        settings: list[str] = []
+        left = deque(arguments)
+        while left:
+            argument = left.popleft()
+            key, equals, value = argument.partition("=")
+            if argument == "--":
+                return [*own, argument, *left], settings
+            if not argument.startswith("--") or key in self._option_string_actions:
+                own.append(argument)
+                continue
+            if not re.fullmatch(r"--\S+", key):
+                self.error(f"argument {argument!r} not understood; {self._expected(key)}")
+            if not equals:
+                if not left or _is_option(left[0]):
+                    self.error(f"argument {argument!r} has no value; {self._expected(key)}")
+                value = left.popleft()
+            settings.append(f"{key}={value}")
+            own.append(_SETTING)
+        return own, settings
+
+    def _expected(self, argument: str) -> str:
+        """Returns what could have been meant by an argument."""
+        near = difflib.get_close_matches(argument.partition("=")[0], self._option_string_actions, n=1, cutoff=0.7)
+        if near:
+            return f"did you mean {near[0]}?"
+        if self._takes_settings():
+            return "a setting is --key=value or --key value, a list '--key=[1, 2]'"
+        return f"see {self.prog} --help"
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the usage and the message, and exits with status 2; one of several processes prints."""
+        if tells_failure():
+            super().error(message)
+        sys.exit(2)
+
+
+def _is_option(text: str) -> bool:
+    """Returns whether an argument is an option or a setting; a negative number is a value."""
+    try:
+        float(text)
+    except ValueError:
+        return text.startswith("-")
+    return False

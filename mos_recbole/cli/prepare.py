@@ -1,0 +1,71 @@
+"""Checks a data set, prepares it for later runs, and prints how much is in it. MovieLens can be downloaded or taken
+from an archive first.
+
+MovieLens: ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small, ml-latest. These data may be used for research and
+may not be redistributed. By downloading them you agree to GroupLens's terms, in the README that comes with each.
+
+examples:
+  download the article's data from GroupLens (250 MB) to dataset/ml-25m
+    %(prog)s ml-25m --download
+  take them from an archive on this machine
+    %(prog)s ml-25m --zip ~/Downloads/ml-25m.zip
+  prepare them for runs with these settings
+    %(prog)s ml-25m --config my.yaml '--val_interval={rating: "[2.0,inf)"}'
+  check your own data, and see how much is in them
+    %(prog)s dataset/beauty
+"""
+
+import argparse
+import logging
+import shlex
+from pathlib import Path
+
+from mos_recbole.cli.parser import Parser
+from mos_recbole.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+SUMMARY = "download or unpack MovieLens, check a data set, prepare it for runs"
+INTERRUPTED = "no partial data are left, and the same command continues a download"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("dataset", metavar="NAME", help="a release of MovieLens, or the name or folder of a data set")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--zip", type=Path, metavar="FILE", help="unpack this archive")
+    source.add_argument("--download", action="store_true", help="download the archive from GroupLens")
+    parser.add_argument("--data-path", metavar="FOLDER", help="parent of the data set's folder (default: dataset)")
+    parser.add_argument("--allow-modified", action="store_true", help="accept data that differ from the published ones")
+    parser.add_shared("--config", "--key=value")
+
+
+def call(options: argparse.Namespace) -> int:
+    import torch
+
+    from mos_recbole.data import SequenceDataset
+    from mos_recbole.data.cache import entry_of
+    from mos_recbole.data.movielens import obtain
+    from mos_recbole.experiment import load_settings
+    from mos_recbole.models import own_model_names
+
+    if options.data_path is not None and "/" in options.dataset:
+        raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
+    place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
+    # Any model will do: they all learn from the same data.
+    model, *others = own_model_names()
+    settings = load_settings(model, options.dataset, options.config, [*options.settings, *place], beside=others)
+    for warning in settings.warnings:
+        _log.warning(warning)
+    config = settings.recbole_config(torch.device("cpu"))
+    folder = Path(config["data_path"])
+    how = {"archive": options.zip, "download": options.download, "allow_modified": options.allow_modified}
+    file = obtain(folder, **how, note=_log.info)
+    data = SequenceDataset(config)
+    print(f"{settings.dataset}: {data.summary(data.split()).describe()}")
+    print(f"file:          {file.path}" + (f" ({file.check})" if file.check else ""))
+    entry = entry_of(data.sequences.items)
+    print(f"prepared data: {entry or 'none; with these settings every run prepares them through RecBole'}")
+    again = [*(["--config", *options.config] if options.config else []), *options.settings]
+    dataset = options.dataset if options.data_path is None else str(folder)
+    print(f"next:          {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', dataset, *again])}")
+    return 0

@@ -1,0 +1,30 @@
+"""Makes tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and one page (report.html) from the files of finished runs:
+every model against the baseline head, and where the two differ (docs/report.md).
+
+examples:
+  a page, tables and figures of all runs below results/, in results/report
+    %(prog)s results
+  of two sweeps, by another metric, in another folder
+    %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
+"""
+
+import argparse
+from pathlib import Path
+
+from mos_recbole.cli.parser import Parser
+
+SUMMARY = "make tables, figures and one page of runs and sweeps"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
+    parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
+    parser.add_shared("--metric")
+
+
+def call(options: argparse.Namespace) -> int:
+    from mos_recbole.report import write_report
+
+    page, *others = write_report(options.folders, options.output, options.metric)
+    print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
+    return 0

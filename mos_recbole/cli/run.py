@@ -1,0 +1,100 @@
+"""Trains one or more models on a data set, evaluates them by one protocol and prints a table.
+
+examples:
+  GRU4Rec with a Mixture-of-Softmaxes head on ml-100k, which comes with RecBole
+    %(prog)s --model GRU4RecMoS
+  the same against a softmax head and RecBole's own class, with five seeds
+    %(prog)s --model GRU4RecMoS GRU4RecSoftmax GRU4Rec --seeds 1 2 3 4 5
+  any setting, by RecBole's key
+    %(prog)s --model GRU4RecMoS --embedding_size=32 --mos_heads=8 --learning_rate=1e-3
+  settings from RecBole YAML files; later files override earlier ones, and arguments override files
+    %(prog)s --model SASRecMoS --config configs/base.yaml configs/SASRecMoS.yaml --epochs=50
+  your own data: the folder dataset/beauty, which contains beauty.inter
+    %(prog)s --model GRU4RecMoS --dataset dataset/beauty
+  continue after an interruption; finished runs are kept
+    %(prog)s --model GRU4RecMoS GRU4RecSoftmax --seeds 1 2 3 --resume
+"""
+
+import argparse
+import logging
+import sys
+
+from mos_recbole.cli.output import is_main, log_for_run, several_processes
+from mos_recbole.cli.parser import Parser, Several
+from mos_recbole.errors import TrainingDiverged
+
+_log = logging.getLogger(__name__)
+
+SUMMARY = "train models, evaluate them by one protocol, print a table"
+_MODEL = (
+    "an encoder with a head, such as GRU4RecMoS or NARMSoftmax; a sequential or general model of RecBole; "
+    "with --head, an encoder"
+)
+INTERRUPTED = "--resume continues after the last epoch"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("--model", action=Several, required=True, metavar="NAME", help=_MODEL)
+    parser.add_argument("--head", action=Several, metavar="NAME", help="put these heads on every --model: mos, ...")
+    parser.add_argument(
+        "--match-parameters", action="store_true", help="make all models as large as the first"
+    )
+    parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
+    parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
+    parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
+    parser.add_shared("--plugin", "--config", "--output", "--device", "--quiet", "--key=value")
+
+
+def call(options: argparse.Namespace) -> int:
+    # Not at the top, so that --help and ls do not wait for PyTorch.
+    from mos_recbole.cli.progress import EpochProgress
+    from mos_recbole.experiment import Messages, count_parameters, load_settings, run_experiment
+    from mos_recbole.experiment.matching import match_parameters
+    from mos_recbole.models import load_plugin, model_name
+    from mos_recbole.report import comparison_table
+    from mos_recbole.training.processes import only_first_traceback
+
+    if several_processes():
+        only_first_traceback()
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    # A model or a seed that is named twice runs once.
+    models = dict.fromkeys(options.model)
+    if options.head:
+        models = dict.fromkeys(model_name(encoder, head) for encoder in models for head in options.head)
+    seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
+    runs = [
+        load_settings(model, options.dataset, options.config, [*options.settings, *seed], beside=models)
+        for model in models
+        for seed in seeds
+    ]
+    if options.match_parameters:
+        n_parameters = count_parameters(runs[0])
+        runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
+    for warning in (warning for one in runs for warning in one.warnings):
+        _log.warning(warning)
+    records, failures = [], []
+    for number, one in enumerate(runs, start=1):
+        name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
+        with log_for_run(name), EpochProgress(name, one, quiet=options.quiet or not is_main()) as progress:
+            messages = Messages(progress.draws, _log.info, progress.epoch)
+            try:
+                record = run_experiment(
+                    one, output=options.output, device=options.device, resume=options.resume, messages=messages
+                )
+            except TrainingDiverged as error:  # the other runs go on
+                failures.append(f"{one.model} seed {one.values['seed']}: {error}")
+                continue
+        records.append(record)
+    if failures and not records:
+        raise TrainingDiverged("; ".join(failures))
+    if is_main():
+        protocol = records[0].protocol
+        print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
+        print(comparison_table(records))
+        print("\nFiles (record, outcomes, training log, checkpoints):")
+        for record in records:
+            print(f"  {record.folder}")
+        for failure in failures:
+            print(f"training failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,36 @@
+"""Slices a test metric of one or two models by one or two columns of their outcomes (docs/results.md lists them), with
+intervals and tests in every cell.
+
+examples:
+  where two models differ: four bins of equally many queries, by the target's count in training
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count --metric Recall@100
+  your own bins, [0, 814], (814, 4976], ...
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:0,814,4976,13865,71317
+  two columns crossed, without rare targets (quote the condition, because > has a meaning in the shell)
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:4 --by previous_distance:3 --where 'train_count>814'
+  one model, with a cell for every value
+    %(prog)s GRU4RecMoS --by context_length:each
+"""
+
+import argparse
+
+from mos_recbole.cli.output import print_table
+from mos_recbole.cli.parser import Parser
+
+SUMMARY = "show a metric by columns of the outcomes: where do two models differ?"
+_BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or each; once or twice"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("sides", nargs="+", metavar="RUN", help="one or two, named as for compare")
+    parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
+    parser.add_shared("--metric", "--results", "--dataset", "--best", "--where", "--format")
+
+
+def call(options: argparse.Namespace) -> int:
+    from mos_recbole.report import find_sides, parse_condition, parse_slice_by, slice_sides
+
+    by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
+    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
+    print_table(slice_sides(sides, options.metric, by, where), options.format)
+    return 0

@@ -1,0 +1,29 @@
+"""Rebuilds the comparison table from the files of finished runs."""
+
+import argparse
+from pathlib import Path
+
+from mos_recbole.cli.parser import Parser
+
+SUMMARY = "rebuild the comparison table from the files of finished runs"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument(
+        "folders", nargs="*", default=[Path("results")], type=Path, metavar="FOLDER", help="default: results"
+    )
+    parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
+    parser.add_shared("--dataset", "--format")
+
+
+def call(options: argparse.Namespace) -> int:
+    from mos_recbole.report import comparison_table
+    from mos_recbole.results import find_records
+
+    records = [record for folder in options.folders for record in find_records(folder)]
+    if options.dataset is not None:
+        records = [record for record in records if record.dataset == options.dataset]
+    if options.protocol is not None:
+        records = [record for record in records if record.protocol_hash == options.protocol]
+    print(comparison_table(records, options.format))
+    return 0

@@ -1,0 +1,179 @@
+"""The parser: every option of every command in both spellings, and what is a setting."""
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from mos_recbole.cli import make_parser
+from mos_recbole.cli.parser import Parser
+
+
+def commands() -> dict[str, Parser]:
+    """Returns the parsers of the commands by their names."""
+    (action,) = (one for one in make_parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def value_of(action: argparse.Action) -> str:
+    """Returns something that an option or a positional argument accepts."""
+    if action.choices:
+        return str(list(action.choices)[-1])
+    return "7" if action.type in (int, float) else "some value"
+
+
+def required(command: str, but: argparse.Action | None = None) -> list[str]:
+    """Returns the arguments without which a command is refused, but for one of them."""
+    parts = []
+    for action in commands()[command]._actions:
+        if action is but or (but is not None and action.dest == but.dest):
+            continue
+        if not action.option_strings and action.nargs not in ("?", "*"):
+            parts.append(value_of(action))
+        elif action.option_strings and action.required:
+            parts.append(f"{action.option_strings[-1]}={value_of(action)}")
+    return parts
+
+
+OPTIONS = [
+    pytest.param(command, action, id=f"{command} {action.option_strings[-1]}")
+    for command, parser in commands().items()
+    for action in parser._actions
+    if action.option_strings and action.dest not in ("help", "settings")
+]
+WITH_SETTINGS = ["run", "sweep", "prepare"]
+
+
+def parsed(command: str, *arguments: str) -> dict[str, Any]:
+    return vars(make_parser().parse_args([command, *arguments]))
+
+
+@pytest.mark.parametrize(("command", "action"), OPTIONS)
+def test_every_option_in_both_spellings(command: str, action: argparse.Action) -> None:
+    """`--key value` and `--key=value` are the same option, before and after the others, and no setting."""
+    (name,), others = action.option_strings, required(command, action)
+    if action.nargs == 0:
+        found = [parsed(command, *others, name), parsed(command, name, *others)]
+        assert found[0][action.dest] is True
+    else:
+        value = value_of(action)
+        found = [parsed(command, *others, name, value), parsed(command, *others, f"{name}={value}")]
+        found.append(parsed(command, f"{name}={value}", *others))
+        kind = action.type or str
+        one = found[0][action.dest]
+        assert (one[0] if isinstance(one, list) else one) == kind(value)  # type: ignore[operator]
+    assert all(one == found[0] for one in found)
+    assert found[0].get("settings", []) == []
+
+
+@pytest.mark.parametrize(("command", "action"), [one for one in OPTIONS if one.values[1].nargs == "+"])
+def test_every_list_in_all_spellings(command: str, action: argparse.Action) -> None:
+    """Values in one place, one at a time, or mixed with settings are the same list; none is lost."""
+    (name,), others = action.option_strings, required(command, action)
+    values = ["3", "1", "3"]
+    found = parsed(command, *others, name, *values)
+    assert [str(value) for value in found[action.dest]] == values
+    assert parsed(command, *others, *(f"{name}={value}" for value in values)) == found
+    assert parsed(command, *others, f"{name}=3", name, "1", "3") == found
+
+
+@pytest.mark.parametrize("command", WITH_SETTINGS)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0.1",
+        "1e-3",
+        "-1",
+        "-0.5",
+        "-inf",
+        "[1, 2]",
+        "[5, inf)",
+        "{max_norm: 5, norm_type: 2}",
+        "a=b",
+        "True",
+        "two words",
+    ],
+)
+def test_settings_in_both_spellings(command: str, value: str) -> None:
+    """A setting goes on as `--key=value`, wherever it stands; numbers may be negative, values have spaces."""
+    others = required(command)
+    for written in ([f"--key={value}"], ["--key", value]):
+        for arguments in ([*others, *written], [*written, *others]):
+            found = parsed(command, *arguments)
+            assert found["settings"] == [f"--key={value}"]
+            assert {**found, "settings": []} == parsed(command, *others)
+
+
+def test_an_empty_value_is_a_value() -> None:
+    """`--key=` sets the empty string."""
+    assert parsed("run", "--model=Pop", "--wandb_project=")["settings"] == ["--wandb_project="]
+
+
+def test_a_setting_has_the_name_that_another_command_has_as_an_option() -> None:
+    """`metrics` is RecBole's key in `run`, an option of `compare`; `seed` an option of `synth`."""
+    found = parsed("run", "--model", "Pop", "--metrics=[NDCG]", "--seed", "3", "--queries=4")
+    assert found["settings"] == ["--metrics=[NDCG]", "--seed=3", "--queries=4"]
+
+
+def test_a_setting_ends_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes after a setting is no value of the list before it."""
+    with pytest.raises(SystemExit):
+        parsed("run", "--model", "Pop", "--epochs=1", "BPR")
+    assert "'BPR'" in capsys.readouterr().err
+    assert parsed("sweep", "--seeds", "1", "2", "--epochs", "3", "file.yaml")["seeds"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["run", "--model", "Pop", "--epochs"], ["'--epochs'", "no value"]),
+        (["run", "--model", "Pop", "--epochs", "--quiet"], ["'--epochs'", "no value"]),
+        (["run", "--model", "Pop", "--quiet=True"], ["--quiet", "True"]),
+        (["run", "--mode", "Pop", "--mode"], ["'--mode'", "did you mean --model?"]),
+        (["run", "--model", "Pop", "--learning rate=3"], ["'--learning rate=3'"]),
+        (["run", "--model", "Pop", "-x"], ["'-x'"]),
+        (["sweep", "file.yaml", "--topk", "5", "10"], ["'10'", "'--key=[1, 2]'"]),
+        (["compare", "A", "B", "--epochs=3"], ["'--epochs=3'", "mos-recbole compare --help"]),
+        (["compare", "A", "B", "--metric=NDCG@10"], ["did you mean --metrics?"]),
+        (["table", "--proto", "x"], ["'--proto'"]),
+        (["ls", "results", "more"], ["'more'"]),
+    ],
+)
+def test_what_is_neither_is_refused(
+    arguments: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, one message with the argument and what could be meant; options are never abbreviated."""
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args(arguments)
+    message = capsys.readouterr().err.partition("error: ")[2]
+    assert stop.value.code == 2
+    for fragment in fragments:
+        assert fragment in message
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every option has a text in the help, no line is wider than a screen of 120 characters, and examples parse."""
+    for action in commands()[command]._actions:
+        assert action.help, action
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([command, "--help"])
+    text = capsys.readouterr().out
+    assert all(len(line) <= 120 for line in text.splitlines())
+    assert "None" not in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str], tmp_path) -> None:
+    """PyTorch and RecBole take seconds to import."""
+    program = (
+        "import sys; from mos_recbole.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'recbole', 'ray', 'matplotlib') if name in sys.modules], file=sys.stderr)"
+    )
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
