@@ -36,9 +36,7 @@ INTERRUPTED = "--resume continues after the last epoch"
 def add_options(parser: Parser) -> None:
     parser.add_argument("--model", action=Several, required=True, metavar="NAME", help=_MODEL)
     parser.add_argument("--head", action=Several, metavar="NAME", help="put these heads on every --model: mos, ...")
-    parser.add_argument(
-        "--match-parameters", action="store_true", help="make all models as large as the first"
-    )
+    parser.add_argument("--match-parameters", action="store_true", help="make all models as large as the first")
     parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
