@@ -1,8 +1,9 @@
 """From atomic files to flat sequences, and where in them the targets of training, validation and test are."""
 
-from mos_recbole.data.dataset import DataSummary, SequenceDataset, interactions_fingerprint
+from mos_recbole.data.dataset import SequenceDataset, interactions_fingerprint
 from mos_recbole.data.sequences import Segments, Sequences
 from mos_recbole.data.splits import SPLITS, Split, SplitSpec
+from mos_recbole.data.summary import DataSummary
 
 __all__ = [
     "SPLITS",

@@ -2,25 +2,22 @@
 
 import copy
 import logging
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import torch
-from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.utils import FeatureSource, FeatureType
+from recbole.utils import FeatureSource
 
-from mos_recbole.data.cache import array_info
-from mos_recbole.data.prepare import Filters, time_order
-from mos_recbole.data.prepared import PreparedLog, fingerprint, name_arrays, prepared_log
-from mos_recbole.data.reading import LogFile, read_log
-from mos_recbole.data.sequences import Sequences, blocks, read_rows
+from mos_recbole.data.by_recbole import DatasetByRecBole
+from mos_recbole.data.prepare import Filters
+from mos_recbole.data.prepared import PreparedLog, prepared_log
+from mos_recbole.data.reading import LogFile
+from mos_recbole.data.sequences import blocks
 from mos_recbole.data.splits import SPLITS, Split
+from mos_recbole.data.summary import DataSummary, summarise
 from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -33,84 +30,25 @@ _BEYOND_PREPARATION = (
 
 
 def interactions_fingerprint(whole: str) -> str:
-    """Returns what of a `SequenceDataset.fingerprint` is of the interactions, which decide about what is measured.
+    """Returns the part of a `SequenceDataset.fingerprint` for the interactions, which decide what is measured.
 
-    A model that looks at features of the items besides is compared on the same queries as one that does not.
+    So a model that uses features of items is compared on the same queries as one that does not.
     """
     return whole.partition("+")[0]
 
 
-@dataclass(frozen=True)
-class DataSummary:
-    """Counts that belong beside every result.
-
-    Attributes:
-        users, items, interactions: of the data after its filters.
-        users_without_targets: users of whom no side has a target.
-        tied_share: share of interactions that share their time with another of the same user.
-        train_targets, valid_targets, test_targets: of the sides.
-        train_users, valid_users, test_users: users with targets there.
-        trained_items: items that training sees.
-        tied_test_share: share of the test targets whose time is that of the interaction before them.
-        unseen_test_share: share of the test targets whose item training never saw.
-        new_test_share: share of the test targets whose user training never saw.
-        split_facts: what the split says of itself.
-    """
-
-    users: int
-    items: int
-    interactions: int
-    users_without_targets: int
-    tied_share: float
-    train_targets: int
-    valid_targets: int
-    test_targets: int
-    train_users: int
-    valid_users: int
-    test_users: int
-    trained_items: int
-    tied_test_share: float
-    unseen_test_share: float
-    new_test_share: float
-    split_facts: dict[str, int | float] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        """Returns the counts in a few lines."""
-        without = f" ({self.users_without_targets:,} without a target)" if self.users_without_targets else ""
-        lines = [
-            f"{self.users:,} users{without}, {self.items:,} items, {self.interactions:,} interactions "
-            f"({self.tied_share:.1%} share their time with another of the same user)",
-            f"targets: {self.train_targets:,} training, {self.valid_targets:,} validation, {self.test_targets:,} test; "
-            f"of the test's {self.tied_test_share:.1%} are tied with the item before, {self.unseen_test_share:.1%} are "
-            f"items that training never saw, {self.new_test_share:.1%} of users that training never saw",
-        ]
-        if facts := self.split_facts:
-            lines.append(
-                f"validation from time {facts['valid_from']}, test from {facts['test_from']}; before the test "
-                f"{facts['users_before_test']:,} users, {facts['items_before_test']:,} items, "
-                f"{facts['targets_before_test']:,} targets"
-            )
-        return "\n  ".join(lines)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the counts by name, those of the split among them."""
-        counts = asdict(self)
-        return counts | counts.pop("split_facts")
-
-
-class SequenceDataset(Dataset):
+class SequenceDataset(DatasetByRecBole):
     """A RecBole `Dataset` whose interactions are sorted by user and time, with the flat arrays beside them.
 
-    What RecBole's users know holds: `load_col`, `val_interval`, `rm_dup_inter`, the k-core filters, remapping. Four
-    things differ: the file is checked and its faults are named by line; times stay int64 (RecBole's float32 merges
-    times up to 128 s apart), and rows of equal time come in the order that `tie_order` names, by default the file's; a
-    user's prefixes are not materialised;
-    all rows whose user or item is missing are dropped (RecBole drops others where both occur).
+    RecBole's `load_col`, `val_interval`, `rm_dup_inter`, k-core filters and remapping hold. Four things differ: faults
+    of the file are named by line; times stay int64 (RecBole's float32 merges times up to 128 s apart) and rows of equal
+    time come in the order that `tie_order` names; a user's prefixes are not materialised; all rows whose user or item
+    is missing are dropped (RecBole drops others where both occur).
 
     There are two ways from the file to the same data. Interactions with nothing but numbers beside them are prepared
-    once, without RecBole and without its memory, and mapped from the store (`prepared_log`); `inter_feat` and the
-    names of users and items are then made when they are asked for. Features of users and items, other columns of names,
-    and the settings of RecBole that change columns go through RecBole's own machinery.
+    once, without RecBole and its memory, and mapped from the cache (`prepared_log`); `inter_feat` and the names of
+    users and items are made when they are asked for. Features of users and items, other columns of names, and the
+    settings of RecBole that change columns go through RecBole's own code (`DatasetByRecBole`).
 
     Attributes:
         sequences: the flat arrays; row i of them is row i of `inter_feat`.
@@ -119,8 +57,6 @@ class SequenceDataset(Dataset):
         InputError: a missing or broken file, a missing column, or nothing left after filtering.
     """
 
-    sequences: Sequences
-    _preloaded_weight: dict[str, np.ndarray]
     _prepared: PreparedLog | None = None
     # Of a part: the whole, and a mask of the rows in the part.
     _part_of: tuple["SequenceDataset", np.ndarray] | None = None
@@ -141,10 +77,7 @@ class SequenceDataset(Dataset):
         if self._can_be_prepared():
             self._take_prepared()
         else:
-            super()._from_scratch()
-            self._to_sequences()
-            for name in self.feat_name_list:
-                setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+            self._by_recbole()
         # A model of RecBole's asks for the length of the sequences that it will be given.
         self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
@@ -182,8 +115,6 @@ class SequenceDataset(Dataset):
                 raise InputError(f"{self._file.path}, line 1: the column {name!r} holds lists; expected single values")
         return wanted
 
-    # ------------------------------------------------------------------------------------------- beside RecBole
-
     def _can_be_prepared(self) -> bool:
         """Returns whether `prepare` does all that the settings ask for."""
         if any(self.config[key] for key in _BEYOND_PREPARATION):
@@ -220,8 +151,7 @@ class SequenceDataset(Dataset):
         self.sequences = self._prepared.sequences
         self._tied_share, self._incomplete_rows = self._prepared.tied_share, self._prepared.incomplete_rows
         for name in self._wanted:
-            is_name = name in (self.uid_field, self.iid_field)
-            self._set_column(name, FeatureType.TOKEN if is_name else FeatureType.FLOAT)
+            self._set_column(name)
         self.field2source[self.uid_field] = FeatureSource.USER_ID
         self.field2source[self.iid_field] = FeatureSource.ITEM_ID
         self.user_feat = self.item_feat = None
@@ -229,13 +159,6 @@ class SequenceDataset(Dataset):
         self.feat_name_list = ["inter_feat"]
         # What RecBole has just set to nothing; from here on they are made when they are asked for.
         del self.field2id_token, self.field2token_id
-
-    def _set_column(self, name: str, kind: FeatureType) -> None:
-        self.field2source[name] = FeatureSource.INTERACTION
-        self.field2type[name] = kind
-        self.field2seqlen[name] = 1
-        if self._file.columns[name] == "float":
-            self.field2bucketnum[name] = 2
 
     @cached_property
     def field2id_token(self) -> dict[str, np.ndarray]:
@@ -279,124 +202,12 @@ class SequenceDataset(Dataset):
             return super().num(field) + 1
         return super().num(field)
 
-    # ------------------------------------------------------------------------------------------- through RecBole
-
-    def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
-        if source != FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
-        log = read_log(self._file, self._wanted, self.time_field)
-        self._time_scale = log.time_scale
-        table = {}
-        for name in self._wanted:
-            # A time is a number to RecBole, whatever the header calls it.
-            self._set_column(name, FeatureType.FLOAT if name == self.time_field else self._type_of(name))
-            if name == self.time_field:
-                table[name] = log.times
-            elif name in log.tokens:
-                # Code -1 is the last name: none.
-                names = np.array([*log.tokens[name].names.to_pylist(), None], dtype=object)
-                table[name] = names[log.tokens[name].codes]
-            else:
-                table[name] = log.floats[name]
-        return pd.DataFrame(table)
-
-    def _type_of(self, name: str) -> FeatureType:
-        return FeatureType(self._file.columns[name])
-
-    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
-        # RecBole's own asks for an atomic file.
-        self.inter_feat = self._load_feat(str(self._file.path), FeatureSource.INTERACTION)
-
-    def _filter_nan_user_or_item(self) -> None:
-        # RecBole takes row numbers for places, and drops other rows once a user's row is gone.
-        missing = self.inter_feat[[self.uid_field, self.iid_field]].isna().any(axis=1)
-        self._incomplete_rows = int(missing.sum())
-        self.inter_feat = self.inter_feat.drop(index=self.inter_feat.index[missing])
-        super()._filter_nan_user_or_item()
-
-    def _remove_duplication(self) -> None:
-        # RecBole sorts by time with an unstable sort and leaves the rows in that order.
-        keep = self.config["rm_dup_inter"]
-        if keep is not None:
-            by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
-            self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
-
-    def _data_filtering(self) -> None:
-        super()._data_filtering()
-        # A name that only features have would get an id: one more item, a candidate of every query.
-        kept = {field: self.inter_feat[field] for field in (self.uid_field, self.iid_field)}
-        kept |= dict.fromkeys(self.config["alias_of_item_id"] or (), kept[self.iid_field])
-        kept |= dict.fromkeys(self.config["alias_of_user_id"] or (), kept[self.uid_field])
-        for name in set(self.feat_name_list) - {"inter_feat"}:
-            features = getattr(self, name)
-            for column in kept.keys() & set(features.columns):
-                features = features[features[column].isin(kept[column])]
-            setattr(self, name, features.reset_index(drop=True))
-
-    def _init_alias(self) -> None:
-        # Of further files RecBole numbers only the names that have an alias.
-        if self.config["alias_of_relation_id"]:
-            self._set_alias("relation_id", [])
-        super()._init_alias()
-
-    def _preload_weight_matrix(self) -> None:
-        super()._preload_weight_matrix()
-        # In the float64 that RecBole leaves them in, they do not multiply with KSR's own weights.
-        self._preloaded_weight = {name: table.astype(np.float32) for name, table in self._preloaded_weight.items()}
-
-    def _fill_nan(self) -> None:
-        # The exact times, before RecBole may normalise the column.
-        times = self.inter_feat[self.time_field].to_numpy()
-        self._times = times if self._time_scale == 1 else np.rint(times * self._time_scale).astype(np.int64)
-        super()._fill_nan()
-
-    def _to_sequences(self) -> None:
-        users = self.inter_feat[self.uid_field].to_numpy()
-        present, counts = np.unique(users, return_counts=True)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        order = np.argsort(users, kind="stable")
-        order = order[time_order(self._times[order], offsets, self.config["tie_order"])]
-        self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
-        self.sequences = Sequences(
-            items=self.inter_feat[self.iid_field].to_numpy(np.int32),
-            times=self._times[order],
-            offsets=offsets,
-            users=present.astype(np.int32),
-            time_scale=self._time_scale,
-        )
-        self._tied_share = self.sequences.tied_share()
-        del self._times
-
-    # ------------------------------------------------------------------------------------------- either way
-
     def fingerprint(self) -> str:
         """Returns a SHA-256 of what a model can learn from: the flat arrays, all other columns, the ids' names.
 
-        Where features of users and items are loaded, theirs follows after a "+": see `interactions_fingerprint`.
+        If features of users and items are loaded, their hash follows after a "+": see `interactions_fingerprint`.
         """
-        if self._prepared is not None:
-            return self._prepared.fingerprint
-        flat = self.sequences
-        arrays = {"items": flat.items, "times": flat.times, "offsets": flat.offsets, "users": flat.users}
-        arrays |= name_arrays(*(pa.array(self.field2id_token[name][1:]) for name in (self.uid_field, self.iid_field)))
-        # The flat arrays hold these columns already; but not times that RecBole changed.
-        left_out = {self.uid_field, self.iid_field}
-        if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):
-            left_out.add(self.time_field)
-        beside = {
-            column: array_info(values.numpy())
-            for column, values in self.inter_feat.interaction.items()
-            if column not in left_out
-        }
-        flat_arrays = {name: array_info(array) for name, array in arrays.items()}
-        interactions = fingerprint(flat_arrays, beside, flat.time_scale)
-        features = {
-            f"{name} {column}": array_info(values.numpy())
-            for name in self.feat_name_list
-            if name != "inter_feat"
-            for column, values in getattr(self, name).interaction.items()
-        }
-        return interactions + (f"+{fingerprint({}, features, 1)}" if features else "")
+        return self._fingerprint_by_recbole() if self._prepared is None else self._prepared.fingerprint
 
     def split(self) -> Split:
         """Returns the targets of the three sides by the split that the settings name.
@@ -440,36 +251,10 @@ class SequenceDataset(Dataset):
 
     def summary(self, split: Split) -> DataSummary:
         """Returns the counts of the data and of a split of them."""
-        flat = self.sequences
-        is_trained = self.train_counts(split) > 0
-        is_target = split.test_target_rows(len(flat.items))
-        tied = unseen = 0
-        for rows, items in blocks(flat.items):
-            # The row before is of the same user, where a row is a target.
-            first = max(rows.start, 1)
-            gaps = np.diff(read_rows(flat.times, first - 1, rows.stop))
-            tied += int((gaps[is_target[first : rows.stop]] == 0).sum())
-            unseen += int((~is_trained[items[is_target[rows]]]).sum())
-        has_target = np.zeros(flat.n_users, dtype=bool)
-        in_training = np.zeros(flat.n_users, dtype=bool)
-        in_training[split.train.user] = True
-        for side in (split.train, split.valid, split.test):
-            has_target[side.user] = True
-        return DataSummary(
-            users=flat.n_users,
-            items=self.item_num - 1,
-            interactions=len(flat.items),
-            users_without_targets=int((~has_target).sum()),
+        return summarise(
+            self.sequences,
+            split,
+            n_items=self.item_num - 1,
             tied_share=self._tied_share,
-            train_targets=split.train.n_targets,
-            valid_targets=split.valid.n_targets,
-            test_targets=split.test.n_targets,
-            train_users=len(split.train.user),
-            valid_users=len(split.valid.user),
-            test_users=len(split.test.user),
-            trained_items=int(is_trained.sum()),
-            tied_test_share=tied / split.test.n_targets,
-            unseen_test_share=unseen / split.test.n_targets,
-            new_test_share=int(split.test.counts[~in_training[split.test.user]].sum()) / split.test.n_targets,
-            split_facts=split.facts,
+            is_trained=self.train_counts(split) > 0,
         )
