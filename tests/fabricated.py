@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
+from mos_recbole.results.records import with_model_facts
 
 PROTOCOL = {"split": {"name": "leave_one_out"}, "filter_seen": False, "tie_rule": "mean", "candidates": "all"}
 SPLIT = {
@@ -63,7 +64,8 @@ class Maker:
         change(outcomes(model, dimension or 0, seed)).to_parquet(folder / OUTCOMES_FILE, index=False)
         curve = pd.DataFrame({"epoch": [1, 2, 3], "loss": [7.0, 6.5, 6.0], "Recall@100": [0.1, valid, 0.2]})
         curve.to_csv(folder / "training_log.csv", index=False)
-        record = RunResult(**(defaults | fields))
+        # A version-1 record: the parts of the model follow from its name.
+        record = with_model_facts(RunResult(schema_version=1, **(defaults | fields)))
         record.write(folder)
         return record
 

@@ -48,6 +48,7 @@ from mos_recbole.results import (
     RUNS_FOLDER,
     Metric,
     RunResult,
+    outcomes_frame,
     read_record,
     run_identity,
 )
@@ -576,10 +577,7 @@ def _outcomes(
     protocol: EvaluationProtocol,
     model: torch.nn.Module,
 ) -> pd.DataFrame:
-    """Returns one row per test query, of which models see the last `max_length` items of the context.
-
-    docs/results.md describes the columns.
-    """
+    """Returns one row per test query, of which models see the last `max_length` items of the context."""
     sequences = data.sequences
     rows, segment = split.test.targets()
     user_number, context_start = split.test.user[segment], split.test.context_start[segment]
@@ -590,7 +588,7 @@ def _outcomes(
     distance = partial(item_distance, row_user[in_training], sequences.items[in_training], n_items=data.item_num)
     # Only a model of ours gives probabilities; another's scores may be anything.
     probabilistic = isinstance(model, EncoderHeadRecommender)
-    return pd.DataFrame(
+    return outcomes_frame(
         {
             "user": data.id2token(data.uid_field, sequences.users[user_number]),
             "position": rows - sequences.offsets[user_number],

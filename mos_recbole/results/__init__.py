@@ -1,5 +1,15 @@
 """What runs and sweeps leave behind, as typed records."""
 
+from mos_recbole.results.outcomes import (
+    ANSWER_COLUMNS,
+    KEY_COLUMNS,
+    OUTCOME_COLUMNS,
+    REQUIRED_COLUMNS,
+    SLICED_COLUMNS,
+    OutcomeColumn,
+    axis_label,
+    outcomes_frame,
+)
 from mos_recbole.results.records import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
@@ -25,21 +35,29 @@ from mos_recbole.results.sweeps import (
 )
 
 __all__ = [
+    "ANSWER_COLUMNS",
     "BEST_CHECKPOINT",
+    "KEY_COLUMNS",
     "LAST_CHECKPOINT",
     "LOG_FILE",
     "OUTCOMES_FILE",
+    "OUTCOME_COLUMNS",
     "RECORD_FILE",
+    "REQUIRED_COLUMNS",
     "RUNS_FOLDER",
     "RUN_FILES",
+    "SLICED_COLUMNS",
     "SWEEP_FILE",
     "TRIALS_FOLDER",
     "Metric",
+    "OutcomeColumn",
     "RunResult",
     "SweepPlan",
     "Trial",
     "TrialStatus",
+    "axis_label",
     "find_records",
+    "outcomes_frame",
     "read_plan",
     "read_record",
     "read_trials",

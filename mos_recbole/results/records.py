@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,15 +22,25 @@ LAST_CHECKPOINT = "last.pt"
 RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
 RUNS_FOLDER = "runs"
 
+_log = logging.getLogger(__name__)
+
 
 class Document(pydantic.BaseModel):
-    """What a JSON file of results holds."""
+    """What a JSON file of results holds.
+
+    Attributes:
+        schema_version: of the file. Files of newer versions are read too, without the fields that are unknown here.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
+    schema_version: int = pydantic.Field(default=1, ge=1)
 
-class Metric(Document):
-    """A metric's mean over the queries of one side, and which value is better."""
+
+class Metric(pydantic.BaseModel):
+    """A metric's mean over queries, and which value is better."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     value: float
     direction: Literal["higher", "lower"]
@@ -61,7 +73,7 @@ class RunResult(Document):
         processes: that trained the model together, in the last session; times and memory are the first one's.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: int = pydantic.Field(default=2, ge=1)
     run_id: str
     protocol_hash: str
     protocol: dict[str, Any]
@@ -169,24 +181,90 @@ def read_record(folder: Path) -> RunResult:
     Raises:
         InputError: there is none, or it is broken.
     """
-    record = read_document(folder / RECORD_FILE, RunResult, "the record of a finished run")
+    record = with_model_facts(read_document(folder / RECORD_FILE, RunResult, "the record of a finished run"))
     record._folder = folder
     return record
 
 
+# The heads that there were when records did not name them: the ending of models' names, and the name of the head.
+_HEADS = {
+    **{"Softmax": "softmax", "Cosine": "cosine", "MoC": "moc", "MoS": "mos", "Sigsoftmax": "sigsoftmax"},
+    **{"MoSS": "moss", "DOC": "doc", "Mixtape": "mixtape", "MoL": "mol", "DnD": "dnd"},
+}
+_HIDDEN_SIZE_ENCODERS = ("SASRec", "LightSANs", "GCSAN", "BERT4Rec", "FEARec")
+
+
+def with_model_facts(record: RunResult) -> RunResult:
+    """Returns a record with `encoder`, `head`, `n_components`, `width` and `baseline`, whatever its schema version.
+
+    Version 1 had none of them: there, they follow from the name of the model and from its settings.
+    """
+    ending = next((one for one in _HEADS if record.model.endswith(one) and record.model != one), None)
+    if record.schema_version > 1 or ending is None:
+        return record
+    encoder, head, settings = record.model.removesuffix(ending), _HEADS[ending], record.settings
+    if head in ("mos", "moss"):
+        n_components = settings.get("mos_heads")
+    else:
+        n_components = sum(settings.get("doc_heads", ())) if head == "doc" else 1
+    return record.model_copy(
+        update={
+            "encoder": encoder,
+            "head": head,
+            "n_components": n_components,
+            "width": settings.get("hidden_size" if encoder in _HIDDEN_SIZE_ENCODERS else "embedding_size"),
+            "baseline": None if head == "softmax" else f"{encoder}Softmax",
+        }
+    )
+
+
 _Content = TypeVar("_Content", bound=Document)
+
+# What was reported of files of other versions, so that a folder of them gives one warning.
+_reported: set[str] = set()
 
 
 def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
-    """Returns what a file holds. Raises InputError where it is missing or broken."""
+    """Returns what a file holds. Of a newer version it leaves out the fields that are unknown here, with a warning.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected {expected}") from error
+    unknown: list[tuple[int | str, ...]] = []
+    try:
+        document = kind.model_validate_json(text)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: not {expected}: {where}: {first['msg']}") from error
+        for fault in error.errors():
+            if fault["type"] != "extra_forbidden":
+                where = ".".join(str(part) for part in fault["loc"])
+                raise InputError(f"{path}: not {expected}: {where}: {fault['msg']}") from error
+            unknown.append(fault["loc"])
+        document = kind.model_validate_json(_without(text, unknown))
+    newest = kind.model_fields["schema_version"].default
+    faults = [f"schema version {document.schema_version}, newer than {newest}"] * (document.schema_version > newest)
+    if unknown:
+        fields = dict.fromkeys(".".join(map(str, location)) for location in unknown)
+        faults.append(f"unknown fields ({', '.join(fields)}), which are ignored")
+    found = f"{path.name}: {'; '.join(faults)}"
+    if faults and found not in _reported:
+        _reported.add(found)
+        _log.warning(f"{path.parent / found}. Another version of mos_recbole wrote it; update to read all of it.")
+    return document
+
+
+def _without(text: bytes, locations: Sequence[tuple[int | str, ...]]) -> str:
+    """Returns a JSON document without some of its fields."""
+    document = json.loads(text)
+    for *parents, field in locations:
+        holder = document
+        for parent in parents:
+            holder = holder[parent]
+        del holder[field]
+    return json.dumps(document)
 
 
 def write_document(path: Path, content: Document) -> None:

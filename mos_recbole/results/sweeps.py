@@ -23,7 +23,6 @@ class SweepPlan(Document):
         settings: settings that all trials share, by key.
     """
 
-    schema_version: Literal[1] = 1
     name: str
     models: list[str]
     datasets: list[str]
@@ -53,7 +52,6 @@ class Trial(Document):
         attempts: how often it failed.
     """
 
-    schema_version: Literal[1] = 1
     number: int
     model: str
     dataset: str

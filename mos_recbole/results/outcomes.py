@@ -1,0 +1,146 @@
+"""The columns of `outcomes.parquet`, one row per test query: each column says everything about itself here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+# numpy's dtype kinds; "number" is a whole number or not, as the data have it.
+_DTYPE_KINDS = {"text": "OUT", "integer": "iu", "float": "f", "number": "iuf"}
+
+
+@dataclass(frozen=True)
+class OutcomeColumn:
+    """A column of the outcomes.
+
+    Attributes:
+        kind: of its values.
+        description: what it holds, as docs/results.md has it.
+        is_key: whether it belongs to the columns that name a query, so that runs can be aligned.
+        is_answer: whether it is a model's answer; queries are chosen and sliced by the other columns only.
+        is_optional: whether readers can do without it: results of older versions may lack it.
+        axis_label: what figures write at an axis; its name where it is empty.
+        is_sliced: whether reports slice by it.
+        edges: of the bins of such slices; None for quantiles.
+        bin_names: of the bins between the edges, in words; empty for their ends.
+        depends_on_window: whether it depends on the setting MAX_ITEM_LIST_LENGTH.
+    """
+
+    name: str
+    kind: Literal["text", "integer", "float", "number"]
+    description: str
+    is_key: bool = False
+    is_answer: bool = False
+    is_optional: bool = False
+    axis_label: str = ""
+    is_sliced: bool = False
+    edges: tuple[float, ...] | None = None
+    bin_names: tuple[str, ...] = ()
+    depends_on_window: bool = False
+
+
+OUTCOME_COLUMNS = {
+    column.name: column
+    for column in (
+        OutcomeColumn("user", "text", "the user, as in the data set's file", is_key=True),
+        OutcomeColumn(
+            "position",
+            "integer",
+            "number of the target in the user's sequence, from 0; `user` and `position` name a query",
+            is_key=True,
+        ),
+        OutcomeColumn("target", "text", "the item, as in the file", is_key=True),
+        OutcomeColumn(
+            "rank",
+            "float",
+            "of the target among the candidates, from 1, by the protocol's rule for ties (so it may end in .5); inf "
+            "for a target that is no candidate, which every metric counts as a miss",
+            is_answer=True,
+        ),
+        OutcomeColumn("tied", "integer", "other candidates with exactly the target's score", is_answer=True),
+        OutcomeColumn("candidates", "integer", "number of candidates, the target included where it is one"),
+        OutcomeColumn(
+            "log_probability",
+            "float",
+            "of the target among all items, in nats; NaN for RecBole's own classes, whose scores need not be "
+            "probabilities, and for a target that is no candidate",
+            is_answer=True,
+            is_optional=True,
+        ),
+        OutcomeColumn(
+            "context_length",
+            "integer",
+            "items before the target that the split lets a model see",
+            is_optional=True,
+            axis_label="items before the target",
+            is_sliced=True,
+        ),
+        OutcomeColumn(
+            "time_gap",
+            "number",
+            "time since the item before the target, in the file's unit; 0: the two have equal times, and their order "
+            "is that of `tie_order`",
+            is_optional=True,
+            axis_label="time since the previous interaction",
+            is_sliced=True,
+            edges=(-1.0, 0.0, float("inf")),  # no gap is negative
+            bin_names=("tied", "not tied"),
+        ),
+        OutcomeColumn(
+            "train_count",
+            "integer",
+            "how often training holds the target",
+            is_optional=True,
+            axis_label="how often training holds the target",
+            is_sliced=True,
+        ),
+        OutcomeColumn(
+            "previous_distance",
+            "float",
+            "1 − cosine similarity of the training users of the target and of the item before it; 1 for an item that "
+            "training lacks",
+            is_optional=True,
+            axis_label="distance of the target to the item before it",
+            is_sliced=True,
+        ),
+        OutcomeColumn(
+            "oldest_distance",
+            "float",
+            "the same for the oldest item of the window of `MAX_ITEM_LIST_LENGTH`, which the article of A. Biarnes "
+            "(2023) takes for the previous one",
+            is_optional=True,
+            axis_label="distance of the target to the oldest item of the context",
+            is_sliced=True,
+            depends_on_window=True,
+        ),
+    )
+}
+"""All columns by name, in the order of the file."""
+
+KEY_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_key)
+ANSWER_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_answer)
+REQUIRED_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if not column.is_optional)
+SLICED_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_sliced)
+
+
+def axis_label(column: str) -> str:
+    """Returns what a figure writes at an axis of a column, which may be a user's own."""
+    known = OUTCOME_COLUMNS.get(column)
+    return known.axis_label if known is not None and known.axis_label else column
+
+
+def outcomes_frame(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns the outcomes of a run in the order of `OUTCOME_COLUMNS`, a row per test query.
+
+    Args:
+        values: of every column, by name; a scalar stands for all queries.
+    """
+    assert values.keys() == OUTCOME_COLUMNS.keys(), sorted(values.keys() ^ OUTCOME_COLUMNS.keys())
+    frame = pd.DataFrame({name: values[name] for name in OUTCOME_COLUMNS})
+    for column in OUTCOME_COLUMNS.values():
+        dtype = frame[column.name].dtype
+        kind = dtype.kind if isinstance(dtype, np.dtype) else "T"
+        assert kind in _DTYPE_KINDS[column.kind], f"{column.name}: {dtype}, expected {column.kind}"
+    return frame
