@@ -50,7 +50,7 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.sweep import Planner, prepare_ray, preview, read_sweep_file
+    from mos_recbole.sweep import ClusterOptions, Planner, prepare_ray, preview, read_sweep_file
 
     resources = {
         key.removeprefix(_PREFIX): value
@@ -68,14 +68,18 @@ def call(options: argparse.Namespace) -> int:
         return 0
     prepare_ray(options.address)
     from mos_recbole.report import write_sweep_report
-    from mos_recbole.sweep.driver import Place, run_sweep
+    from mos_recbole.sweep.driver import run_sweep
     from mos_recbole.sweep.loggers import make_loggers
-    from mos_recbole.sweep.progress import SweepProgress
 
     folder = options.output / sweep.name
-    place = Place(options.address, options.storage, options.dashboard, make_loggers(options.wandb, options.mlflow))
-    progress = SweepProgress(sweep.metric, planner.plan().mode, quiet=options.quiet)
-    trials = run_sweep(sweep, planner, folder, place, progress, retry_failed=options.retry_failed)
+    trials = run_sweep(
+        planner,
+        folder,
+        ClusterOptions(options.address, options.storage, options.dashboard),
+        loggers=make_loggers(options.wandb, options.mlflow),
+        quiet=options.quiet,
+        retry_failed=options.retry_failed,
+    )
     written = write_sweep_report(folder)
     print((folder / "best.md").read_text(encoding="utf-8"))
     print(f"Files in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")

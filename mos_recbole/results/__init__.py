@@ -30,6 +30,7 @@ from mos_recbole.results.sweeps import (
     SweepPlan,
     Trial,
     TrialStatus,
+    format_parameter,
     read_plan,
     read_trials,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "TrialStatus",
     "axis_label",
     "find_records",
+    "format_parameter",
     "outcomes_frame",
     "read_plan",
     "read_record",

@@ -1,8 +1,11 @@
-"""Sweeps over settings by Ray Tune. Of this package only this room knows Ray, and needs it only to run a sweep."""
+"""Sweeps over settings by Ray Tune.
 
-from mos_recbole.sweep.cluster import prepare_ray
+Only this room of the package uses Ray, which is imported after `prepare_ray` by `driver` and `loggers`.
+"""
+
+from mos_recbole.sweep.cluster import ClusterOptions, prepare_ray
+from mos_recbole.sweep.dry_run import preview
 from mos_recbole.sweep.plan import Planner
-from mos_recbole.sweep.preview import preview
 from mos_recbole.sweep.sweep_file import SweepFile, read_sweep_file
 
-__all__ = ["Planner", "SweepFile", "prepare_ray", "preview", "read_sweep_file"]
+__all__ = ["ClusterOptions", "Planner", "SweepFile", "prepare_ray", "preview", "read_sweep_file"]

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,9 +15,9 @@ from mos_recbole.sweep.sweep_file import Resources
 _LOOPBACK = "127.0.0.1"
 
 # How long to wait for an answer from a cluster, in seconds.
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
-# Also on other machines, where workers do not inherit the driver's environment.
+# Also set on other machines, where workers do not inherit the driver's environment.
 _FOR_WORKERS = {
     # A worker runs each trial in a new thread, and glibc gives threads arenas of their own, up to 8 for each core, none
     # of which shrinks: a worker grew by 45 MB a trial.
@@ -34,28 +34,28 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Paths in settings are relative to where the user is, not to Ray's folder of the trial.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # TensorBoard's files are asked for by name; Ray's copies of our results in CSV and JSON are not.
+    # Only TensorBoard's files are wanted, not Ray's copies of the results in CSV and JSON.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Ray's own progress table; ours is in progress.py.
+    # Not Ray's own progress table; progress.py has ours.
     "RAY_AIR_NEW_OUTPUT": "0",
     # Ray would end the sweep as if it were done.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # A trial that another sitting finished reports nothing but its end.
+    # A trial that an earlier session finished reports nothing but its end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    # How often TensorBoard's files appear in the sweep's folder, in seconds.
+    # How often TensorBoard's files are copied into the sweep's folder, in seconds.
     "TUNE_GLOBAL_CHECKPOINT_S": "30",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
 def prepare_ray(address: str | None) -> None:
-    """Sets what Ray reads when it is imported; to be called before that.
+    """Sets the environment variables that Ray reads when it is imported; to be called before that.
 
     Args:
-        address: as of `cluster`.
+        address: as in `ClusterOptions`.
 
     Raises:
-        InputError: the packages for sweeps are missing, or an address of another kind.
+        InputError: the packages for sweeps are missing, or the address is of another kind.
     """
     if address is not None and (address == "local" or "://" in address):
         raise InputError(f"address {address!r}; expected host:port, or auto, or none to start Ray on this machine")
@@ -65,13 +65,28 @@ def prepare_ray(address: str | None) -> None:
     for key, value in (_ENVIRONMENT | _FOR_WORKERS).items():
         os.environ.setdefault(key, value)
     if address is None:
-        # By this, Ray takes loopback for the machine's address, and so for all that it listens on.
+        # This makes Ray listen on loopback only.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 
 @dataclass(frozen=True)
+class ClusterOptions:
+    """Where a sweep runs.
+
+    Attributes:
+        address: of a running cluster, "auto" for the one on this machine, or None to start Ray here.
+        storage: path or URI where runs are kept; None for the sweep's folder, which all machines then share.
+        dashboard: whether a Ray that is started here has its dashboard, on loopback.
+    """
+
+    address: str | None = None
+    storage: str | None = None
+    dashboard: bool = False
+
+
+@dataclass(frozen=True)
 class Capacity:
-    """What a cluster has room for.
+    """The capacity of a cluster.
 
     Attributes:
         trials_at_a_time: how many trials fit.
@@ -82,16 +97,30 @@ class Capacity:
     gpus: float
 
 
-@contextlib.contextmanager
-def cluster(address: str | None, resources: Resources, *, dashboard: bool = False) -> Iterator[Capacity]:
-    """Gives what there is room for; ends Ray afterwards if it was started here.
+def capacity_of(machines: Sequence[Mapping[str, float]], resources: Resources) -> Capacity:
+    """Returns the capacity of machines, each given by its numbers of "CPU" and "GPU".
 
-    A Ray that is started here listens on loopback only, and shows its dashboard there only if that is asked for.
+    Raises:
+        InputError: no machine has what a trial needs.
+    """
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    for name, kind, needed in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
+        most = max((machine.get(kind, 0.0) for machine in machines), default=0.0)
+        if needed > most:
+            raise InputError(f"{name}_per_trial is {needed:g}, but no machine has more than {most:g} {kind}s")
+    fits = sum(resources.fits(machine.get("CPU", 0.0), machine.get("GPU", 0.0)) for machine in machines)
+    if not fits:
+        raise InputError(f"no machine has {cpus} CPUs and {gpus:g} GPUs for a trial")
+    return Capacity(min(fits, resources.max_concurrent or fits), sum(machine.get("GPU", 0.0) for machine in machines))
+
+
+@contextlib.contextmanager
+def cluster(options: ClusterOptions, resources: Resources) -> Iterator[Capacity]:
+    """Gives the capacity of a Ray cluster that is joined, or started on loopback and shut down afterwards.
 
     Args:
-        address: of a running cluster, "auto" for the one on this machine, or None to start one.
+        options: where Ray runs.
         resources: of a trial.
-        dashboard: whether a Ray that is started here has one.
 
     Raises:
         InputError: nobody answers at the address, or no machine has what a trial needs.
@@ -101,13 +130,14 @@ def cluster(address: str | None, resources: Resources, *, dashboard: bool = Fals
     if ray.is_initialized():
         raise InputError("this process uses Ray already; expected a process of its own for a sweep")
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # How a trial failed is told by progress.py, in one line and without its traceback.
+    # progress.py shows how a trial failed, on one line and without its traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    address = options.address
     try:
         if address is None:
             ray.init(
                 "local",  # or it would join a cluster that RAY_ADDRESS names
-                include_dashboard=dashboard,
+                include_dashboard=options.dashboard,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE,
@@ -127,33 +157,20 @@ def cluster(address: str | None, resources: Resources, *, dashboard: bool = Fals
         nodes = ray.nodes()
         if address is None and any(node["NodeManagerAddress"] != _LOOPBACK for node in nodes):
             raise InputError("Ray was imported too early to keep it on loopback; expected a process of its own")
-        yield _capacity(nodes, resources)
+        yield capacity_of([node["Resources"] for node in nodes if node["Alive"]], resources)
     finally:
         ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
-    """Raises ConnectionError or ValueError where nobody answers: Ray would end this process."""
+    """Raises ConnectionError or ValueError where nobody answers; Ray itself would exit this process."""
     from ray._private.services import canonicalize_bootstrap_address
 
     found = canonicalize_bootstrap_address(address)
-    if found is None:  # "auto", and no cluster, which Ray tells itself
+    if found is None:  # "auto" without a cluster, for which Ray has its own message
         return
     place = urlsplit(f"//{found}")
     try:
-        socket.create_connection((place.hostname, place.port), timeout=_PATIENCE).close()
+        socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT).close()
     except OSError as error:
         raise ConnectionError(f"nobody answers at {found}") from error
-
-
-def _capacity(nodes: list[dict], resources: Resources) -> Capacity:
-    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    machines = [node["Resources"] for node in nodes if node["Alive"]]
-    for name, kind, needed in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
-        most = max((machine.get(kind, 0.0) for machine in machines), default=0.0)
-        if needed > most:
-            raise InputError(f"{name}_per_trial is {needed:g}, but the largest machine has {most:g} {kind}s")
-    fits = sum(resources.fits(machine.get("CPU", 0.0), machine.get("GPU", 0.0)) for machine in machines)
-    if not fits:
-        raise InputError(f"no machine has {cpus} CPUs and {gpus:g} GPUs for a trial")
-    return Capacity(min(fits, resources.max_concurrent or fits), sum(machine.get("GPU", 0.0) for machine in machines))

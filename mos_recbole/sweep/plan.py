@@ -1,4 +1,4 @@
-"""From a sweep file to trials: checked settings, and the name of the run that each of them is."""
+"""From a sweep file to trials: checked settings, and the name of the run of each."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import metric_direction
 from mos_recbole.experiment import (
     data_fingerprint,
     protocol_hash,
@@ -17,14 +16,14 @@ from mos_recbole.experiment import (
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings, known_settings, load_settings
-from mos_recbole.sweep.space import draw, expand_grid, walk
+from mos_recbole.sweep.space import combinations, draw, expand_grid
 from mos_recbole.sweep.sweep_file import SweepFile
 
-# Settings that a sweep has another place for.
+# Settings that a sweep file has keys of its own for.
 _ELSEWHERE = {"seed": "seeds", "valid_metric": "metric", "model": "models", "dataset": "datasets"}
 
-# An epoch takes about as long as the product of these is large.
-_SIZES = {"embedding_size", "hidden_size", "inner_size", "num_layers", "n_layers", "mos_heads", "MAX_ITEM_LIST_LENGTH"}
+# A model on a data set, by its name. A sweep compares and selects configurations within one.
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,22 @@ class PlannedTrial:
     settings: Settings
 
     @property
+    def key(self) -> Key:
+        """Its model and data set."""
+        return self.trial.model, self.trial.dataset
+
+    @property
     def work(self) -> float:
-        """How long it may take at most beside other trials of its model: a rule of thumb, in no unit."""
-        sizes = [value for key, value in self.trial.parameters.items() if key in _SIZES]
-        return math.prod(float(size) for size in sizes if isinstance(size, int | float)) * self.epochs
+        """About how long it may take, relative to other trials of its model.
+
+        A rule of thumb: swept integers are numbers of layers, components or units; a larger batch takes no longer.
+        """
+        sizes = [
+            value
+            for key, value in self.trial.parameters.items()
+            if type(value) is int and key != "epochs" and not key.endswith("batch_size")
+        ]
+        return float(math.prod(sizes) * self.epochs)
 
     @property
     def epochs(self) -> int:
@@ -47,12 +58,16 @@ class PlannedTrial:
 
 
 class Planner:
-    """Makes trials of parameters. Trials of equal data share one reading of the data.
+    """Makes trials from parameters. Trials of the same data share one reading of the data.
 
     Args:
         sweep: the sweep.
-        path: of its file, for the RecBole YAML files named in it.
-        overrides: settings as "key=value", over those of the sweep.
+        path: of its file; paths of plugins and RecBole YAML files are relative to it.
+        overrides: settings as "key=value", which override those of the sweep.
+
+    Attributes:
+        datasets: where each data set is, by its name.
+        known: the keys of the settings that a model on a data set has.
 
     Raises:
         InputError: all faults that do not depend on a trial.
@@ -62,15 +77,14 @@ class Planner:
         self.sweep, self.overrides = sweep, list(overrides)
         self.device_type = "cuda" if sweep.resources.gpus_per_trial else "cpu"
         # Absolute, for workers elsewhere; links are not followed, since a folder's name is its data set's.
-        self.datasets = [str(Path(name).expanduser().absolute()) if "/" in name else name for name in sweep.datasets]
+        places = [str(Path(name).expanduser().absolute()) if "/" in name else name for name in sweep.datasets]
+        self.datasets = {Path(place).name: place for place in places}
         self.plugins = [(path.parent / name).expanduser().absolute() for name in sweep.plugins]
         for plugin in self.plugins:
             load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
         self._fingerprints: dict[str, str] = {}
-        self.keys = {
-            (model, dataset): known_settings(model, dataset) for model in sweep.models for dataset in self.datasets
-        }
+        self.known = {(model, name): known_settings(model, name) for model in sweep.models for name in self.datasets}
         given = given_settings(overrides=self.overrides)
         faults = [
             f"{path}: {place}.{key}: a sweep sets it by {_ELSEWHERE[key]}"
@@ -83,25 +97,21 @@ class Planner:
             for key in given
             if key in sweep.space
         ]
-        faults += [
-            f"{path}: space.{key}: no model of this sweep has such a setting"
-            for key in sweep.space
-            if not any(key in keys for keys in self.keys.values())
-        ]
-        faults += [f"{path}: {fault}" for fault in self._faulty_conditions()]
-        names = [Path(dataset).name for dataset in self.datasets]
-        if len(set(names)) < len(names):
+        faults += [f"{path}: {fault}" for fault in self._faults_of_space()]
+        if len(self.datasets) < len(places):
             faults.append(f"{path}: datasets: two of them have the same name")
         if faults:
             raise InputError("\n".join(faults))
 
-    def _faulty_conditions(self) -> list[str]:
-        """Returns a sentence for each condition that names something unknown or can never hold."""
-        faults = []
-        values: dict[str, list[Any]] = {
-            "model": list(self.sweep.models),
-            "dataset": [Path(dataset).name for dataset in self.datasets],
-        }
+    def _faults_of_space(self) -> list[str]:
+        """Returns a sentence for each parameter that no model has, and each condition that can never hold."""
+        faults = [
+            f"space.{key}: no model of this sweep has such a setting"
+            for key in self.sweep.space
+            if not any(key in keys for keys in self.known.values())
+        ]
+        # Of the model, the data set and earlier parameters; empty for a range, whose values cannot be listed.
+        values: dict[str, list[Any]] = {"model": list(self.sweep.models), "dataset": list(self.datasets)}
         for key, parameter in self.sweep.space.items():
             if parameter.same_as is not None and parameter.same_as not in list(values)[2:]:
                 faults.append(f"space.{key}.same_as: {parameter.same_as!r} is no earlier parameter")
@@ -112,34 +122,29 @@ class Planner:
                 faults += [
                     f"space.{key}.when: {name} is never {value!r} in this sweep"
                     for value in (wanted if isinstance(wanted, list) else [wanted])
-                    if values.get(name) and value not in values[name]
+                    if values[name] and value not in values[name]
                 ]
-            # Values from a range cannot be listed.
             values[key] = list(parameter.values) if parameter.kind in ("grid", "choice") else []
         return faults
 
     def epochs(self, model: str, dataset: str) -> int:
         """Returns the last epoch of a model's trials, where epochs are not swept."""
-        # Without swept parameters the settings of a model need not fit together.
-        first = walk(
-            self.sweep.space,
-            model,
-            Path(dataset).name,
-            self.keys[model, dataset],
-            lambda _, parameter: parameter.values[0],
+        # With some values of the swept parameters: without them, the settings of a model need not fit together.
+        (first,) = combinations(
+            self.sweep.space, model, dataset, self.known[model, dataset], lambda _, parameter: parameter.values[:1]
         )
         return self.trial(0, model, dataset, self.sweep.seeds[0], first).epochs
 
     def plan(self) -> SweepPlan:
-        """Returns what decides about the sweep's trials."""
+        """Returns everything that decides which trials the sweep has."""
         sweep = self.sweep
         return SweepPlan(
             name=sweep.name,
             models=sweep.models,
-            datasets=[Path(dataset).name for dataset in self.datasets],
+            datasets=list(self.datasets),
             seeds=sweep.seeds,
             metric=sweep.metric,
-            mode="max" if metric_direction(sweep.metric) == "higher" else "min",
+            mode=sweep.direction,
             search=sweep.search.model_dump(exclude_none=True),
             stopping=sweep.stopping.model_dump() if sweep.stopping.scheduler != "none" else {},
             space={key: parameter.model_dump(exclude_defaults=True) for key, parameter in sweep.space.items()},
@@ -147,16 +152,15 @@ class Planner:
         )
 
     def configurations(self, model: str, dataset: str) -> list[dict[str, Any]]:
-        """Returns the parameters of a model's configurations; for Optuna random ones in place of what it suggests."""
-        space, search, keys = self.sweep.space, self.sweep.search, self.keys[model, dataset]
-        name = Path(dataset).name
+        """Returns the parameters of a model's configurations; for Optuna, random examples."""
+        space, search, known = self.sweep.space, self.sweep.search, self.known[model, dataset]
         if search.method == "grid":
-            return expand_grid(space, model, name, keys)
+            return expand_grid(space, model, dataset, known)
         assert search.samples is not None
-        return draw(space, model, name, keys, search.samples, search.seed)
+        return draw(space, model, dataset, known, search.samples, search.seed)
 
     def trials(self) -> list[PlannedTrial]:
-        """Returns the trials that are known before anything has run, in the order of models, data sets and the space.
+        """Returns the trials that are known before anything has run, in the order of data sets, models and the space.
 
         With Optuna there are none, but its space is checked.
 
@@ -167,7 +171,7 @@ class Planner:
         return trials if self.sweep.search.method != "optuna" else []
 
     def preview(self) -> list[PlannedTrial]:
-        """Returns the trials of `trials`, and random ones in place of those that Optuna would suggest.
+        """Returns the trials of `trials`; for Optuna, random examples of what it could suggest.
 
         Raises:
             InputError: all faults of all trials, each once; two trials that are the same run; trials whose results
@@ -198,13 +202,13 @@ class Planner:
         chosen = {**parameters, "seed": seed, "valid_metric": self.sweep.metric}
         settings = load_settings(
             model,
-            dataset,
+            self.datasets[dataset],
             [*self._config_files, {**self.sweep.settings, **chosen}],
             self.overrides,
             beside=self.sweep.models,
         )
         name = run_name(settings, self.fingerprint(settings), self.device_type)
-        trial = Trial(number=number, model=model, dataset=settings.dataset, seed=seed, parameters=parameters, run=name)
+        trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
         return PlannedTrial(trial, settings)
 
     def fingerprint(self, settings: Settings) -> str:
@@ -215,22 +219,24 @@ class Planner:
         return self._fingerprints[key]
 
     def _check_together(self, trials: list[PlannedTrial]) -> None:
-        """Raises InputError where two trials are one run, or results of a data set could not be compared."""
-        first_of_run: dict[str, PlannedTrial] = {}
-        first_of_data: dict[str, PlannedTrial] = {}
+        """Raises InputError where two trials are one run, or results on a data set could not be compared."""
+        first_of_run: dict[str, Trial] = {}
+        first_of_data: dict[str, tuple[Trial, str]] = {}
         for planned in trials:
             trial = planned.trial
-            twin = first_of_run.setdefault(trial.run, planned).trial
+            twin = first_of_run.setdefault(trial.run, trial)
             if twin is not trial:
-                without = [key for key, value in trial.parameters.items() if twin.parameters.get(key) != value]
-                raise InputError(f"space: {' and '.join(without)} cannot change the results of {trial.model}")
-            other = first_of_data.setdefault(trial.dataset, planned)
-            if self._protocol(planned) != self._protocol(other):
-                differing = [key for key, value in trial.parameters.items() if other.trial.parameters.get(key) != value]
+                keys = " and ".join(_differing(trial, twin))
+                raise InputError(f"space: {keys} cannot change the results of {trial.model}")
+            protocol = protocol_hash(planned.settings, self.fingerprint(planned.settings))
+            other, expected = first_of_data.setdefault(trial.dataset, (trial, protocol))
+            if protocol != expected:
                 raise InputError(
-                    f"space: {' or '.join(differing)} changes what is measured, so that trials cannot be compared; "
-                    "expected a sweep for each value"
+                    f"space: {' or '.join(_differing(trial, other))} changes what is measured, so that trials cannot "
+                    "be compared; expected a sweep for each value"
                 )
 
-    def _protocol(self, planned: PlannedTrial) -> str:
-        return protocol_hash(planned.settings, self.fingerprint(planned.settings))
+
+def _differing(trial: Trial, other: Trial) -> list[str]:
+    """Returns the parameters of a trial that the other has not, or with another value."""
+    return [key for key, value in trial.parameters.items() if other.parameters.get(key) != value]

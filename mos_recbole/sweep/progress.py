@@ -1,112 +1,68 @@
-"""What a sweep shows while it is under way: counts, time left, the best trials so far, the ones that run."""
+"""The progress of a sweep: how many trials have ended, the time left, the trials that run, the best ones so far."""
 
+import logging
 import sys
-import time
-from dataclasses import dataclass
+from collections import Counter
+from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mos_recbole.results import Trial
-from mos_recbole.sweep.words import in_words, name_trial
+from mos_recbole.results import TrialStatus
+from mos_recbole.sweep.ledger import Ledger
+from mos_recbole.sweep.plan import PlannedTrial
+
+_log = logging.getLogger(__name__)
 
 _BEST_SHOWN = 5
-_DRAW_EVERY = 0.5  # seconds
-
-
-@dataclass
-class _Running:
-    epoch: int = 0
-    best: float | None = None
+# The time left is judged by the speed of this many last seconds.
+_SPEED_PERIOD = 3600.0
 
 
 class SweepProgress:
-    """A live table on a terminal, a line for every trial that ends in a log, nothing where quiet.
+    """Bars and a table on a terminal, above which log lines appear; elsewhere a log line for every trial that ends.
 
     Args:
-        metric: validation metric that selects.
-        mode: "max" or "min".
-        quiet: whether to show nothing.
+        ledger: the trials of the sweep.
+        quiet: whether to show no bars.
     """
 
-    def __init__(self, metric: str, mode: str, *, quiet: bool) -> None:
-        self._metric, self._mode, self._quiet = metric, mode, quiet
-        self._console = Console(stderr=True)
+    def __init__(self, ledger: Ledger, *, quiet: bool) -> None:
+        self._ledger = ledger
+        self._bars = Progress(
+            "{task.description}",
+            BarColumn(),
+            "{task.fields[state]}",
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            speed_estimate_period=_SPEED_PERIOD,
+        )
         self._draws = not quiet and sys.stderr.isatty()
+        self._counts: Counter[TrialStatus] = Counter()
+        # By run: the last epoch of trials that have not ended, the best validation, the bars of those that run.
         self._epochs: dict[str, int] = {}
-        self._trials: dict[str, Trial] = {}
-        self._running: dict[str, _Running] = {}
         self._best: dict[str, float] = {}
-        self._counts = {"finished": 0, "stopped": 0, "failed": 0}
-        self._share_before = 0.0
-        self._expected = 0
-        self._began = self._drawn = time.monotonic()
-        self._live = Live(console=self._console, get_renderable=self._table, auto_refresh=False, transient=True)
-
-    def expect(self, trials: int) -> None:
-        """Sets how many trials there are in all, of which some may not be known yet."""
-        self._expected = trials
-
-    def add(self, trial: Trial, epochs: int) -> None:
-        """Adds a trial that has still to be run, with the number of its last epoch."""
-        self._trials[trial.run], self._epochs[trial.run] = trial, epochs
-        self._expected = max(self._expected, len(self._trials))
-
-    def add_ended(self, trial: Trial, status: str, best: float | None) -> None:
-        """Adds a trial that ended in an earlier sitting."""
-        self._trials[trial.run] = trial
-        self._expected = max(self._expected, len(self._trials))
-        self._counts[status] += 1
-        if best is not None:
-            self._best[trial.run] = best
-        self._share_before = sum(self._counts.values())
-
-    def note(self, text: str) -> None:
-        """Shows a sentence."""
-        if not self._quiet:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def epoch(self, run: str, epoch: int, best: float) -> None:
-        """Takes in what a trial reported."""
-        running = self._running.setdefault(run, _Running())
-        if not running.epoch and run in self._epochs:  # what an earlier sitting has trained says nothing of this one
-            self._share_before += (epoch - 1) / self._epochs[run]
-        running.epoch, running.best = epoch, best
-
-    def refresh(self) -> None:
-        """Draws the table anew, if it was not drawn just now."""
-        if self._draws and time.monotonic() - self._drawn > _DRAW_EVERY:
-            self._live.refresh()
-            self._drawn = time.monotonic()
-
-    def started(self, run: str) -> None:
-        """Takes in that a trial runs."""
-        self._running.setdefault(run, _Running())
-
-    def retried(self, run: str, error: str) -> None:
-        """Shows that a trial failed and is tried again."""
-        self._running.pop(run, None)
-        self.note(f"{name_trial(self._trials[run])}: failed, is tried again: {error}")
-
-    def ended(self, run: str, status: str, error: str | None = None) -> None:
-        """Shows how a trial ended."""
-        running = self._running.pop(run, _Running())
-        self._counts[status] += 1
-        if running.best is not None and status != "failed":
-            self._best[run] = running.best
-        if self._quiet or (self._draws and status != "failed"):
-            return
-        shown = f"valid {self._metric} {running.best:.4f}" if running.best is not None else "no validation"
-        parts = [f"failed: {error}" if status == "failed" else f"{status} in epoch {running.epoch}, {shown}"]
-        parts += [f"best so far {score:.4f}" for _, score in self._leaders()[:1]]
-        parts += [left for left in [self._left()] if left]
-        done = sum(self._counts.values())
-        self.note(f"[{done}/{self._expected}] {name_trial(self._trials[run])}: {'; '.join(parts)}")
+        self._running: dict[str, TaskID] = {}
+        for run, one in ledger.trials.items():
+            if (status := ledger.status(one)) == "unfinished":
+                self._epochs[run] = ledger.epochs(one)
+                continue
+            self._counts[status] += 1
+            if status != "failed" and (best := ledger.best_validation(one)) is not None:
+                self._best[run] = best
+        self._all = self._bars.add_task("", total=len(ledger.trials) + ledger.to_suggest(), state="")
+        self._update()
+        self._live = Live(
+            get_renderable=lambda: Group(self._bars, self._best_table()),
+            console=Console(stderr=True),
+            refresh_per_second=2,
+            transient=True,
+        )
 
     def __enter__(self) -> "SweepProgress":
-        self._began = time.monotonic()
         if self._draws:
             self._live.start()
         return self
@@ -114,41 +70,79 @@ class SweepProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._draws:
-            self._live.stop()
+        self._live.stop()
+
+    def add(self, one: PlannedTrial) -> None:
+        """Adds a trial that the ledger did not have at first."""
+        self._epochs[one.trial.run] = 0
+        self._bars.update(self._all, total=max(self._total, len(self._ledger.trials)))
+
+    def start(self, run: str) -> None:
+        """Shows that a trial runs."""
+        if run not in self._running:
+            one = self._ledger.trials[run]
+            self._running[run] = self._bars.add_task(one.trial.label, total=one.epochs, state="")
+            self._update()
+
+    def epoch(self, run: str, epoch: int, best: float) -> None:
+        """Shows that a trial has ended an epoch, and its best validation so far."""
+        self.start(run)
+        self._epochs[run], self._best[run] = epoch, best
+        state = f"epoch {epoch}, best valid {self._ledger.plan.metric} {best:.4f}"
+        self._bars.update(self._running[run], completed=epoch, state=state)
+        self._update()
+
+    def retry(self, run: str, error: str) -> None:
+        """Shows that a trial failed and is tried again."""
+        self._hide(run)
+        _log.info("%s: failed, is tried again: %s", self._ledger.trials[run].trial.label, error)
+
+    def end(self, run: str, status: TrialStatus, error: str | None = None) -> None:
+        """Shows how a trial ended."""
+        self._hide(run)
+        epoch = self._epochs.pop(run, 0)
+        self._counts[status] += 1
+        best = self._best.pop(run, None) if status == "failed" else self._best.get(run)
+        self._update()
+        if self._draws and status != "failed":
+            return
+        metric = self._ledger.plan.metric
+        score = f"valid {metric} {best:.4f}" if best is not None else "no validation"
+        parts = [f"failed: {error}" if status == "failed" else f"{status} in epoch {epoch}, {score}"]
+        parts += [f"best so far {leader:.4f}" for _, leader in self._leaders()[:1]]
+        if left := self._bars.tasks[0].time_remaining:
+            parts.append(f"about {timedelta(seconds=left)} left")
+        label = self._ledger.trials[run].trial.label
+        _log.info("[%d/%d] %s: %s", self._counts.total(), self._total, label, "; ".join(parts))
+
+    @property
+    def _total(self) -> int:
+        return int(self._bars.tasks[0].total or 0)
+
+    def _completed(self) -> float:
+        """Returns how many trials have ended, those that have not by their share of epochs."""
+        trials = self._ledger.trials
+        return self._counts.total() + sum(epoch / trials[run].epochs for run, epoch in self._epochs.items())
+
+    def _hide(self, run: str) -> None:
+        if run in self._running:
+            self._bars.remove_task(self._running.pop(run))
+
+    def _update(self) -> None:
+        counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
+        ended = f"{self._counts.total()} of {self._total} trials ended" + (f" ({counts})" if counts else "")
+        self._bars.update(self._all, completed=self._completed(), description=f"{ended}, {len(self._running)} running")
 
     def _leaders(self) -> list[tuple[str, float]]:
-        """Returns the runs with a validation so far and that, best first."""
-        scores = self._best | {run: one.best for run, one in self._running.items() if one.best is not None}
-        return sorted(scores.items(), key=lambda score: -score[1] if self._mode == "max" else score[1])
+        """Returns the runs that have a validation, and their best one, in order."""
+        return sorted(self._best.items(), key=lambda score: score[1], reverse=self._ledger.plan.mode == "max")
 
-    def _left(self) -> str:
-        """Returns about how long the rest takes, by the share of epochs that this sitting has done; may be less."""
-        done = sum(self._counts.values()) + sum(
-            one.epoch / self._epochs[run] for run, one in self._running.items() if run in self._epochs
-        )
-        share = (done - self._share_before) / max(self._expected - self._share_before, 1e-9)
-        if share <= 0:
-            return ""
-        seconds = (time.monotonic() - self._began) * (1 - share) / share
-        return f"about {in_words(seconds)} left" if share < 1 else ""
-
-    def _table(self) -> RenderableType:
-        done = sum(self._counts.values())
-        counts = ", ".join(f"{count} {status}" for status, count in self._counts.items() if count)
-        elapsed = in_words(time.monotonic() - self._began)
-        head = f"{done} of {self._expected} trials ended" + (f" ({counts})" if counts else "")
-        head += f", {len(self._running)} running; {elapsed} passed" + (f", {left}" if (left := self._left()) else "")
-        best = Table(title="Best so far, by validation", title_justify="left", box=None, pad_edge=False)
-        for column, justify in (("trial", "left"), ("epoch", "right"), (f"valid {self._metric}", "right")):
-            best.add_column(column, justify=justify)  # type: ignore[arg-type]
+    def _best_table(self) -> Table:
+        table = Table(title="Best so far, by validation", title_justify="left", box=None, pad_edge=False)
+        table.add_column("trial")
+        table.add_column("epoch", justify="right")
+        table.add_column(f"valid {self._ledger.plan.metric}", justify="right")
         for run, score in self._leaders()[:_BEST_SHOWN]:
-            one = self._running.get(run)
-            best.add_row(name_trial(self._trials[run]), str(one.epoch) if one else "ended", f"{score:.4f}")
-        running = Table(title="Running", title_justify="left", box=None, pad_edge=False)
-        for column, justify in (("trial", "left"), ("epoch", "right"), (f"best valid {self._metric}", "right")):
-            running.add_column(column, justify=justify)  # type: ignore[arg-type]
-        for run, one in self._running.items():
-            score_text = f"{one.best:.4f}" if one.best is not None else ""
-            running.add_row(name_trial(self._trials[run]), f"{one.epoch}/{self._epochs.get(run, 0)}", score_text)
-        return Group(head, "", best, "", running)
+            epoch = str(self._epochs.get(run, "ended"))
+            table.add_row(self._ledger.trials[run].trial.label, epoch, f"{score:.4f}")
+        return table

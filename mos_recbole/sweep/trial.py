@@ -1,4 +1,4 @@
-"""Trials in a worker process: runs that report validation after every epoch, and the test set to nobody."""
+"""Trials in a worker process: runs that report validation metrics, and no test metrics, to Ray Tune."""
 
 import gc
 import getpass
@@ -22,17 +22,17 @@ from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.storage import Storage
 from mos_recbole.training import EpochReport
 
-# What a trial reports beside its validation metrics: the epoch, the best validation so far, whether it is done.
+# Keys of a report, beside the validation metrics: the epoch, the best validation so far, whether the trial is finished.
 EPOCH, BEST, FINISHED = "epoch", "best_valid", "finished"
-# Of trials that are trained as one: what each of them reports, by its run; and how one failed.
+# Of trials that are trained as one: the reports of its members, by run, and the error of one that failed.
 MEMBERS, ERROR = "members", "error"
 
-# How long a trial waits for the worker of a driver that was killed, in seconds; Ray ends such workers within a few.
+# How many seconds a trial waits for the worker of a driver that was killed; Ray ends such workers within a few.
 _PATIENCE = 60.0
 
 
 def describe(planned: PlannedTrial) -> dict[str, Any]:
-    """Returns the trial as Ray, TensorBoard and others show it, with all that a worker needs to run it."""
+    """Returns the trial as Ray and TensorBoard show it, with everything that a worker needs to run it."""
     trial = planned.trial
     return {
         "run": trial.run,
@@ -45,7 +45,7 @@ def describe(planned: PlannedTrial) -> dict[str, Any]:
 
 
 def describe_group(group: Sequence[PlannedTrial]) -> dict[str, Any]:
-    """Returns trials that are trained as one as `describe` does one; of a group of one, that."""
+    """Returns the same for trials that are trained as one."""
     if len(group) == 1:
         return describe(group[0])
     members = [describe(planned) for planned in group]
@@ -63,7 +63,7 @@ def run_trial(
     working_directory: str,
     plugins: Sequence[str],
 ) -> None:
-    """Trains and evaluates one trial, or several as one; goes on from what an earlier attempt left.
+    """Trains and evaluates one trial, or several as one, from where an earlier attempt ended.
 
     Args:
         config: with "trial", as `describe_group` returns it.
@@ -71,13 +71,13 @@ def run_trial(
         storage: where runs are kept, or None for the folder.
         sweep: name of the sweep.
         device: of the run.
-        threads: PyTorch's.
-        working_directory: of the driver, to which settings' paths are relative.
-        plugins: the files of heads and encoders that models may be made of.
+        threads: number of PyTorch threads.
+        working_directory: of the driver; paths in settings are relative to it.
+        plugins: files of heads and encoders.
 
     Raises:
         InputError: this machine's code, packages or data are not those of the driver.
-        TrainingDiverged: a trial diverged, once all others of its group have ended.
+        TrainingDiverged: a trial diverged; raised after all others of its group have ended.
     """
     trial = config["trial"]
     members = trial.get(MEMBERS, [trial])
@@ -108,7 +108,7 @@ def run_trial(
 
 
 def _run_in_storage(runs: Mapping[str, Settings], storage: Storage, sweep: str, name: str, device: str) -> None:
-    # The same folder for every attempt on this machine, so that one that was killed leaves nothing behind for long.
+    # The same folder for every attempt on this machine, so that a killed one leaves nothing behind for long.
     scratch = Path(tempfile.gettempdir()) / f"mos_recbole-{getpass.getuser()}" / sweep / name
     for run in runs:
         storage.fetch(scratch / RUNS_FOLDER / run, checkpoints=True)
@@ -117,65 +117,37 @@ def _run_in_storage(runs: Mapping[str, Settings], storage: Storage, sweep: str, 
 
 
 def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable[[str], None]) -> None:
-    if len(runs) > 1:
-        _run_together(runs, output, device, save)
-        return
-    ((run, settings),) = runs.items()
-
-    def report(epoch: EpochReport) -> None:
-        save(run)
-        if epoch.best_score is not None:
-            _report(epoch.epoch, _of_epoch(epoch))
-
-    messages = Messages(epoch=report)
-    record = run_experiment(settings, output=output, device=device, resume=True, patience=_PATIENCE, messages=messages)
-    save(run)
-    _report(record.epochs, _of_record(record))
-
-
-def _run_together(runs: Mapping[str, Settings], output: Path, device: str, save: Callable[[str], None]) -> None:
-    """Trains several trials as one.
+    """Runs trials and reports on them.
 
     Raises:
-        TrainingDiverged: some did; raised when all others have ended, so that another attempt is theirs alone.
+        TrainingDiverged: some did; raised after all others have ended, so that another attempt is theirs alone.
     """
-    names = list(runs)
+    names, several = list(runs), len(runs) > 1
 
-    def report(run: str, epoch: EpochReport) -> None:
+    def report(run: str, epoch: int, metrics: dict[str, Any]) -> None:
+        # TensorBoard counts by timesteps_total, which goes on after an interruption; Ray's iterations start again.
+        content = {MEMBERS: {run: {EPOCH: epoch, **metrics}}} if several else metrics
+        tune.report({EPOCH: epoch, "timesteps_total": epoch, **content})
+
+    def after_epoch(run: str, epoch: EpochReport) -> None:
         save(run)
         if epoch.best_score is not None:
-            _report(epoch.epoch, {MEMBERS: {run: {EPOCH: epoch.epoch, **_of_epoch(epoch)}}})
+            report(run, epoch.epoch, {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score})
 
-    def ended(place: int, outcome: RunResult | TrainingDiverged) -> None:
+    def after_run(place: int, outcome: RunResult | TrainingDiverged) -> None:
         run = names[place]
         if isinstance(outcome, TrainingDiverged):
-            _report(0, {MEMBERS: {run: {ERROR: f"{type(outcome).__name__}: {outcome}"}}})
+            report(run, 0, {ERROR: f"{type(outcome).__name__}: {outcome}"})
             return
         save(run)
-        _report(outcome.epochs, {MEMBERS: {run: {EPOCH: outcome.epochs, **_of_record(outcome)}}})
+        valid = {name: metric.value for name, metric in outcome.valid.items()}
+        report(run, outcome.epochs, {**valid, BEST: valid[outcome.valid_metric], FINISHED: True})
 
-    outcomes = run_fused(
-        list(runs.values()),
-        output=output,
-        device=device,
-        resume=True,
-        patience=_PATIENCE,
-        messages=[Messages(epoch=partial(report, run)) for run in names],
-        ended=ended,
-    )
+    messages = [Messages(epoch=partial(after_epoch, run)) for run in names]
+    options: dict[str, Any] = {"output": output, "device": device, "resume": True, "patience": _PATIENCE}
+    if not several:
+        after_run(0, run_experiment(runs[names[0]], messages=messages[0], **options))
+        return
+    outcomes = run_fused(list(runs.values()), messages=messages, ended=after_run, **options)
     if diverged := [outcome for outcome in outcomes if isinstance(outcome, TrainingDiverged)]:
         raise diverged[0]
-
-
-def _of_epoch(epoch: EpochReport) -> dict[str, Any]:
-    return {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score}
-
-
-def _of_record(record: RunResult) -> dict[str, Any]:
-    valid = {name: metric.value for name, metric in record.valid.items()}
-    return {**valid, BEST: valid[record.valid_metric], FINISHED: True}
-
-
-def _report(epoch: int, metrics: dict[str, Any]) -> None:
-    # TensorBoard counts by timesteps_total, which goes on after an interruption; Ray's iterations start again.
-    tune.report({EPOCH: epoch, "timesteps_total": epoch, **metrics})

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import math
 import pickle
 import re
@@ -22,6 +23,7 @@ import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
+from mos_recbole.cli.log import log_on_stderr
 from pyarrow import fs
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -29,13 +31,13 @@ from scipy.stats import kstest
 
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import Messages, run_experiment
-from mos_recbole.results import SweepPlan, Trial
-from mos_recbole.sweep import Planner, driver, prepare_ray, preview, read_sweep_file
-from mos_recbole.sweep import cost as cost_module
+from mos_recbole.results import SweepPlan, Trial, format_parameter
+from mos_recbole.sweep import ClusterOptions, Planner, driver, prepare_ray, preview, read_sweep_file
 from mos_recbole.sweep import plan as plan_module
 from mos_recbole.sweep.cluster import Capacity
-from mos_recbole.sweep.cost import estimate_cost
-from mos_recbole.sweep.driver import Place, run_sweep
+from mos_recbole.sweep.driver import run_sweep
+from mos_recbole.sweep.dry_run import estimate_cost
+from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.loggers import make_loggers
 from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.progress import SweepProgress
@@ -45,7 +47,6 @@ from mos_recbole.sweep.space import Parameter, draw, expand_grid
 from mos_recbole.sweep.storage import Storage
 from mos_recbole.sweep.sweep_file import Resources, Stopping, SweepFile
 from mos_recbole.sweep.trial import BEST, EPOCH, FINISHED
-from mos_recbole.sweep.words import in_words, show
 
 SMALL = {"hidden_size": 12, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 64, "epochs": 1}
 
@@ -115,13 +116,19 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["space.embedding_size: expected one of grid, choice", "found grid and choice"],
     ),
     "no kind": ({"space": {"embedding_size": {"when": {"model": "Pop"}}}}, ["space.embedding_size: ", "found none"]),
-    "value twice": ({"space": {"embedding_size": {"grid": [4, 8, 4]}}}, ["grid lists 4 twice"]),
-    "choice twice": (random_search({"embedding_size": {"choice": [4, 4]}}), ["choice lists 4 twice"]),
-    "bounds the wrong way": (random_search({"learning_rate": {"uniform": [2, 1]}}), ["uniform is [2.0, 1.0]", "lower"]),
-    "equal bounds": (random_search({"embedding_size": {"randint": [4, 4]}}), ["randint is [4, 4]", "lower"]),
+    "value twice": ({"space": {"embedding_size": {"grid": [4, 8, 4]}}}, ["embedding_size.grid: 4 is listed twice"]),
+    "choice twice": (
+        random_search({"embedding_size": {"choice": [4, 4]}}),
+        ["embedding_size.choice: 4 is listed twice"],
+    ),
+    "bounds the wrong way": (random_search({"learning_rate": {"uniform": [2, 1]}}), ["uniform: [2.0, 1.0]", "lower"]),
+    "equal bounds": (random_search({"embedding_size": {"randint": [4, 4]}}), ["randint: [4, 4]", "lower"]),
     "three bounds": (random_search({"learning_rate": {"uniform": [1, 2, 3]}}), ["space.learning_rate.uniform: "]),
-    "infinite bound": (random_search({"learning_rate": {"uniform": [1, math.inf]}}), ["uniform is [1.0, inf]"]),
-    "logarithm of zero": (random_search({"learning_rate": {"loguniform": [0, 1]}}), ["loguniform", "positive"]),
+    "infinite bound": (random_search({"learning_rate": {"uniform": [1, math.inf]}}), ["uniform.1: ", "finite"]),
+    "logarithm of zero": (
+        random_search({"learning_rate": {"loguniform": [0, 1]}}),
+        ["loguniform.0: ", "greater than 0"],
+    ),
     "broken whole number": (random_search({"embedding_size": {"randint": [1.5, 4]}}), ["randint.0: ", "integer"]),
     "mode against metric": ({"mode": "min"}, ["mode is 'min', but of NDCG@10 the maximum is best"]),
     "mode against metric, lower": (
@@ -144,7 +151,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         random_search({"topk": {"choice": [[5, 10], [10]]}}, "optuna"),
         ["space.topk: optuna chooses among single values only"],
     ),
-    "samples of a grid": ({"search": {"samples": 3}}, ["search.method grid has no place for search.samples"]),
+    "samples of a grid": ({"search": {"samples": 3}}, ["search.method grid does not take search.samples"]),
     "no samples": (
         {"search": {"method": "random"}, "space": {"embedding_size": {"choice": [4]}}},
         ["search.method random needs search.samples"],
@@ -183,8 +190,8 @@ def test_faults_of_a_sweep_file(case: str, tmp_path: Path) -> None:
     [
         ("models: [Pop\nspace: {}", "line 2: not YAML"),
         ("models: [Pop]\nmodels: [BPR]\n", "the key 'models' occurs twice"),
-        ("", "expected keys, such as models and space"),
-        ("- models", "expected keys, such as models and space"),
+        ("", "models is missing"),
+        ("- models", "expected key: value"),
         ("models: !!python/object/apply:os.getcwd []", "not YAML"),
     ],
 )
@@ -197,7 +204,7 @@ def test_files_that_are_no_sweep(text: str, fragment: str, tmp_path: Path) -> No
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """Missing, a folder, no text."""
     assert "No such file" in refused(lambda: read_sweep_file(tmp_path / "none.yaml"))
-    assert "expected a sweep file" in refused(lambda: read_sweep_file(tmp_path))
+    assert "expected a YAML file" in refused(lambda: read_sweep_file(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"models: [\xff]")
     assert "UTF-8" in refused(lambda: read_sweep_file(tmp_path / "latin.yaml"))
 
@@ -513,7 +520,7 @@ def test_last_epochs(planner: MakePlanner) -> None:
         settings={"epochs": 5, "n_heads": 3, "hidden_size": 32},
         stopping={"scheduler": "asha"},
     )
-    assert {model: made.epochs(model, dataset) for model, dataset in made.keys} == {"SASRecSoftmax": 5, "Pop": 1}
+    assert {model: made.epochs(model, dataset) for model, dataset in made.known} == {"SASRecSoftmax": 5, "Pop": 1}
 
 
 def test_a_trial_is_the_run_that_it_says(planner: MakePlanner, tmp_path: Path) -> None:
@@ -619,7 +626,7 @@ def test_the_best_trial_always_goes_on_to_its_end(race: Any) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(races(), st.floats(0, 1))
-def test_what_earlier_sittings_saw_is_remembered(race: Any, share: float) -> None:
+def test_reports_of_earlier_sessions_are_remembered(race: Any, share: float) -> None:
     """A scheduler that was told of the logs decides as the one that saw the reports as they came."""
     curves, last, stopping, mode, seed = race
     lasts, models = {("A", "toy"): last}, dict.fromkeys(curves, "A")
@@ -946,7 +953,7 @@ class Driven:
     """Sweeps whose trials run here and in turn: all of the driver but Ray.
 
     Attributes:
-        tuned: for each call of Ray Tune, whether it was for the search or for its winners, and the runs.
+        tuned: for each call of Ray Tune, whether it was for the winners of the search, and the runs.
     """
 
     def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -961,19 +968,18 @@ class Driven:
             raise InputError("Ray at nowhere: nobody answers")
         yield Capacity(1, 0.0)
 
-    def _tune(self, books: Any, place: Place, *, of_search: bool) -> None:
-        trials = books.unfinished(of_search=of_search)
-        self.tuned.append((of_search, [one.trial.run for one in trials]))
+    def _tune(self, ledger: Ledger, progress: Any, loggers: Any, *, winners: bool = False) -> None:
+        trials = ledger.unfinished(winners=winners)
+        self.tuned.append((winners, [one.trial.run for one in trials]))
         for one in trials:
             if not self.most:
                 raise KeyboardInterrupt
             self.most -= 1
-            run_experiment(one.settings, output=books.folder, device="cpu", resume=True)
+            run_experiment(one.settings, output=ledger.folder, device="cpu", resume=True)
 
     def run(self, planner: Planner, storage: str | None = None) -> list[Trial]:
-        progress = SweepProgress("NDCG@10", "max", quiet=True)
         self.tuned.clear()
-        return run_sweep(planner.sweep, planner, self.folder, Place(storage=storage), progress)
+        return run_sweep(planner, self.folder, ClusterOptions(storage=storage), quiet=True)
 
 
 def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
@@ -988,11 +994,11 @@ def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path:
     driven.most = 2
     with pytest.raises(KeyboardInterrupt):
         driven.run(made)
-    assert [(of_search, len(runs)) for of_search, runs in driven.tuned] == [(True, 2), (False, 1)]
+    assert [(winners, len(runs)) for winners, runs in driven.tuned] == [(False, 2), (True, 1)]
     (winner,) = driven.tuned[1][1]
     driven.most = 1
     trials = driven.run(made)
-    assert driven.tuned == [(False, [winner])]
+    assert driven.tuned == [(True, [winner])]
     assert [(trial.seed, trial.status(driven.folder)) for trial in trials] == [
         (1, "finished"),
         (1, "finished"),
@@ -1019,7 +1025,7 @@ def test_a_refusal_by_ray_leaves_the_folder_as_new(planner: MakePlanner, tmp_pat
     driven.answers = True
     trials = driven.run(made, kept)
     assert [trial.status(driven.folder) for trial in trials] == ["finished"] * 2
-    assert driven.tuned == [(True, [second.trial.run])]
+    assert driven.tuned == [(False, [second.trial.run])]
 
 
 def test_trials_of_a_small_space_are_not_missed(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
@@ -1028,11 +1034,10 @@ def test_trials_of_a_small_space_are_not_missed(planner: MakePlanner, tmp_path: 
     made = planner(space, models=["GRU4RecSoftmax"], search={"method": "optuna", "samples": 9})
     driven = Driven(tmp_path, monkeypatch)
 
-    def suggest(books: Any, place: Place, *, of_search: bool) -> None:
-        driven.tuned.append((of_search, []))
+    def suggest(ledger: Ledger, *_: Any) -> None:
         for one in made.preview():
-            books.register(one)
-            run_experiment(one.settings, output=books.folder, device="cpu")
+            ledger.add(one)
+            run_experiment(one.settings, output=ledger.folder, device="cpu")
 
     monkeypatch.setattr(driver, "_tune", suggest)
     trials = driven.run(made)
@@ -1052,7 +1057,7 @@ def timed_by_size(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         timed.append(one.values["embedding_size"])
         return float(timed[-1])
 
-    monkeypatch.setattr(cost_module, "time_training", time_training)
+    monkeypatch.setattr("mos_recbole.sweep.dry_run.time_training", time_training)
     return timed
 
 
@@ -1089,8 +1094,9 @@ def test_what_a_dry_run_shows(planner: MakePlanner, monkeypatch: pytest.MonkeyPa
     ]
     assert "12 trials: 6 configurations, 2 seeds." in text
     # With 2 seeds: 4 and 8 s; then 4, 8 and 8 s for 8, 16 and 24 units of work, and 6 s between them for 12.
-    assert "About 76 s of training at most" in text
-    assert "the longest trial 8 s; with 1 trials at a time 76 s." in text
+    assert (
+        "Training takes at most about 0:01:16 in all, 0:00:08 for the longest trial, 0:01:16 with 1 at a time" in text
+    )
     assert "at a time" not in preview(made, local=False)
 
 
@@ -1102,16 +1108,16 @@ def test_what_a_dry_run_shows_of_a_search(planner: MakePlanner, monkeypatch: pyt
     assert len(rows_of(text.replace("\nThese are", "\n\nThese are"))) == 1 + 6
     assert "random examples" in text
     assert "6 trials: 6 configurations, and then 4 with further seeds of the best of each model and data set." in text
-    assert "ends most trials early or chooses them as it goes" in text
+    assert "stops most trials early or chooses them as it goes" in text
 
 
 def test_more_than_this_machine_has_is_refused(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores and GPUs, before anything is timed."""
     message = refused(lambda: preview(planner(GRID, resources={"cpus_per_trial": 10**6}), local=True))
-    assert "cpus_per_trial is 1000000, but this machine has" in message
+    assert "cpus_per_trial is 1000000, but no machine has more than" in message
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     message = refused(lambda: preview(planner(GRID, resources={"gpus_per_trial": 0.5}), local=True))
-    assert "gpus_per_trial is 0.5, but this machine shows PyTorch 0 GPUs" in message
+    assert "gpus_per_trial is 0.5, but no machine has more than 0 GPUs" in message
 
 
 @pytest.mark.parametrize(
@@ -1128,22 +1134,11 @@ def test_how_many_trials_fit(cpus: int, gpus: int, resources: dict[str, Any], fi
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.2, "0 s"), (40, "40 s"), (89.4, "89 s"), (90, "2 min"), (180, "3 min"), (5399, "1 h 30 min"),
-        (7500, "2 h 5 min"), (200 * 3600, "200 h 0 min"),
-    ],
-)  # fmt: skip
-def test_lengths_of_time(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
-
-
-@pytest.mark.parametrize(
     ("value", "text"),
     [(0.0012345, "0.001234"), (1e-7, "1e-07"), (64, "64"), (True, "True"), (None, "None"), ("a", "a")],
 )
 def test_values_in_tables(value: object, text: str) -> None:
-    assert show(value) == text
+    assert format_parameter(value) == text
 
 
 def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
@@ -1177,38 +1172,43 @@ def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- progress
 
 
-def a_trial(number: int, **parameters: Any) -> Trial:
-    return Trial(number=number, model="A", dataset="toy", seed=1, parameters=parameters, run=f"run-{number}")
+def a_trial(number: int) -> PlannedTrial:
+    trial = Trial(number=number, model="A", dataset="toy", seed=1, parameters={"size": number}, run=f"run-{number}")
+    return PlannedTrial(trial, SimpleNamespace(values={"epochs": 10}))  # type: ignore[arg-type]
 
 
-def play(progress: SweepProgress, mode: str = "max") -> None:
+def play(mode: str = "max", *, quiet: bool = False) -> None:
     """Shows a sweep of four trials: one ended before, one finishes, one stops after a second attempt, one fails."""
-    for number in (2, 3, 4):
-        progress.add(a_trial(number, size=number), 10)
-    progress.add_ended(a_trial(1, size=1), "finished", 0.2)
-    with progress:
-        progress.note("2 trials at a time")
-        progress.started("run-2")
+    trials = {one.trial.run: one for one in map(a_trial, range(1, 5))}
+    ledger: Any = SimpleNamespace(
+        trials=trials,
+        plan=SimpleNamespace(metric="NDCG@10", mode=mode),
+        status=lambda one: "finished" if one.trial.number == 1 else "unfinished",
+        best_validation=lambda one: 0.2,
+        epochs=lambda one: 0,
+        to_suggest=lambda: 0,
+    )
+    with log_on_stderr(logging.WARNING if quiet else logging.INFO), SweepProgress(ledger, quiet=quiet) as progress:
+        progress.start("run-2")
         progress.epoch("run-2", 1, 0.1)
         progress.epoch("run-2", 2, 0.3)
-        progress.ended("run-2", "finished")
+        progress.end("run-2", "finished")
         progress.epoch("run-3", 1, 0.25)
-        progress.retried("run-3", "ValueError: no")
+        progress.retry("run-3", "ValueError: no")
         progress.epoch("run-3", 2, 0.25)
-        progress.ended("run-3", "stopped")
-        progress.started("run-4")
-        progress.ended("run-4", "failed", "TrainingDiverged: the loss became [nan]")
+        progress.end("run-3", "stopped")
+        progress.start("run-4")
+        progress.end("run-4", "failed", "TrainingDiverged: the loss became [nan]")
 
 
 @pytest.mark.parametrize(("mode", "bests"), [("max", ["0.3000", "0.3000"]), ("min", ["0.2000", "0.2000"])])
 def test_progress_in_a_log(mode: str, bests: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A line for each trial that ends, the best so far by the metric's direction; each message is one line."""
-    play(SweepProgress("NDCG@10", mode, quiet=False))
+    play(mode)
     out, error = capsys.readouterr()
     lines = [re.sub(r"; about .* left", "", line) for line in error.splitlines()]
     assert out == ""
     assert lines == [
-        "2 trials at a time",
         f"[2/4] A size=2 seed 1: finished in epoch 2, valid NDCG@10 0.3000; best so far {bests[0]}",
         "A size=3 seed 1: failed, is tried again: ValueError: no",
         f"[3/4] A size=3 seed 1: stopped in epoch 2, valid NDCG@10 0.2500; best so far {bests[1]}",
@@ -1218,7 +1218,7 @@ def test_progress_in_a_log(mode: str, bests: list[str], capsys: pytest.CaptureFi
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Not even failures, which the command tells at its end."""
-    play(SweepProgress("NDCG@10", "max", quiet=True))
+    play(quiet=True)
     assert capsys.readouterr() == ("", "")
 
 
@@ -1233,7 +1233,7 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    play(SweepProgress("NDCG@10", "max", quiet=False))
+    play()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert "4 of 4 trials ended (2 finished, 1 stopped, 1 failed), 0 running" in text
     assert "Best so far, by validation" in text

@@ -1,5 +1,6 @@
-"""Sweeps whose trials are trained as one: their groups, their workers, and their account, without Ray."""
+"""Sweeps whose trials are trained as one: their groups, their workers, and their ledger, without Ray."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mos_recbole.cli.log import log_on_stderr
 
 from mos_recbole import cli
 from mos_recbole.errors import InputError, TrainingDiverged
@@ -14,8 +16,9 @@ from mos_recbole.experiment import run_experiment
 from mos_recbole.results import Trial, find_records, read_record, read_trials
 from mos_recbole.sweep import Planner, read_sweep_file
 from mos_recbole.sweep import trial as trial_module
-from mos_recbole.sweep.driver import _Bookkeeper, _Books
+from mos_recbole.sweep.callback import LedgerCallback
 from mos_recbole.sweep.fusing import fused_groups
+from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.trial import ERROR, FINISHED, MEMBERS, describe_group, run_trial
@@ -85,13 +88,16 @@ def test_a_dry_run_says_what_is_trained_as_one(write, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"space": RATES, "stopping": {"scheduler": "asha"}}, "which stopping.scheduler asha has no place for"),
+        (
+            {"space": RATES, "stopping": {"scheduler": "asha"}},
+            "scheduler asha starts and stops trials one by one",
+        ),
         (
             {
                 "space": {"learning_rate": {"choice": [0.003, 0.01]}},
                 "search": {"method": "optuna", "samples": 2},
             },
-            "which search.method optuna has no place for; expected search.method grid or random",
+            "search.method optuna starts and stops trials one by one, .* expected search.method grid or random",
         ),
     ],
 )
@@ -104,17 +110,18 @@ def test_searches_that_decide_as_they_go_are_refused(content: dict[str, Any], sa
         read_sweep_file(path, {"resources": {"fuse": 0}})
 
 
-class Told:
-    """What a worker tells Ray, and what the driver makes of it.
+class Worker:
+    """The reports of a worker to Ray, and what the driver makes of them.
 
     Args:
-        books: of the sweep.
+        ledger: of the sweep.
         group: the trials of the worker.
         patch: takes over `tune.report`.
     """
 
-    def __init__(self, books: _Books, group: list[PlannedTrial], patch: pytest.MonkeyPatch) -> None:
-        self.books, self.keeper, self.group = books, _Bookkeeper(books), group
+    def __init__(self, ledger: Ledger, group: list[PlannedTrial], patch: pytest.MonkeyPatch) -> None:
+        self.ledger, self.group = ledger, group
+        self.callback = LedgerCallback(ledger, SweepProgress(ledger, quiet=False))
         self.trial = SimpleNamespace(
             config={"trial": describe_group(group)}, last_result={}, pickled_error_file=None, error_file=None
         )
@@ -124,13 +131,13 @@ class Told:
     def _take(self, result: dict[str, Any]) -> None:
         self.results.append(result)
         self.trial.last_result = result
-        self.keeper.on_trial_result(0, [], self.trial, result)  # type: ignore[arg-type]
+        self.callback.on_trial_result(0, [], self.trial, result)  # type: ignore[arg-type]
 
     def attempt(self, storage: Path | None = None) -> None:
-        self.keeper.on_trial_start(0, [], self.trial)  # type: ignore[arg-type]
+        self.callback.on_trial_start(0, [], self.trial)  # type: ignore[arg-type]
         run_trial(
             self.trial.config,
-            folder=str(self.books.folder),
+            folder=str(self.ledger.folder),
             storage=None if storage is None else str(storage),
             sweep="small",
             device="cpu",
@@ -138,7 +145,7 @@ class Told:
             working_directory="nowhere",
             plugins=[],
         )
-        self.keeper.on_trial_complete(0, [], self.trial)  # type: ignore[arg-type]
+        self.callback.on_trial_complete(0, [], self.trial)  # type: ignore[arg-type]
 
     def fail(self, folder: Path) -> None:
         """An attempt fails, of which Ray writes a file."""
@@ -148,34 +155,33 @@ class Told:
         Path(self.trial.error_file).write_text("Failure # 1 (occurred at ...)\nWhat Ray says.\n")
 
     def trials(self) -> list[Trial]:
-        return read_trials(self.books.folder)
+        return read_trials(self.ledger.folder)
 
 
 @pytest.fixture
-def told(planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
+def worker(planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worker]:
     """Returns a function (keys of a sweep file=...) -> the one group of a sweep, ready to be trained."""
 
-    def make(**content: Any) -> Told:
+    def make(**content: Any) -> Worker:
         made = planner(**content)
         plan, trials = made.plan(), made.trials()
         folder = tmp_path / "results"
         folder.mkdir()
         plan.write(folder)
-        books = _Books(made.sweep, plan, made, folder, None, SweepProgress("NDCG@10", "max", quiet=False), False)
-        books.open(trials)
-        books.write()
-        books.look()
-        (group,) = fused_groups(books.unfinished(of_search=True), 10)
-        return Told(books, group, monkeypatch)
+        ledger = Ledger(made, trials, folder)
+        ledger.synchronize()
+        (group,) = fused_groups(ledger.unfinished(), 10)
+        return Worker(ledger, group, monkeypatch)
 
     return make
 
 
-def test_a_worker_tells_of_every_trial_and_of_validation_only(told, tmp_path: Path, capsys) -> None:
-    one = told(space=RATES, seeds=[1])
-    one.attempt()
-    assert [trial.status(one.books.folder) for trial in one.trials()] == ["finished"] * 2
-    records = find_records(one.books.folder)
+def test_a_worker_reports_on_every_trial_and_validation_only(worker, tmp_path: Path, capsys) -> None:
+    one = worker(space=RATES, seeds=[1])
+    with log_on_stderr(logging.INFO):
+        one.attempt()
+    assert [trial.status(one.ledger.folder) for trial in one.trials()] == ["finished"] * 2
+    records = find_records(one.ledger.folder)
     metrics = set(records[0].valid)
     reports: dict[str, list[dict[str, Any]]] = {}
     for result in one.results:
@@ -197,44 +203,44 @@ def test_a_worker_tells_of_every_trial_and_of_validation_only(told, tmp_path: Pa
     ]
 
 
-def test_a_trial_that_diverges_is_tried_again_without_those_that_finished(told, tmp_path: Path) -> None:
-    one = told(space={"learning_rate": {"grid": [0.003, 1e30, 0.01]}}, seeds=[1])
+def test_a_trial_that_diverges_is_tried_again_without_those_that_finished(worker, tmp_path: Path) -> None:
+    one = worker(space={"learning_rate": {"grid": [0.003, 1e30, 0.01]}}, seeds=[1])
     one.fail(tmp_path)
-    one.keeper.on_trial_recover(0, [], one.trial)
+    one.callback.on_trial_recover(0, [], one.trial)
     good, bad, other = one.trials()
-    assert [trial.status(one.books.folder) for trial in (good, bad, other)] == ["finished", "unfinished", "finished"]
+    assert [trial.status(one.ledger.folder) for trial in (good, bad, other)] == ["finished", "unfinished", "finished"]
     assert (good.attempts, bad.attempts, other.attempts) == (0, 1, 0)
     assert bad.error.startswith("TrainingDiverged: the training loss became nan in epoch 1")
     assert bad.run not in bad.error
-    written = {record.run_id: record.finished for record in find_records(one.books.folder)}
+    written = {record.run_id: record.finished for record in find_records(one.ledger.folder)}
     one.fail(tmp_path)
-    one.keeper.on_trial_error(0, [], one.trial)
+    one.callback.on_trial_error(0, [], one.trial)
     _, bad, _ = one.trials()
     assert (bad.ended, bad.attempts) == ("failed", 2)
-    assert {record.run_id: record.finished for record in find_records(one.books.folder)} == written
+    assert {record.run_id: record.finished for record in find_records(one.ledger.folder)} == written
     assert not [
         said for result in one.results for said in result[MEMBERS].values() if ERROR in said and said.get("epoch")
     ]
 
 
-def test_a_group_that_is_killed_is_tried_again_as_a_whole(told, tmp_path: Path) -> None:
-    one = told(space=RATES, seeds=[1])
+def test_a_group_that_is_killed_is_tried_again_as_a_whole(worker, tmp_path: Path) -> None:
+    one = worker(space=RATES, seeds=[1])
     one.trial.error_file = str(tmp_path / "error.txt")
     Path(one.trial.error_file).write_text(
         f"Failure # 1 (occurred at ...)\n{tmp_path}/{one.group[0].trial.run}/x broke\n"
     )
-    one.keeper.on_trial_recover(0, [], one.trial)
+    one.callback.on_trial_recover(0, [], one.trial)
     assert [(trial.attempts, trial.error) for trial in one.trials()] == [(1, "x broke")] * 2
     one.attempt()
-    assert [(trial.status(one.books.folder), trial.attempts) for trial in one.trials()] == [("finished", 1)] * 2
+    assert [(trial.status(one.ledger.folder), trial.attempts) for trial in one.trials()] == [("finished", 1)] * 2
 
 
-def test_a_group_in_a_storage(told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_in_a_storage(worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of its trials is there already, as another machine left it."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(trial_module.tempfile, "gettempdir", lambda: str(scratch))
-    one = told(space=RATES, seeds=[1])
+    one = worker(space=RATES, seeds=[1])
     first, second = (planned.trial.run for planned in one.group)
     done = run_experiment(one.group[0].settings, output=tmp_path / "elsewhere", device="cpu")
     trial_module.Storage(str(tmp_path / "kept"), "small").push(done.folder)

@@ -494,7 +494,7 @@ def test_what_ray_knows_better_is_refused_soon(case: str, file: Path, tmp_path: 
     address = f"127.0.0.1:{free_port()}"
     cases: dict[str, tuple[list[object], list[str]]] = {
         "nobody answers": (["--address", address, "--storage", tmp_path / "kept"], [f"Ray at {address}"]),
-        "GPUs": (["--gpus-per-trial", "1"], ["gpus_per_trial is 1, but the largest machine has 0 GPUs"]),
+        "GPUs": (["--gpus-per-trial", "1"], ["gpus_per_trial is 1, but no machine has more than 0 GPUs"]),
     }
     arguments, fragments = cases[case]
     began = time.monotonic()
