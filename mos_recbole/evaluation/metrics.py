@@ -40,7 +40,8 @@ class MetricSpec:
     Attributes:
         name: in RecBole's spelling.
         kind: what `compute` takes and returns. "rank": targets' ranks [B] and k, to [B]. "auc": targets' mean ranks [B]
-            and numbers of candidates [B], to [B]; no cut-off. "list": top items [B, k] and the catalogue, to [B].
+            and numbers of candidates [B], to [B]; no cut-off. "list": top items [B, k], 0 for none, and the
+            catalogue, to [B].
             "lists": the same, to one number for all lists together, which has no interval.
         compute: the metric.
         direction: which value is better.
@@ -75,31 +76,37 @@ def _gauc(mean_rank: np.ndarray, n_candidates: np.ndarray) -> np.ndarray:
     return auc
 
 
+def _mean_of_items(value_V: np.ndarray, top: np.ndarray) -> np.ndarray:
+    is_item = top > 0
+    total = np.where(is_item, value_V[top], 0).sum(axis=1)
+    mean: np.ndarray = np.divide(total, is_item.sum(axis=1), out=np.full(len(top), np.nan), where=is_item.any(axis=1))
+    return mean
+
+
 def _average_popularity(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    popularity: np.ndarray = catalogue.train_counts[top].mean(axis=1)
-    return popularity
+    return _mean_of_items(catalogue.train_counts, top)
 
 
 def _tail_percentage(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    share: np.ndarray = catalogue.in_tail()[top].mean(axis=1)
-    return share
+    return _mean_of_items(catalogue.in_tail(), top)
 
 
-# Of the metrics of all lists together, the padding counts as an item, as in RecBole.
+# For the metrics of all lists together, RecBole counts the padding among the catalogue's items.
 def _item_coverage(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    return len(np.unique(top)) / len(catalogue.train_counts)
+    return len(np.unique(top[top > 0])) / len(catalogue.train_counts)
 
 
 def _shannon_entropy(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    share = np.unique(top, return_counts=True)[1] / top.size
+    count = np.unique(top[top > 0], return_counts=True)[1]
+    share = count / count.sum()
     # RecBole divides the entropy by the number of recommended items.
     return float(-(share * np.log(share)).sum() / len(share))
 
 
 def _gini_index(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    n_items, count = len(catalogue.train_counts), np.sort(np.unique(top, return_counts=True)[1])
+    n_items, count = len(catalogue.train_counts), np.sort(np.unique(top[top > 0], return_counts=True)[1])
     place = np.arange(n_items - len(count) + 1, n_items + 1)
-    return float(((2 * place - n_items - 1) * count).sum() / top.size / n_items)
+    return float(((2 * place - n_items - 1) * count).sum() / count.sum() / n_items)
 
 
 # With one target a query, Hit equals Recall and MAP equals MRR. All four of RecBole's names are kept.
@@ -182,7 +189,7 @@ def compute_metrics(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the metrics' values, and for those that are means the per-query arrays they are the means of.
 
-    The arrays have no NaN but GAUC's, where the target is the only candidate.
+    The arrays have NaN for GAUC where the target is the only candidate, and for metrics of lists without candidates.
 
     Args:
         metrics: names such as "NDCG@10".
@@ -190,7 +197,8 @@ def compute_metrics(
             which counts as a miss: 0 in every metric of ranks.
         mean_rank: float64 [B], with ties at their mean, as GAUC's definition wants.
         n_candidates: int64 [B], the target included.
-        top_items: int64 [B, k], with k at least the largest cut-off, for metrics of the lists.
+        top_items: integers [B, k], with k at least the largest cut-off, for metrics of the lists; 0 after the last
+            candidate of a query with fewer.
         catalogue: for the same.
 
     Raises:

@@ -22,7 +22,8 @@ class TargetRanks:
         tied: int64 [B], other candidates with the target's score.
         n_candidates: int64 [B], the target included where it is one.
         target_score: float [B]; NaN where the target is no candidate.
-        top_items: int32 [B, k], the items in the order of their scores, or None where not asked for.
+        top_items: int32 [B, k], the candidates in the order of their scores, then 0 where there are fewer than k; or
+            None where not asked for.
     """
 
     better: torch.Tensor
@@ -110,7 +111,7 @@ def rank_targets_by_scores(
         n_candidates_B -= _remove(scores_BV, target_B, *seen)
     better_B, equal_B = _count(scores_BV, clamped_B1)
     tied_B, target_score_B = equal_B - 1, target_score_B1.squeeze(1)
-    top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])).int() if top_k else None
+    top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])) if top_k else None
     found = TargetRanks(better_B, tied_B, n_candidates_B, target_score_B, top_items)
     return found if excluded_V is None else found.without(excluded_V[target_B])
 
@@ -148,11 +149,12 @@ _BLOCK = 16
 
 
 def _top_items(scores_BV: torch.Tensor, top_k: int) -> torch.Tensor:
-    """Returns the best items in the order of their scores, int64 [B, top_k]."""
+    """Returns the best items in the order of their scores, int32 [B, top_k]; 0 for those whose score is -inf."""
     n_queries, n_items = scores_BV.shape
     n_blocks = n_items // _BLOCK
     if n_blocks < 4 * top_k or scores_BV.device.type != "cpu":
-        return scores_BV.topk(top_k, dim=1).indices
+        score_Bk, item_Bk = scores_BV.topk(top_k, dim=1)
+        return item_Bk.masked_fill_(score_Bk.isneginf(), 0).int()
     # Block j holds the items j, j + n_blocks, j + 2 n_blocks, ... The best items are in the top_k blocks with the
     # largest maxima, or else in the rest, which belongs to no block.
     whole = n_blocks * _BLOCK
@@ -161,7 +163,8 @@ def _top_items(scores_BV: torch.Tensor, top_k: int) -> torch.Tensor:
     within = torch.arange(0, whole, n_blocks)
     rest = torch.arange(whole, n_items).expand(n_queries, -1)
     item_Bc = torch.cat([(block_Bk[:, :, None] + within).flatten(1), rest], dim=1)
-    return item_Bc.gather(1, scores_BV.gather(1, item_Bc).topk(top_k, dim=1).indices)
+    score_Bk, place_Bk = scores_BV.gather(1, item_Bc).topk(top_k, dim=1)
+    return item_Bc.gather(1, place_Bk).masked_fill_(score_Bk.isneginf(), 0).int()
 
 
 class Scorer(Protocol):
@@ -217,7 +220,7 @@ def _rank_by_counts(
     is_nan_B = log_prob_B.isnan()
     if is_nan_B.any():
         raise ScoreIsNaN(f"the score of an item for query {int(is_nan_B.nonzero()[0])} of the batch is NaN")
-    top_items = None if scores_BV is None else _top_items(scores_BV, min(top_k, counter.n_items)).int()
+    top_items = None if scores_BV is None else _top_items(scores_BV, min(top_k, counter.n_items))
     found = TargetRanks(better_B, tied_B, n_candidates_B, log_prob_B, top_items)
     return found if excluded_V is None else found.without(excluded_V[target_B])
 

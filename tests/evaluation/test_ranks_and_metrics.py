@@ -74,6 +74,7 @@ def assert_top_items(found: TargetRanks, scores: np.ndarray, expected: list[dict
         assert len(set(listed)) == len(listed)
         assert set(listed) <= set(query["candidates"])
         assert [row[item] for item in listed] == best
+        assert items[len(best) :] == [0] * (len(items) - len(best))
 
 
 @st.composite
@@ -346,6 +347,29 @@ def test_metrics_by_hand() -> None:
     for name, array in expected.items():
         np.testing.assert_allclose(per_query[name], array, rtol=1e-14)
         assert values[name] == pytest.approx(np.mean(array), rel=1e-14)
+
+
+def test_metrics_of_lists_that_are_longer_than_the_candidates() -> None:
+    """Neither padding nor excluded items count: of six items seven were asked for."""
+    scores = torch.arange(7.0).expand(3, 7).clone()
+    pairs = [(1, 6), (1, 5), (2, 1), (2, 2), (2, 4), (2, 5), (2, 6)]
+    found = rank_targets_by_scores(scores, torch.tensor([3, 3, 3]), seen_tensors(pairs), top_k=7)
+    assert found.top_items is not None
+    assert found.top_items.tolist() == [[6, 5, 4, 3, 2, 1, 0], [4, 3, 2, 1, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0]]
+    counts = CatalogueCounts(np.array([99, 1, 1, 1, 7, 7, 7]), tail_ratio=2)
+    names = ["AveragePopularity@7", "TailPercentage@7", "ItemCoverage@7", "ShannonEntropy@7", "GiniIndex@7"]
+    ranks_B = found.ranks("mean").numpy()
+    values, per_query = compute_metrics(
+        names, ranks_B, ranks_B, found.n_candidates.numpy(), found.top_items.numpy(), counts
+    )
+    assert per_query["AveragePopularity@7"].tolist() == [4.0, 10 / 4, 1.0]
+    assert per_query["TailPercentage@7"].tolist() == [0.5, 0.75, 1.0]
+    assert values["ItemCoverage@7"] == 6 / 7
+    share = np.array([1, 1, 2, 2, 2, 3]) / 11
+    assert values["ShannonEntropy@7"] == pytest.approx(-(share * np.log(share)).sum() / 6)
+    # RecBole's formula: the k-th smallest of V counts weighs 2 k - V - 1.
+    weight = 2 * np.arange(2, 8) - 7 - 1
+    assert values["GiniIndex@7"] == pytest.approx((weight * np.array([1, 1, 2, 2, 2, 3])).sum() / 11 / 7)
 
 
 def test_per_query_arrays_are_what_the_means_are_of() -> None:
