@@ -33,7 +33,7 @@ from tabulate import tabulate
 
 from mos_recbole import compat
 from mos_recbole.data import SequenceDataset
-from mos_recbole.experiment import Messages, load_settings, run_experiment
+from mos_recbole.experiment import load_settings, run_experiment
 from mos_recbole.training import BenchmarkTrainer, make_train_loader
 
 STOCK = {
@@ -166,7 +166,7 @@ def our_run(model: str, overrides: dict, threshold: float, output: str) -> dict[
         if reached["epochs_to_threshold"] != reached["epochs_to_threshold"] and report.valid["NDCG@10"] >= threshold:
             reached = {"seconds_to_threshold": trained, "epochs_to_threshold": report.epoch}
 
-    record = run_experiment(load_settings(model, overrides=overrides), output=output, messages=Messages(epoch=note))
+    record = run_experiment(load_settings(model, overrides=overrides), output=output, on_epoch=note)
     return {"best_valid_ndcg": record.valid["NDCG@10"].value, **reached}
 
 

@@ -12,6 +12,7 @@ be quoted from a machine that others use too; set OMP_NUM_THREADS=1. Records go 
 """
 
 import argparse
+import logging
 import shutil
 import sys
 import time
@@ -26,10 +27,11 @@ from tabulate import tabulate
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import EpochReport, Messages, load_settings, run_experiment
+from mos_recbole.experiment import load_settings, run_experiment
 from mos_recbole.io import atomic_write
 from mos_recbole.models import ENCODERS, HEADS, own_model_names, resolve_model
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE, RunResult, find_records
+from mos_recbole.training import EpochReport
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 REFERENCE = "GRU4RecSoftmax"
@@ -188,7 +190,7 @@ def timed_run(model: str, dataset: str, settings: dict[str, object], output: Pat
     started = time.perf_counter(), time.process_time()
     spent = {"wall": 0.0, "cpu": 0.0, "evaluation": 0.0}
 
-    def begin(_: str) -> None:
+    def begin(_: logging.LogRecord) -> None:
         nonlocal started
         started = time.perf_counter(), time.process_time()
 
@@ -196,10 +198,16 @@ def timed_run(model: str, dataset: str, settings: dict[str, object], output: Pat
         spent["wall"], spent["cpu"] = time.perf_counter() - started[0], time.process_time() - started[1]
         spent["evaluation"] += report.eval_seconds
 
-    messages = Messages(note=begin, epoch=note)
-    record = run_experiment(
-        load_settings(model, dataset, overrides=settings), output=output, device="cpu", resume=True, messages=messages
-    )
+    runs_log, first_sentence = logging.getLogger("mos_recbole.experiment"), logging.Handler()
+    first_sentence.emit = begin
+    runs_log.addHandler(first_sentence)
+    runs_log.setLevel(logging.INFO)
+    try:
+        record = run_experiment(
+            load_settings(model, dataset, overrides=settings), output=output, device="cpu", resume=True, on_epoch=note
+        )
+    finally:
+        runs_log.removeHandler(first_sentence)
     for name in (BEST_CHECKPOINT, LAST_CHECKPOINT, OUTCOMES_FILE):
         (record.folder / name).unlink(missing_ok=True)
     if not spent["wall"] or record.resumed:

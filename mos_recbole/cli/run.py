@@ -46,8 +46,7 @@ def add_options(parser: Parser) -> None:
 def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
     from mos_recbole.cli.progress import EpochProgress
-    from mos_recbole.experiment import Messages, count_parameters, load_settings, run_experiment
-    from mos_recbole.experiment.matching import match_parameters
+    from mos_recbole.experiment import count_parameters, load_settings, match_parameters, run_experiment
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.report import comparison_table
     from mos_recbole.training.processes import only_first_traceback
@@ -75,10 +74,14 @@ def call(options: argparse.Namespace) -> int:
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
         with log_for_run(name), EpochProgress(name, one, quiet=options.quiet or not is_main()) as progress:
-            messages = Messages(progress.draws, _log.info, progress.epoch)
             try:
                 record = run_experiment(
-                    one, output=options.output, device=options.device, resume=options.resume, messages=messages
+                    one,
+                    output=options.output,
+                    device=options.device,
+                    resume=options.resume,
+                    on_epoch=progress.epoch,
+                    show_progress=progress.draws,
                 )
             except TrainingDiverged as error:  # the other runs go on
                 failures.append(f"{one.model} seed {one.values['seed']}: {error}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import count_parameters
+from mos_recbole.experiment.estimate import count_parameters
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.settings import Settings
 

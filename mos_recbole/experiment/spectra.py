@@ -11,7 +11,7 @@ import torch
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import OutputSpectra, Spectrum, centre_, exact_spectrum, randomised_spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, SINGLE, Method
-from mos_recbole.experiment import TrainedRun, load_run
+from mos_recbole.experiment.load import TrainedRun, load_run
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.results import RunResult
 from mos_recbole.training import QuerySet, make_query_set, query_scores

@@ -14,7 +14,7 @@ import torch
 from ray import tune
 
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment import Messages, data_fingerprint, run_experiment, run_fused, run_name
+from mos_recbole.experiment import data_fingerprint, run_experiment, run_fused, run_name
 from mos_recbole.models import load_plugin, resolve_model
 from mos_recbole.results import RUNS_FOLDER, RunResult
 from mos_recbole.settings import Settings
@@ -129,13 +129,14 @@ def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable
         content = {MEMBERS: {run: {EPOCH: epoch, **metrics}}} if several else metrics
         tune.report({EPOCH: epoch, "timesteps_total": epoch, **content})
 
-    def after_epoch(run: str, epoch: EpochReport) -> None:
+    def after_epoch(index: int, epoch: EpochReport) -> None:
+        run = names[index]
         save(run)
         if epoch.best_score is not None:
             report(run, epoch.epoch, {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score})
 
-    def after_run(place: int, outcome: RunResult | TrainingDiverged) -> None:
-        run = names[place]
+    def after_run(index: int, outcome: RunResult | TrainingDiverged) -> None:
+        run = names[index]
         if isinstance(outcome, TrainingDiverged):
             report(run, 0, {ERROR: f"{type(outcome).__name__}: {outcome}"})
             return
@@ -143,11 +144,10 @@ def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable
         valid = {name: metric.value for name, metric in outcome.valid.items()}
         report(run, outcome.epochs, {**valid, BEST: valid[outcome.valid_metric], FINISHED: True})
 
-    messages = [Messages(epoch=partial(after_epoch, run)) for run in names]
     options: dict[str, Any] = {"output": output, "device": device, "resume": True, "patience": _PATIENCE}
     if not several:
-        after_run(0, run_experiment(runs[names[0]], messages=messages[0], **options))
+        after_run(0, run_experiment(runs[names[0]], on_epoch=partial(after_epoch, 0), **options))
         return
-    outcomes = run_fused(list(runs.values()), messages=messages, ended=after_run, **options)
+    outcomes = run_fused(list(runs.values()), on_epoch=after_epoch, on_end=after_run, **options)
     if diverged := [outcome for outcome in outcomes if isinstance(outcome, TrainingDiverged)]:
         raise diverged[0]

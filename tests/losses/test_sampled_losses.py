@@ -15,7 +15,7 @@ from scipy import stats
 from mos_recbole import run_experiment
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import Messages, load_settings
+from mos_recbole.experiment import load_settings
 from mos_recbole.losses import (
     InBatchSampler,
     NegativeSampler,
@@ -805,14 +805,14 @@ def test_weights_and_scores_do_not_depend_on_the_sampling(proposal: str, build) 
 # ---------------------------------------------------------------------------------------------------- training
 
 
-def stop_after(epoch: int) -> Messages:
-    """Returns messages that interrupt a run when an epoch is done."""
+def stop_after(epoch: int) -> Callable[[EpochReport], None]:
+    """Returns a callback that interrupts a run when an epoch is done."""
 
     def interrupt(report: EpochReport) -> None:
         if report.epoch == epoch:
             raise KeyboardInterrupt
 
-    return Messages(epoch=interrupt)
+    return interrupt
 
 
 def write_cycle(folder: Path, n_items: int, n_users: int) -> Path:
@@ -860,7 +860,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(
     options = {"negative_sampling": proposal, "epochs": 2, "train_mode": train_mode}
     undisturbed = run(model, "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        run(model, "parts", messages=stop_after(1), **options)
+        run(model, "parts", on_epoch=stop_after(1), **options)
     resumed = run(model, "parts", resume=True, **options)
     assert resumed.resumed
     assert resumed.run_id == undisturbed.run_id

@@ -9,7 +9,7 @@ from built import L, build, redraw
 from conftest import write_inter
 from recbole.data.interaction import Interaction
 
-from mos_recbole.experiment import Messages, load_settings, run_experiment
+from mos_recbole.experiment import load_settings, run_experiment
 from mos_recbole.models import ENCODERS, own_model_names
 from mos_recbole.models.encoders import CausalEncoder
 
@@ -116,7 +116,7 @@ def trains(model: str, folder: Path, output: Path) -> None:
             "valid_metric": "NDCG@5",
         },
     )
-    record = run_experiment(settings, output=output, messages=Messages(epoch=lambda report: losses.append(report.loss)))
+    record = run_experiment(settings, output=output, on_epoch=lambda report: losses.append(report.loss))
     assert losses[-1] < losses[0]
     assert all(np.isfinite(metric.value) for metric in record.test.values())
     assert np.isfinite(record.outcomes()["log_probability"]).all()

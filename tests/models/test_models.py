@@ -20,7 +20,7 @@ from scipy import sparse
 from mos_recbole import RunResult, cli, compat, run_experiment
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import Messages, load_settings
+from mos_recbole.experiment import load_settings
 from mos_recbole.models import ENCODERS, HEADS, resolve_model
 from mos_recbole.settings import Settings, build_settings
 from mos_recbole.training import LOOPS, evaluate_model, make_query_set, make_train_loader, make_trainer, model_data
@@ -179,9 +179,7 @@ def test_every_model_trains_and_a_stopped_run_resumes_exactly(model: str, run, t
     # After every epoch, so that each stage of those that have some is left and entered again.
     for _ in range(whole.epochs):
         with pytest.raises(KeyboardInterrupt):
-            run_experiment(
-                settings_of(model, toy), output=tmp_path, device="cpu", resume=True, messages=Messages(epoch=interrupt)
-            )
+            run_experiment(settings_of(model, toy), output=tmp_path, device="cpu", resume=True, on_epoch=interrupt)
     parts = run_experiment(settings_of(model, toy), output=tmp_path, device="cpu", resume=True)
     assert parts.resumed
     assert parts.run_id == whole.run_id

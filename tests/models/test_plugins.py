@@ -58,7 +58,7 @@ def test_the_example_runs_as_the_documentation_says(
     assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 0
     plugin.write_text(plugin.read_text(encoding="utf-8") + "# edited", encoding="utf-8")
     assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 2
-    assert "is not what it was; expected the same --plugin" in capsys.readouterr().err
+    assert "has changed since; expected the same --plugin" in capsys.readouterr().err
     assert records["SASRecEuclid"].settings["euclid_scale"] == 2.0
     assert records["DecayMoS"].settings["train_mode"] == "all_positions"
     assert set(records["DecayEuclid"].settings["plugins"]) == {"Decay", "euclid"}

@@ -30,7 +30,7 @@ from ray.tune.search import Searcher
 from scipy.stats import kstest
 
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import Messages, run_experiment
+from mos_recbole.experiment import run_experiment
 from mos_recbole.results import SweepPlan, Trial, format_parameter
 from mos_recbole.sweep import ClusterOptions, Planner, driver, prepare_ray, preview, read_sweep_file
 from mos_recbole.sweep import plan as plan_module
@@ -1259,7 +1259,7 @@ def test_only_validation_is_told_after_an_epoch(planner: MakePlanner, tmp_path: 
     """What a run tells on the way, from which a trial's reports are made, has no test metrics."""
     (one, _) = planner({"embedding_size": {"grid": [4]}}, settings={"epochs": 2}).trials()
     reports: list[Any] = []
-    record = run_experiment(one.settings, output=tmp_path, device="cpu", messages=Messages(epoch=reports.append))
+    record = run_experiment(one.settings, output=tmp_path, device="cpu", on_epoch=reports.append)
     assert [set(report.valid) for report in reports] == [set(record.valid)] * 2
     assert max(report.valid["NDCG@10"] for report in reports) == record.valid["NDCG@10"].value == reports[-1].best_score
     tested = {metric.value for metric in record.test.values()} - {metric.value for metric in record.valid.values()}

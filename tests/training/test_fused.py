@@ -15,7 +15,7 @@ from torch import nn
 
 from mos_recbole import RunResult
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment import Messages, load_settings, run_experiment, run_fused
+from mos_recbole.experiment import load_settings, run_experiment, run_fused
 from mos_recbole.models.stacked_gru import stacked_gru
 from mos_recbole.settings import Settings
 from mos_recbole.training import BenchmarkTrainer, EpochReport, kept_apart_by, not_fusable
@@ -191,7 +191,7 @@ def test_a_trial_that_stops_early_leaves_the_others(trial, tmp_path: Path) -> No
         trial(epochs=12, stopping_step=100, eval_step=5),
     ]
     ended: list[int] = []
-    found = run_fused(runs, output=tmp_path / "fused", device="cpu", ended=lambda place, _: ended.append(place))
+    found = run_fused(runs, output=tmp_path / "fused", device="cpu", on_end=lambda place, _: ended.append(place))
     singles = singly(runs, tmp_path / "single")
     assert singles[0].epochs < 9
     for one, single in zip(found, singles, strict=True):
@@ -267,10 +267,14 @@ def stop(epoch: int, report: EpochReport) -> None:
 
 
 def test_a_run_goes_on_alone_or_together_as_it_began_the_other_way(trial, tmp_path: Path) -> None:
+    def stop_second(index: int, report: EpochReport) -> None:
+        if index == 1:
+            stop(2, report)
+
     runs = [trial(seed=1), trial(seed=2)]
     expected = singly(runs, tmp_path / "single")
     with pytest.raises(KeyboardInterrupt):
-        run_fused(runs, output=tmp_path / "work", device="cpu", messages=[Messages(), Messages(epoch=partial(stop, 2))])
+        run_fused(runs, output=tmp_path / "work", device="cpu", on_epoch=stop_second)
     record = run_experiment(runs[1], output=tmp_path / "work", device="cpu", resume=True)
     assert record.resumed
     assert_equal(record, expected[1])
@@ -278,7 +282,7 @@ def test_a_run_goes_on_alone_or_together_as_it_began_the_other_way(trial, tmp_pa
     assert_equal(again[0], expected[0])
     assert again[1] == record
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(runs[0], output=tmp_path / "other", device="cpu", messages=Messages(epoch=partial(stop, 1)))
+        run_experiment(runs[0], output=tmp_path / "other", device="cpu", on_epoch=partial(stop, 1))
     together = run_fused(runs, output=tmp_path / "other", device="cpu", resume=True)
     for one, single in zip(together, expected, strict=True):
         assert_equal(one, single)

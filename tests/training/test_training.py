@@ -3,6 +3,7 @@
 import csv
 import errno
 import importlib
+import logging
 import math
 import os
 import subprocess
@@ -18,7 +19,7 @@ import torch
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment import Messages, load_settings
+from mos_recbole.experiment import load_settings
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
 from mos_recbole.training import BenchmarkTrainer, EpochReport
@@ -96,14 +97,14 @@ def equal_weights(one: RunResult, other: RunResult) -> bool:
     )
 
 
-def stop_after(epoch: int) -> Messages:
-    """Returns messages that interrupt a run when an epoch is done."""
+def stop_after(epoch: int) -> Callable[[EpochReport], None]:
+    """Returns a callback that interrupts a run when an epoch is done."""
 
     def interrupt(report: EpochReport) -> None:
         if report.epoch == epoch:
             raise KeyboardInterrupt
 
-    return Messages(epoch=interrupt)
+    return interrupt
 
 
 def run_folders(output: Path) -> list[Path]:
@@ -288,7 +289,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(model: str, optio
     undisturbed = run(model, "whole", epochs=5, **options)
     for epoch, resume in ((2, False), (3, True)):
         with pytest.raises(KeyboardInterrupt):
-            run(model, "parts", epochs=5, resume=resume, messages=stop_after(epoch), **options)
+            run(model, "parts", epochs=5, resume=resume, on_epoch=stop_after(epoch), **options)
         assert find_records(tmp_path / "parts") == []
     resumed = run(model, "parts", epochs=5, resume=True, **options)
     assert resumed.resumed
@@ -297,7 +298,9 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(model: str, optio
     assert equal_weights(resumed, undisturbed)
 
 
-def test_a_run_that_was_stopped_within_an_epoch_resumes_from_the_last_whole_one(run, monkeypatch) -> None:
+def test_a_run_that_was_stopped_within_an_epoch_resumes_from_the_last_whole_one(
+    run, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Interrupted in the middle of the third epoch."""
     undisturbed = run("GRU4RecMoS", "whole", epochs=4)
     step, calls = BenchmarkTrainer._step, []
@@ -312,9 +315,9 @@ def test_a_run_that_was_stopped_within_an_epoch_resumes_from_the_last_whole_one(
     with pytest.raises(KeyboardInterrupt):
         run("GRU4RecMoS", "parts", epochs=4)
     monkeypatch.setattr(BenchmarkTrainer, "_step", step)
-    notes: list[str] = []
-    resumed = run("GRU4RecMoS", "parts", epochs=4, resume=True, messages=Messages(note=notes.append))
-    assert any("epoch 2" in note for note in notes)
+    with caplog.at_level(logging.INFO, "mos_recbole"):
+        resumed = run("GRU4RecMoS", "parts", epochs=4, resume=True)
+    assert any("resumed after epoch 2" in message for message in caplog.messages)
     assert numbers(resumed) == numbers(undisturbed)
     assert equal_weights(resumed, undisturbed)
 
@@ -325,7 +328,7 @@ def test_early_stopping_goes_on_where_it_was(run) -> None:
     undisturbed = run("GRU4RecMoS", "whole", **options)
     assert 1 < undisturbed.epochs < 30
     with pytest.raises(KeyboardInterrupt):
-        run("GRU4RecMoS", "parts", messages=stop_after(undisturbed.epochs - 1), **options)
+        run("GRU4RecMoS", "parts", on_epoch=stop_after(undisturbed.epochs - 1), **options)
     assert numbers(run("GRU4RecMoS", "parts", resume=True, **options)) == numbers(undisturbed)
 
 
@@ -345,9 +348,9 @@ def test_resuming_a_finished_run_returns_it_without_training(run, monkeypatch) -
 def test_without_resume_a_run_starts_anew(run) -> None:
     """From the first epoch, also where an earlier sitting left a checkpoint."""
     with pytest.raises(KeyboardInterrupt):
-        run("GRU4RecMoS", messages=stop_after(2))
+        run("GRU4RecMoS", on_epoch=stop_after(2))
     epochs: list[int] = []
-    record = run("GRU4RecMoS", messages=Messages(epoch=lambda report: epochs.append(report.epoch)))
+    record = run("GRU4RecMoS", on_epoch=lambda report: epochs.append(report.epoch))
     assert epochs == [1, 2, 3]
     assert not record.resumed
     assert len(record.training_log()) == 3
@@ -363,7 +366,7 @@ def test_resume_without_anything_to_resume_starts_anew(run) -> None:
 def test_other_settings_are_another_run(run, tmp_path: Path) -> None:
     """A resumed run never goes on from a checkpoint of other settings."""
     with pytest.raises(KeyboardInterrupt):
-        run("GRU4RecMoS", messages=stop_after(2))
+        run("GRU4RecMoS", on_epoch=stop_after(2))
     record = run("GRU4RecMoS", resume=True, learning_rate=0.002)
     assert not record.resumed
     assert len(run_folders(tmp_path / "results")) == 2
@@ -379,7 +382,7 @@ def test_a_second_run_of_the_same_settings_at_the_same_time_is_refused(run) -> N
                 run("GRU4RecMoS", resume=resume)
             refusals.append(str(caught.value))
 
-    record = run("GRU4RecMoS", messages=Messages(epoch=second))
+    record = run("GRU4RecMoS", on_epoch=second)
     assert len(refusals) == 2 * record.epochs
     assert str(record.folder) in refusals[0]
 
@@ -390,7 +393,7 @@ def test_a_second_run_of_the_same_settings_at_the_same_time_is_refused(run) -> N
 def stopped_run(run: Callable[..., RunResult], output: Path, model: str = "GRU4RecMoS", **options: Any) -> Path:
     """Returns the folder of a run that was interrupted after its second epoch."""
     with pytest.raises(KeyboardInterrupt):
-        run(model, output.name, messages=stop_after(2), **options)
+        run(model, output.name, on_epoch=stop_after(2), **options)
     (folder,) = run_folders(output)
     return folder
 
@@ -506,7 +509,7 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_best_checkpoint(run, tmp_path: Pa
 
     monkeypatch.setattr(EncoderHeadRecommender, "calculate_loss", failing)
     with pytest.raises(TrainingDiverged, match="nan in epoch 3") as caught:
-        run("GRU4RecMoS", messages=Messages(epoch=lambda report: epochs_done.append(report.epoch)))
+        run("GRU4RecMoS", on_epoch=lambda report: epochs_done.append(report.epoch))
     (folder,) = run_folders(tmp_path / "results")
     assert str(folder / "best.pt") in str(caught.value)
     assert not (folder / "record.json").exists()

@@ -1,0 +1,76 @@
+"""Finished runs as models that can answer again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole.model.abstract_recommender import AbstractRecommender
+
+from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import EvaluationProtocol
+from mos_recbole.experiment.build import build_model
+from mos_recbole.experiment.machine import choose_device
+from mos_recbole.results import RunResult
+from mos_recbole.settings import RecBoleConfig, load_settings
+from mos_recbole.training import load_checkpoint, model_data
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run's model with what it needs to answer.
+
+    Attributes:
+        model: at its best epoch, in evaluation mode, on the configuration's device.
+        config: RecBole's configuration object.
+        data, split, protocol: those of the run.
+    """
+
+    model: AbstractRecommender
+    config: RecBoleConfig
+    data: SequenceDataset
+    split: Split
+    protocol: EvaluationProtocol
+
+
+def load_run(record: RunResult, device: str = "auto", data_path: str | Path | None = None) -> TrainedRun:
+    """Returns a finished run's model as it was at the best epoch, with the data that it learned from.
+
+    Args:
+        record: of the run.
+        device: as of `run_experiment`; it need not be the run's.
+        data_path: the folder that holds the data set's folder, which records do not name; None for the default.
+
+    Raises:
+        InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
+            that this version does not know.
+    """
+    path = record.checkpoint()
+    chosen_device = choose_device(device)
+    place = {} if data_path is None else {"data_path": str(data_path)}
+    recorded = dict(record.settings)
+    plugins = recorded.pop("plugins", {})
+    settings = load_settings(record.model, record.dataset, [recorded], place)
+    if settings.identity().get("plugins", {}) != plugins:
+        raise InputError(f"run {record.run_id}: {' or '.join(plugins)} has changed since; expected the same --plugin")
+    config = settings.recbole_config(chosen_device)
+    if not Path(config["data_path"]).is_dir():
+        raise InputError(
+            f"{config['data_path']}: no such folder; expected the data of run {record.run_id}. Its record has only "
+            "their name: --dataset FOLDER tells where they are"
+        )
+    data = SequenceDataset(config)
+    split = data.split()
+    if data.fingerprint() != record.data["fingerprint"]:
+        raise InputError(
+            f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
+            f"with the fingerprint {record.data['fingerprint'][:16]}..."
+        )
+    model: AbstractRecommender = build_model(settings, config, model_data(config, data, split)).to(chosen_device).eval()
+    state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
+    try:
+        model.load_state_dict(state["state_dict"])
+        model.load_other_parameter(state["other_parameter"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: does not fit {record.model} as it is in this version: {reason}") from error
+    return TrainedRun(model, config, data, split, settings.protocol)

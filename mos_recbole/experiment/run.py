@@ -1,0 +1,234 @@
+"""One run from settings to record: read, split, train on training, select on validation, score the test set once."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.utils import init_seed
+
+from mos_recbole.evaluation import metric_direction
+from mos_recbole.experiment.build import build_model, count_trainable
+from mos_recbole.experiment.evaluator import Evaluator
+from mos_recbole.experiment.facts import model_facts
+from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
+from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
+from mos_recbole.experiment.outcomes import outcomes_table
+from mos_recbole.experiment.run_data import RunData
+from mos_recbole.io import atomic_write, require_writable
+from mos_recbole.results import (
+    OUTCOMES_FILE,
+    RECORD_FILE,
+    RUN_FILES,
+    RUNS_FOLDER,
+    Metric,
+    RunResult,
+    read_record,
+)
+from mos_recbole.settings import Settings, load_settings
+from mos_recbole.training import (
+    ALONE,
+    BenchmarkTrainer,
+    EpochReport,
+    Processes,
+    QuerySet,
+    TrainLoader,
+    join_processes,
+    make_train_loader,
+    make_trainer,
+    model_data,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def run_experiment(
+    settings: Settings | str,
+    dataset: str = "ml-100k",
+    *,
+    output: str | Path = "results",
+    device: str = "auto",
+    resume: bool = False,
+    patience: float = 0.0,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    show_progress: bool = False,
+    **overrides: Any,
+) -> RunResult:
+    """Returns the record of one run, trained and evaluated; its files are in `RunResult.folder`.
+
+    >>> from mos_recbole import run_experiment
+    >>> record = run_experiment("GRU4RecMoS", "ml-100k", embedding_size=32, mos_heads=4, seed=1)
+    >>> record.test["NDCG@10"].value, record.outcomes()
+
+    Args:
+        settings: of `load_settings`; or the name of a model, with `dataset` and `overrides` as its settings.
+        dataset: name or folder of the data set.
+        output: the results folder.
+        device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one.
+        resume: whether to go on from what an earlier run with the same settings left: a finished one is returned as it
+            is, an unfinished one continues from its last epoch. Otherwise the run starts anew.
+        patience: seconds to wait for another process that is at work on the same run, before refusing.
+        on_epoch: called after every epoch, once its checkpoint is on disk.
+        show_progress: whether to draw progress bars on standard error.
+        overrides: settings by RecBole's keys.
+
+    Raises:
+        InputError: anything the user gave that cannot be used; nothing was written over.
+        TrainingDiverged: the training loss became NaN or infinite.
+    """
+    if isinstance(settings, str):
+        settings = load_settings(settings, dataset, overrides=overrides)
+    elif overrides:
+        raise TypeError("overrides belong to load_settings where settings are given")
+    chosen_device = choose_device(device)
+    processes = join_processes(chosen_device.type)
+    run = Run(settings, Path(output), processes.own_device(chosen_device), show_progress, processes=processes)
+    processes.require_same("the run id", run.run_id)
+    reset_peak_memory()
+    with exclusive_lock(run.folder, patience) if processes.first else contextlib.nullcontext():
+        record = processes.tell(run.finished(resume) if processes.first else None)
+        if record is not None:
+            return record
+        trainer = run.open(resume)
+        validate, valid_metric, higher_is_better = run.selection()
+        callback = on_epoch if processes.first else lambda report: None
+        trainer.fit(run.train_loader(), validate, valid_metric, higher_is_better, callback)
+        return run.close()
+
+
+class Run:
+    """A run from its settings to its record, step by step: `finished`, `open`, training, `close`.
+
+    Args:
+        settings: of the run.
+        output: the results folder.
+        device: that it runs on.
+        show_progress: whether to draw progress bars.
+        data: shared with other runs; None for its own.
+        processes: that do the run together.
+
+    Raises:
+        InputError: the output cannot be written to, or the data cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        output: Path,
+        device: torch.device,
+        show_progress: bool = False,
+        data: RunData | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.started = time.perf_counter()
+        require_writable(output)
+        self.settings, self.device, self.processes = settings, device, processes
+        self.show_progress = show_progress and processes.first
+        self.config = settings.recbole_config(device)
+        self.data = data or RunData(settings, device)
+        name = run_name(settings, self.data.fingerprint, device.type)
+        self.run_id = name.rpartition("-")[2]
+        self.folder = output / RUNS_FOLDER / name
+        require_writable(self.folder)
+
+    def finished(self, resume: bool) -> RunResult | None:
+        """Returns the record where the run is to go on and is finished."""
+        if not resume or not (self.folder / RECORD_FILE).exists():
+            return None
+        self._note(f"already finished: {self.folder}")
+        return read_record(self.folder)
+
+    def open(self, resume: bool) -> BenchmarkTrainer:
+        """Returns the trainer of the model, at its first weights or where it is to go on."""
+        config, data = self.config, self.data
+        self._note(f"{self.settings.dataset}: {data.summary.describe()}")
+        init_seed(config["seed"], config["reproducibility"])
+        self.model = build_model(self.settings, config, model_data(config, data.dataset, data.split)).to(self.device)
+        self.trainer = make_trainer(
+            config, self.model, self.folder, self.run_id, self.show_progress, self.started, self.processes
+        )
+        self.resumed = resume and self.trainer.resume_checkpoint()
+        if self.resumed:
+            self._note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
+        elif self.processes.first:
+            for name in RUN_FILES:
+                (self.folder / name).unlink(missing_ok=True)
+        self.evaluator = Evaluator(
+            self.model, config, data, self.settings.metric_names, self.show_progress, self.processes
+        )
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return self.trainer
+
+    def train_loader(self) -> TrainLoader:
+        """Returns the batches of each epoch."""
+        return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.share)
+
+    def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
+        """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
+        better."""
+        metric, queries = self.config["valid_metric"], self.data.valid_queries
+        return partial(self._metrics, queries), metric, metric_direction(metric) == "higher"
+
+    def close(self) -> RunResult:
+        """Returns the record of the trained run, written with its outcomes."""
+        valid = self._metrics(self.data.valid_queries)
+        test, ranks = self.evaluator.metrics(self.data.test_queries())
+        if not self.processes.first:
+            return self.processes.hear()
+        table = outcomes_table(self.data, self.config["MAX_ITEM_LIST_LENGTH"], ranks, self.model)
+        with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
+            table.to_parquet(temporary, index=False)
+        record = self._record(valid, test)
+        record.write(self.folder)
+        return self.processes.tell(record)
+
+    def _record(self, valid: Mapping[str, float], test: Mapping[str, float]) -> RunResult:
+        config, data, trainer = self.config, self.data, self.trainer
+        return RunResult(
+            run_id=self.run_id,
+            protocol_hash=protocol_hash(self.settings, data.fingerprint),
+            protocol=vars(data.protocol),
+            model=self.settings.model,
+            **model_facts(self.settings.model_class, self.model),
+            split_leakage=self.settings.split.leakage,
+            dataset=self.settings.dataset,
+            seed=config["seed"],
+            settings=self.settings.identity(),
+            data=data.summary.as_dict() | {"fingerprint": data.fingerprint},
+            parameters=count_trainable(self.model),
+            epochs=len(trainer.reports),
+            best_epoch=trainer.best_epoch,
+            valid_metric=config["valid_metric"],
+            valid=_directed(valid),
+            test=_directed(test),
+            train_seconds=sum(report.train_seconds for report in trainer.reports),
+            eval_seconds=sum(report.eval_seconds for report in trainer.reports),
+            wall_seconds=trainer.earlier_seconds + time.perf_counter() - self.started,
+            peak_memory_bytes=peak_memory(self.device),
+            resumed=self.resumed,
+            device=device_name(self.device),
+            threads=torch.get_num_threads(),
+            processes=self.processes.number,
+            versions=versions(),
+            code=code_version(),
+            git_commit=git_commit(),
+            finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+
+    def _metrics(self, queries: QuerySet) -> dict[str, float]:
+        # The main process's numbers, so that all processes select and stop alike.
+        return self.processes.tell(self.evaluator.metrics(queries)[0])
+
+    def _note(self, text: str) -> None:
+        if self.processes.first:
+            _log.info(text)
+
+
+def _directed(values: Mapping[str, float]) -> dict[str, Metric]:
+    return {name: Metric(value=value, direction=metric_direction(name)) for name, value in values.items()}

@@ -1,0 +1,42 @@
+"""The data that a run learns from and is judged on; runs that are trained as one share them."""
+
+from functools import cached_property
+
+import torch
+
+from mos_recbole.data import DataSummary, SequenceDataset
+from mos_recbole.settings import Settings
+from mos_recbole.training import QuerySet, make_query_set
+
+
+class RunData:
+    """Interactions, split, protocol and queries of all runs with the same data settings and protocol.
+
+    Args:
+        settings: of one of the runs.
+        device: where batches are made.
+
+    Raises:
+        InputError: the data cannot be read, or the split leaves a side empty.
+    """
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self.config, self.device = settings.recbole_config(device), device
+        self.dataset = SequenceDataset(self.config)
+        self.split = self.dataset.split()
+        self.protocol = settings.protocol
+        self.fingerprint = self.dataset.fingerprint()
+
+    @cached_property
+    def summary(self) -> DataSummary:
+        """Counts of the data."""
+        return self.dataset.summary(self.split)
+
+    @cached_property
+    def valid_queries(self) -> QuerySet:
+        """The queries that selection goes by."""
+        return make_query_set(self.config, self.dataset, self.split, "valid", self.protocol, self.device)
+
+    def test_queries(self) -> QuerySet:
+        """Returns the queries of the test; they are used once."""
+        return make_query_set(self.config, self.dataset, self.split, "test", self.protocol, self.device)
