@@ -1,6 +1,6 @@
 """The settings of one run: defaults, files and overrides together, checked as a whole before anything runs."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,71 +100,29 @@ class Settings:
 
 
 def load_settings(
-    model: str,
+    model: str | type,
     dataset: str = "ml-100k",
     config_files: Files = (),
     overrides: Overrides = (),
     beside: Iterable[str] = (),
 ) -> Settings:
-    """Returns the checked settings of a run; see `build_settings`.
+    """Returns the checked settings of a run: defaults, then each file, then the overrides.
 
     Args:
-        model: name of the model.
-        dataset, config_files, overrides: as there.
+        model: name or class of the model.
+        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
+        config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
+        overrides: a mapping, or texts "key=value" whose values are YAML.
         beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
             beside a softmax, is passed over where this model has no such setting.
 
     Raises:
-        InputError: an unknown model, or any fault in the settings.
-    """
-    others = {key for other in beside for key in known_settings(other, dataset)}
-    return build_settings(_recommender(model), dataset, config_files, overrides, others)
-
-
-def known_settings(model: str, dataset: str) -> set[str]:
-    """Returns the keys of a model's settings.
-
-    Raises:
-        InputError: an unknown model, or one of a kind that is not supported.
-    """
-    return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
-
-
-def _recommender(model: str) -> type:
-    """Returns a model class of a kind that learns from interactions alone.
-
-    Raises:
-        InputError: an unknown model, or another kind.
-    """
-    model_class = resolve_model(model)
-    kind = getattr(model_class, "type", None)
-    if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
-        described = kind.name.lower() if isinstance(kind, ModelType) else "different"
-        raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
-    return model_class
-
-
-def build_settings(
-    model_class: type,
-    dataset: str,
-    config_files: Files = (),
-    overrides: Overrides = (),
-    for_others: Collection[str] = (),
-) -> Settings:
-    """Returns the checked settings of a run: defaults, then each file, then the overrides.
-
-    Args:
-        model_class: of the model.
-        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
-        config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
-        overrides: a mapping, or texts "key=value" whose values are YAML.
-        for_others: keys that may be given for other models of the same comparison; they are passed over where this
-            model has no such setting.
-
-    Raises:
-        InputError: all faults of the settings, one a line, each with its file and line or its argument.
+        InputError: an unknown model, or all faults of the settings, one a line, each with its file and line or its
+            argument.
     """
     compat.apply()
+    model_class = _recommender(model) if isinstance(model, str) else model
+    for_others = {key for other in beside for key in known_settings(other, dataset)}
     faults: list[str] = []
     given = read_given(config_files, overrides, faults)
     data_path = {"data_path": str(Path(dataset).parent)} if "/" in dataset else {}
@@ -189,3 +147,26 @@ def build_settings(
     if faults:
         raise InputError("\n".join(faults))
     return Settings(model_class, dataset, values, (*warnings, *without_effect(values, given)))
+
+
+def known_settings(model: str, dataset: str) -> set[str]:
+    """Returns the keys of a model's settings.
+
+    Raises:
+        InputError: an unknown model, or one of a kind that is not supported.
+    """
+    return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
+
+
+def _recommender(model: str) -> type:
+    """Returns a model class of a kind that learns from interactions alone.
+
+    Raises:
+        InputError: an unknown model, or another kind.
+    """
+    model_class = resolve_model(model)
+    kind = getattr(model_class, "type", None)
+    if kind not in (ModelType.SEQUENTIAL, ModelType.GENERAL, ModelType.TRADITIONAL):
+        described = kind.name.lower() if isinstance(kind, ModelType) else "different"
+        raise InputError(f"{model} is a {described} model in RecBole; expected a sequential or a general recommender")
+    return model_class

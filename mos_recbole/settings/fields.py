@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 import pydantic
 from pydantic import AfterValidator, Field
@@ -23,6 +23,8 @@ def _as_intervals(text: str) -> str:
 
 
 Intervals = Annotated[str, AfterValidator(_as_intervals)]
+_Item = TypeVar("_Item")
+NonEmpty = Annotated[list[_Item], Field(min_length=1)]
 
 
 def _known_encoding(name: str) -> str:
@@ -40,104 +42,75 @@ class ClipGradNorm(TypedDict):
     norm_type: NotRequired[Rate]
 
 
-# Ours, of every model.
+# Ours, of every model. Those of heads and encoders are declared beside their classes.
+_SPLIT_HELP = "; ".join(f"{spec.name}, {spec.help}" for spec in SPLITS.values())
 OWN = (
-    Setting(
-        "split",
-        Literal[tuple(SPLITS)],
-        next(iter(SPLITS)),
-        "which interactions are targets: " + "; ".join(f"`{spec.name}`, {spec.help}" for spec in SPLITS.values()),
-    ),
+    Setting("split", Literal[tuple(SPLITS)], next(iter(SPLITS)), f"Which interactions are targets: {_SPLIT_HELP}."),
     *(setting for spec in SPLITS.values() for setting in spec.settings),
     Setting(
         "tie_order",
         Literal["file", "random", "reverse"],
         "file",
-        "order of a user's interactions that have equal times: that of the `file`, its `reverse`, or `random`",
+        "Order of a user's interactions with equal times: that of the file, its reverse, or random.",
     ),
-    Setting("encoding", Annotated[str, AfterValidator(_known_encoding)], "utf-8", "text encoding of the atomic files"),
+    Setting("encoding", Annotated[str, AfterValidator(_known_encoding)], "utf-8", "Text encoding of the atomic files."),
     Setting(
         "train_mode",
         Literal["prefix", "all_positions"],
         "all_positions",
-        "`all_positions`: whole windows, every position a target; `prefix`: RecBole's, one sample per target. "
-        "RecBole's own classes, and encoders with one state a sequence, train on prefixes",
+        "all_positions: whole windows, every position a target; prefix: RecBole's, one sample per target. "
+        "RecBole's own classes, and encoders with one state per sequence, train on prefixes.",
     ),
-    Setting("filter_seen", bool, False, "whether items of a query's history are left out of its candidates"),
+    Setting("filter_seen", bool, False, "Whether items of a query's history are left out of its candidates."),
     Setting(
         "tie_rule",
         Literal["mean", "optimistic", "pessimistic"],
         "mean",
-        "rank of a target among candidates with an equal score: in the middle (`mean`), first (`optimistic`), or last "
-        "(`pessimistic`)",
+        "Rank of a target among candidates with equal scores: in their middle (mean), before (optimistic), or after "
+        "them (pessimistic).",
     ),
 )
 
 # RecBole's, with other defaults than RecBole's.
 OTHER_DEFAULTS = (
-    Setting("train_batch_size", Positive, 2048, "targets per step, in both training modes"),
-    Setting("eval_step", Positive, 1, "epochs between two validations"),
-    Setting("stopping_step", Count, 10, "validations without a better value before training ends"),
-    Setting("metrics", Annotated[list[Text], Field(min_length=1)] | Text, ["Recall", "NDCG", "MRR"], "ranking metrics"),
-    Setting("topk", Annotated[list[Positive], Field(min_length=1)] | Positive, [10, 100], "cut-offs of the metrics"),
-    Setting("valid_metric", str, "NDCG@10", "metric for early stopping and selection, on validation only"),
-    Setting("eval_batch_size", Positive, 4096, "queries encoded at a time"),
+    Setting("train_batch_size", Positive, 2048, "Targets per step, in both training modes."),
+    Setting("eval_step", Positive, 1, "Epochs between two validations."),
+    Setting("stopping_step", Count, 10, "Validations without a better value before training ends."),
+    Setting("metrics", NonEmpty[Text] | Text, ["Recall", "NDCG", "MRR"], "Ranking metrics."),
+    Setting("topk", NonEmpty[Positive] | Positive, [10, 100], "Cut-offs of the metrics."),
+    Setting("valid_metric", str, "NDCG@10", "Metric for early stopping and selection, on validation only."),
+    Setting("eval_batch_size", Positive, 4096, "Queries encoded at a time."),
 )
 
+_NAMES_BY_TYPE: list[tuple[Any, str]] = [
+    (Positive, "MAX_ITEM_LIST_LENGTH epochs embedding_size hidden_size inner_size num_layers n_layers n_heads"),
+    (Positive, "n_dec_epochs m_step num_clusters metrics_k"),
+    (Count, "pretrain_epochs n_enc_epochs warm_up_step"),
+    (Rate, "learning_rate layer_norm_eps initializer_range"),
+    (NonNegative, "weight_decay tail_ratio"),
+    (Probability, "dropout_prob hidden_dropout_prob attn_dropout_prob"),
+    (bool, "filter_inter_by_user_or_item reproducibility enable_amp shuffle"),
+    (Text, "data_path seq_separator USER_ID_FIELD ITEM_ID_FIELD TIME_FIELD"),
+    (Intervals | None, "user_inter_num_interval item_inter_num_interval"),
+]
+
 # RecBole's, with RecBole's defaults. A key of a model that is not here has the type of its default.
-RECBOLE_TYPES: dict[str, Any] = {
-    # data
-    "data_path": Text,
+RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE for name in names.split()} | {
     "field_separator": Annotated[str, Field(min_length=1, max_length=1)],
-    "seq_separator": Text,
-    "USER_ID_FIELD": Text,
-    "ITEM_ID_FIELD": Text,
-    "TIME_FIELD": Text,
-    "MAX_ITEM_LIST_LENGTH": Positive,
     "load_col": dict[str, list[str] | Literal["*"]] | None,
     "unload_col": dict[str, list[str]] | None,
     "rm_dup_inter": Literal["first", "last"] | None,
     "val_interval": dict[str, Intervals | list[str]] | None,
-    "user_inter_num_interval": Intervals | None,
-    "item_inter_num_interval": Intervals | None,
-    "filter_inter_by_user_or_item": bool,
-    # training and evaluation
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
-    "reproducibility": bool,
-    "epochs": Positive,
     "learner": Literal["adam", "adamw", "adagrad", "sgd", "rmsprop"],
-    "learning_rate": Rate,
-    "weight_decay": NonNegative,
     "clip_grad_norm": ClipGradNorm | None,
-    "enable_amp": bool,
     "train_neg_sample_args": dict[str, Any] | None,
-    "shuffle": bool,
-    "tail_ratio": NonNegative,
-    # models
-    "embedding_size": Positive,
-    "hidden_size": Positive,
-    "inner_size": Positive,
-    "num_layers": Positive,
-    "n_layers": Positive,
-    "n_heads": Positive,
-    "dropout_prob": Probability,
-    "hidden_dropout_prob": Probability,
-    "attn_dropout_prob": Probability,
     "hidden_act": Literal["gelu", "relu", "swish", "tanh", "sigmoid"],
-    "layer_norm_eps": Rate,
-    "initializer_range": Rate,
     "loss_type": Literal["CE", "BPR"],
     "reg_weight": Any,
     "reranker_CAN_NUM": Positive | Text,
     "mask_ratio": Annotated[float, Field(gt=0, le=1)],
     "ft_ratio": Annotated[float, Field(ge=0, le=1)],
-    "pretrain_epochs": Count,
-    "n_enc_epochs": Count,
-    "n_dec_epochs": Positive,
-    "m_step": Positive,
-    "warm_up_step": Count,
-    "num_clusters": Positive,
-    "metrics_k": Positive,
 }
 
 _TYPES = RECBOLE_TYPES | {setting.key: setting.type for setting in (*OWN, *OTHER_DEFAULTS)}

@@ -50,7 +50,7 @@ class Given:
 
 
 def given_settings(config_files: Files = (), overrides: Overrides = ()) -> dict[str, Any]:
-    """Returns what files and overrides set, by key, unchecked; see `build_settings`.
+    """Returns what files and overrides set, by key, unchecked; see `load_settings`.
 
     Raises:
         InputError: a file or an argument that cannot be read.

@@ -22,7 +22,7 @@ from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.models import ENCODERS, HEADS, resolve_model
-from mos_recbole.settings import Settings, build_settings
+from mos_recbole.settings import Settings
 from mos_recbole.training import LOOPS, evaluate_model, make_query_set, make_train_loader, make_trainer, model_data
 from mos_recbole.training.checkpoint import load_checkpoint
 from mos_recbole.training.loaders import PrefixLoader, epoch_seed, prefix_gatherer
@@ -559,7 +559,7 @@ class Flat(resolve_model("Pop")):  # type: ignore[misc]
 
 
 def test_scores_of_a_wrong_shape_are_refused(toy: Path, tmp_path: Path) -> None:
-    settings = build_settings(Flat, str(toy))
+    settings = load_settings(Flat, str(toy))
     with pytest.raises(InputError, match=r"Flat gives scores of shape .* expected one for each of 25 items"):
         run_experiment(settings, output=tmp_path, device="cpu")
 

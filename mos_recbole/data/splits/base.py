@@ -16,12 +16,14 @@ class Split:
 
     Attributes:
         facts: what belongs beside results: counts and times, by name.
+        note: the facts for readers, in one sentence.
     """
 
     train: Segments
     valid: Segments
     test: Segments
     facts: dict[str, int | float] = field(default_factory=dict)
+    note: str = ""
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""

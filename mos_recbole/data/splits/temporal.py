@@ -67,7 +67,9 @@ def temporal_split(
         "targets_before_test": side(start, borders[2]).n_targets,
     }
     train, valid, test = (side(first, last) for first, last in pairwise(borders))
-    return Split(train, valid, test, facts)
+    note = "validation from time {valid_from}, test from {test_from}; before the test {users_before_test:,} users, "
+    note += "{items_before_test:,} items, {targets_before_test:,} targets"
+    return Split(train, valid, test, facts, note.format(**facts))
 
 
 def _ticks(time: float, scale: int) -> int:
@@ -141,16 +143,16 @@ TEMPORAL = SplitSpec(
     # Items of the future have weights that nothing was learned for.
     candidates="trained",
     settings=(
-        Setting("split_time", Number | None, None, "where the test begins, in the file's unit; else by `test_share`"),
-        Setting("test_share", Share, 0.1, "share of all interactions, the latest, that are the test's"),
-        Setting("valid_share", Share, 0.1, "share of those before the test, the latest, that are validation's"),
+        Setting("split_time", Number | None, None, "Where the test begins, in the file's unit; None: by test_share."),
+        Setting("test_share", Share, 0.1, "Share of all interactions, the latest, that are the test's."),
+        Setting("valid_share", Share, 0.1, "Share of those before the test, the latest, that are validation's."),
         Setting(
             "context_reach",
             Literal["side", "past"],
             "side",
-            "what contexts hold: what the user did on the same side (`side`), or all that was before (`past`)",
+            "What contexts hold: side, what the user did on the same side; past, all that was before.",
         ),
-        Setting("min_side_interactions", Positive, 1, "users with fewer interactions on a side have no targets there"),
+        Setting("min_side_interactions", Positive, 1, "Users with fewer interactions on a side have no targets there."),
     ),
     replaced_by={"test_share": "split_time"},
 )
