@@ -80,7 +80,8 @@ def _count_every_item(self: Any, interaction: Any) -> torch.Tensor:
     item = interaction[self.ITEM_ID]
     self.item_cnt.index_add_(0, item, torch.ones_like(item)[:, None])
     self.max_cnt = torch.max(self.item_cnt, dim=0)[0]
-    return self.fake_loss.sum() * 0.0
+    zero: torch.Tensor = self.fake_loss.sum() * 0.0
+    return zero
 
 
 # Not "exlib_recommender": gradient boosting, whose packages RecBole does not install.

@@ -23,7 +23,7 @@ _RECBOLE_PROPERTIES = Path(__file__).parent.parent / "properties" / "recbole"
 _RECBOLE_DATA_PATH = "dataset/"
 
 
-class RecBoleConfig(Config):
+class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
     """RecBole's `Config` out of a model class, a data set and values that are already checked.
 
     Leaves out of RecBole's constructor the reading of `sys.argv`, the `eval` of strings, and the setting of
