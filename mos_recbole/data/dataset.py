@@ -220,11 +220,11 @@ class SequenceDataset(DatasetByRecBole):
         for side in ("train", "valid", "test"):
             if not getattr(split, side).n_targets:
                 scale, times = self.sequences.time_scale, self.sequences.times
-                borders = "".join(f", {key} {split.facts[key]}" for key in ("valid_from", "test_from") if split.facts)
+                facts = "".join(f", {key} {value}" for key, value in split.facts.items())
                 raise InputError(
                     f"data set {self.dataset_name!r}: the split {name} leaves no {side} targets "
                     f"({self.sequences.n_users} users, {len(self.sequences.items)} interactions, times "
-                    f"{times.min() / scale:.16g} to {times.max() / scale:.16g}{borders})"
+                    f"{times.min() / scale:.16g} to {times.max() / scale:.16g}{facts})"
                 )
         return split
 

@@ -23,7 +23,7 @@ class DataSummary:
         tied_test_share: share of the test targets whose time is that of the interaction before them.
         unseen_test_share: share of the test targets whose item training never saw.
         new_test_share: share of the test targets whose user training never saw.
-        split_facts: what the split says of itself.
+        split_facts, split_note: the split's own counts and times, by name and in a sentence.
     """
 
     users: int
@@ -42,6 +42,7 @@ class DataSummary:
     unseen_test_share: float
     new_test_share: float
     split_facts: dict[str, int | float] = field(default_factory=dict)
+    split_note: str = ""
 
     def describe(self) -> str:
         """Returns the counts in a few lines."""
@@ -54,17 +55,12 @@ class DataSummary:
             f"{self.unseen_test_share:.1%} are items that training never saw, "
             f"{self.new_test_share:.1%} belong to users that training never saw",
         ]
-        if facts := self.split_facts:
-            lines.append(
-                f"validation from time {facts['valid_from']}, test from {facts['test_from']}; before the test "
-                f"{facts['users_before_test']:,} users, {facts['items_before_test']:,} items, "
-                f"{facts['targets_before_test']:,} targets"
-            )
-        return "\n  ".join(lines)
+        return "\n  ".join([*lines, self.split_note] if self.split_note else lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the counts by name, those of the split among them."""
         counts = asdict(self)
+        del counts["split_note"]
         return counts | counts.pop("split_facts")
 
 
@@ -109,4 +105,5 @@ def summarise(
         unseen_test_share=unseen / split.test.n_targets,
         new_test_share=int(split.test.counts[~in_training[split.test.user]].sum()) / split.test.n_targets,
         split_facts=split.facts,
+        split_note=split.note,
     )
