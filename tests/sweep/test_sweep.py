@@ -23,12 +23,12 @@ import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
-from mos_recbole.cli.log import log_on_stderr
 from pyarrow import fs
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from scipy.stats import kstest
 
+from mos_recbole.cli.output import log_on_stderr
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import SweepPlan, Trial, format_parameter

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from mos_recbole.cli.log import log_on_stderr
 
 from mos_recbole import cli
+from mos_recbole.cli.output import log_on_stderr
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import Trial, find_records, read_record, read_trials
