@@ -98,6 +98,12 @@ def recbole_model_settings(name: str) -> Path:
     return Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
 
 
+def is_recbole_model_name(name: str) -> bool:
+    """Returns whether RecBole has a model of that name, or of one that differs in case only, without importing it."""
+    folder = Path(recbole.__file__).parent / "model"
+    return any((folder / kind / f"{name.lower()}.py").is_file() for kind in RECBOLE_MODEL_KINDS)
+
+
 def is_recbole_model(model_class: type, *names: str) -> bool:
     """Returns whether a class is one of these models of RecBole's, or is derived from one."""
     return any(base.__name__ in names and base.__module__.startswith("recbole.") for base in model_class.__mro__)

@@ -1,9 +1,13 @@
 """What a setting says of itself, wherever it is declared: beside its head, its encoder, its split."""
 
+import importlib
+import pkgutil
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
+
+Spec = TypeVar("Spec")
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -32,3 +36,13 @@ class Setting:
     default: Any
     help: str
     argument: str | None = None
+
+
+def declared(package: str, kind: type[Spec]) -> list[Spec]:
+    """Returns what a package's modules declare of a kind, alone or in tuples, in the order of the modules' names."""
+    found: dict[int, Spec] = {}
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        for value in vars(importlib.import_module(f"{package}.{info.name}")).values():
+            members = value if isinstance(value, tuple) else (value,)
+            found |= {id(member): member for member in members if isinstance(member, kind)}
+    return list(found.values())

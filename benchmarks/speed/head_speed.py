@@ -17,11 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from measure import device_name, seconds, versions
 from tabulate import tabulate
 
-import mos_recbole
 from mos_recbole.losses import UniformSampler
 from mos_recbole.models import HEADS
 
@@ -31,13 +29,9 @@ KEYS = ["device", "queries", "items", "width", "loss", "head"]
 
 def make_head(name: str, n_items: int, width: int) -> torch.nn.Module:
     """Returns a head with its default settings."""
-    entry = HEADS[name]
-    file = Path(mos_recbole.__file__).parent / "properties" / "head" / f"{name}.yaml"
-    settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    arguments = {argument: settings[key] for key, argument in entry.arguments.items()}
-    layers = {"n_layers": N_LAYERS} if entry.head_class.reads_layers else {}
+    spec = HEADS[name]
     torch.manual_seed(0)
-    return entry.head_class(n_items, width, **arguments, **layers)
+    return spec.build({"item_bias": False, **spec.defaults}, n_items, width, N_LAYERS)
 
 
 def step(name: str, kind: str, options: argparse.Namespace, n_items: int) -> Callable[[], None]:

@@ -14,7 +14,7 @@ def model_facts(model_class: type, model: torch.nn.Module) -> dict[str, Any]:
     """
     if not (issubclass(model_class, EncoderHeadRecommender) and isinstance(model, EncoderHeadRecommender)):
         return dict.fromkeys(("encoder", "head", "n_components", "width", "baseline"))
-    encoder, head = model_class.encoder_entry.name, model_class.head_entry.name
+    encoder, head = model_class.encoder_spec.name, model_class.head_spec.name
     return {
         "encoder": encoder,
         "head": head,

@@ -25,7 +25,7 @@ def match_parameters(settings: Settings, n_parameters: int) -> Settings:
     model_class = settings.model_class
     if not issubclass(model_class, EncoderHeadRecommender):
         raise InputError(f"{settings.model} is RecBole's own; widths are matched for an encoder with a head")
-    key = model_class.encoder_entry.width
+    key = model_class.encoder_spec.width
     # Attention heads share the width.
     step = settings.values.get("n_heads", 1)
 

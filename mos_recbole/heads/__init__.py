@@ -1,31 +1,31 @@
-"""Output heads: from a context's state to a distribution over items. Pure PyTorch."""
+"""Output heads: from a context's state to a distribution over items. Pure PyTorch.
+
+Every module declares its heads beside their classes; `BUILT_IN_HEADS` and the classes by name follow from that.
+"""
 
 from mos_recbole.heads.base import OutputHead, Scorer, TargetCounter
-from mos_recbole.heads.cosine import CosineHead
-from mos_recbole.heads.dnd import DnDHead
-from mos_recbole.heads.doc import DOCHead
 from mos_recbole.heads.logits import LogitHead
-from mos_recbole.heads.mixtape import MixtapeHead
 from mos_recbole.heads.mixture import MixtureHead
-from mos_recbole.heads.mol import MoLHead
-from mos_recbole.heads.mos import MoCHead, MoSHead
-from mos_recbole.heads.sigsoftmax import MoSSHead, SigsoftmaxHead
-from mos_recbole.heads.softmax import SoftmaxHead
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import declared
+
+# The baseline first.
+BUILT_IN_HEADS = tuple(sorted(declared(__name__, HeadSpec), key=lambda spec: not spec.baseline))
 
 __all__ = [
-    "CosineHead",
-    "DOCHead",
-    "DnDHead",
+    "BUILT_IN_HEADS",
+    "HeadSpec",
     "LogitHead",
-    "MixtapeHead",
     "MixtureHead",
-    "MoCHead",
-    "MoLHead",
-    "MoSHead",
-    "MoSSHead",
     "OutputHead",
     "Scorer",
-    "SigsoftmaxHead",
-    "SoftmaxHead",
     "TargetCounter",
 ]
+
+
+def __getattr__(name: str) -> type[OutputHead]:
+    """Returns the head class of that name, so that `from mos_recbole.heads import MoSHead` works."""
+    for spec in BUILT_IN_HEADS:
+        if spec.head_class.__name__ == name:
+            return spec.head_class
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from mos_recbole.heads.mixture import MixtureHead
-from mos_recbole.heads.unit import unit
+from mos_recbole.heads.normalize import l2_normalize
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import Rate, Setting
 
 
 class CosineHead(MixtureHead):
@@ -20,9 +22,7 @@ class CosineHead(MixtureHead):
     Deviations: CORE's dropout on items is not here (`DnDHead` has one); vectors shorter than 1e-4 are divided by that.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias.
+        n_items, width, item_bias: as of `OutputHead`.
         temperature: τ, at first where it is learned.
         learned: whether τ is learned.
     """
@@ -41,8 +41,21 @@ class CosineHead(MixtureHead):
             self.register_buffer("log_temperature", log_temperature, persistent=False)
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        direction_Nd = unit(state_Nd) * torch.exp(-self.log_temperature)
+        direction_Nd = l2_normalize(state_Nd) * torch.exp(-self.log_temperature)
         return direction_Nd[:, None, :], direction_Nd.new_zeros(len(state_Nd), 1)
 
     def item_vectors(self, weight_Vd: torch.Tensor) -> torch.Tensor:
-        return unit(weight_Vd)
+        return l2_normalize(weight_Vd)
+
+
+HEAD = HeadSpec(
+    "cosine",
+    "Cosine",
+    CosineHead,
+    (
+        Setting("cosine_temperature", Rate, 0.07, "Temperature τ, or where it starts if it is learned.", "temperature"),
+        Setting("cosine_learned", bool, False, "Whether the temperature is learned.", "learned"),
+    ),
+    'Hou, Hu, Zhang, Zhao, "CORE: Simple and Effective Session-based Recommendation within Consistent Representation '
+    "Space\", SIGIR 2022 (τ = 0.07 in RecBole's class)",
+)

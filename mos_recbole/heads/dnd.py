@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from mos_recbole.heads.mixture import MixtureHead
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import Probability, Setting
 
 
 class DnDHead(MixtureHead):
@@ -19,9 +21,7 @@ class DnDHead(MixtureHead):
     numbers of A w_v, anew in every loss, the same for all of its queries).
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias.
+        n_items, width, item_bias: as of `OutputHead`.
         dropout: share of the candidates' numbers dropped in training.
     """
 
@@ -38,3 +38,13 @@ class DnDHead(MixtureHead):
 
     def item_vectors(self, weight_Vd: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.decoupling(weight_Vd))
+
+
+HEAD = HeadSpec(
+    "dnd",
+    "DnD",
+    DnDHead,
+    (Setting("dnd_dropout", Probability, 0.2, "Dropout on the candidates' vectors.", "dropout"),),
+    'Lin, "Breaking the Softmax Bottleneck for Sequential Recommender Systems with Dropout and Decoupling", '
+    "arXiv 2110.05409, 2021, built after its abstract",
+)

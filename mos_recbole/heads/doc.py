@@ -1,12 +1,23 @@
 """Direct Output Connection: a mixture of softmaxes from several layers."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from mos_recbole.heads.mixture import MixtureHead
-from mos_recbole.heads.projection import Activation, activation_module, log_mixture_weights, start_near_identity
+from mos_recbole.heads.projection import (
+    ACTIVATION,
+    DROPOUT,
+    Activation,
+    activation_module,
+    log_mixture_weights,
+    start_near_identity,
+)
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import Count, NonNegative, Setting
 
 
 class DOCHead(MixtureHead):
@@ -23,9 +34,7 @@ class DOCHead(MixtureHead):
     K - 1 times that.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the states and of the item table.
-        item_bias: whether every item has a learned bias, shared by the components.
+        n_items, width, item_bias: as of `OutputHead`; the components share the biases.
         n_layers: how many layers' states there are.
         components_of_layers: how many components read each of the last layers, the last layer's number at the end;
             layers before those have none.
@@ -84,3 +93,24 @@ class DOCHead(MixtureHead):
     def penalty(self, log_prior_NK: torch.Tensor) -> torch.Tensor:
         weight_K = log_prior_NK.exp().mean(dim=0)
         return self.balance * weight_K.var(unbiased=False) / weight_K.mean().square()
+
+
+HEAD = HeadSpec(
+    "doc",
+    "DOC",
+    DOCHead,
+    (
+        Setting(
+            "doc_heads",
+            Annotated[list[Count], Field(min_length=1)],
+            [2, 2],
+            "Components that read each of the last layers, the last layer's number at the end.",
+            "components_of_layers",
+        ),
+        Setting("doc_balance", NonNegative, 0.001, "Weight of the penalty on components' unequal use.", "balance"),
+        ACTIVATION,
+        DROPOUT,
+    ),
+    'Takase, Suzuki, Nagata, "Direct Output Connection for a High-Rank Language Model", EMNLP 2018; code: '
+    "nttcslab-nlp/doc_lm",
+)

@@ -1,10 +1,14 @@
 """Mixtape: gates in the space of logits."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
 from mos_recbole.heads.logits import LogitHead
 from mos_recbole.heads.projection import start_near_identity
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import Positive, Setting
 
 
 class MixtapeHead(LogitHead):
@@ -24,9 +28,7 @@ class MixtapeHead(LogitHead):
     the identity, as `MoSHead`'s; the item bias is added to the mixed logit.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias.
+        n_items, width, item_bias: as of `OutputHead`.
         n_components: K, a power of 2 from 2 on; 4 in the paper.
         gate_size: e.
 
@@ -65,3 +67,15 @@ class MixtapeHead(LogitHead):
             half = mixed_NKV.shape[1] // 2
             mixed_NKV = torch.lerp(mixed_NKV[:, 1::2], mixed_NKV[:, ::2], left_NjV[:, half - 1 : 2 * half - 1])
         return mixed_NKV
+
+
+HEAD = HeadSpec(
+    "mixtape",
+    "Mixtape",
+    MixtapeHead,
+    (
+        Setting("mixtape_heads", Literal[2, 4, 8, 16], 4, "Components K, leaves of a binary tree.", "n_components"),
+        Setting("mixtape_gate_size", Positive, 16, "Width e of an item's own gate vector.", "gate_size"),
+    ),
+    'Yang, Luong, Salakhutdinov, Le, "Mixtape: Breaking the Softmax Bottleneck Efficiently", NeurIPS 2019',
+)

@@ -5,7 +5,9 @@ from torch import nn
 from torch.nn import functional
 
 from mos_recbole.heads.logits import LogitHead
-from mos_recbole.heads.unit import unit
+from mos_recbole.heads.normalize import l2_normalize
+from mos_recbole.heads.spec import HeadSpec
+from mos_recbole.specs import Positive, Probability, Rate, Setting
 
 # Where all weights of a pair of query and item are dropped, the logit is 0.
 _SMALLEST_SUM = 1e-6
@@ -53,9 +55,7 @@ class MoLHead(LogitHead):
     mutual information (WWW 2025); the items' vectors are those of the item table, without further features.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias.
+        n_items, width, item_bias: as of `OutputHead`.
         query_vectors: p, low-dimensional vectors of a state.
         item_vectors: q, those of an item.
         vector_size: e, numbers of each.
@@ -95,12 +95,12 @@ class MoLHead(LogitHead):
         self.numbers_per_logit = 8 * n_pairs + 3 * pair_gate_size
 
     def items(self, weight_Vd: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        vector_Vqe = unit(self.item_projection(weight_Vd).view(len(weight_Vd), -1, self.vector_size))
+        vector_Vqe = l2_normalize(self.item_projection(weight_Vd).view(len(weight_Vd), -1, self.vector_size))
         return vector_Vqe, self.item_gate(weight_Vd)
 
     def logits(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
         vector_Vqe, item_gate_VP = items
-        vector_Npe = unit(self.query_projection(state_Nd).view(len(state_Nd), -1, self.vector_size))
+        vector_Npe = l2_normalize(self.query_projection(state_Nd).view(len(state_Nd), -1, self.vector_size))
         # Pairs first, so that every pass over them runs along the items.
         cosine_pqNV = torch.einsum("npe,vqe->pqnv", vector_Npe / self.temperature, vector_Vqe)
         logit_PNV = cosine_pqNV.flatten(0, 1)
@@ -112,3 +112,21 @@ class MoLHead(LogitHead):
         if self.training and self.gate_dropout.p:
             mixed_NV = mixed_NV / weight_PNV.sum(dim=0).clamp(min=_SMALLEST_SUM)
         return mixed_NV[:, None]
+
+
+HEAD = HeadSpec(
+    "mol",
+    "MoL",
+    MoLHead,
+    (
+        Setting("mol_query_vectors", Positive, 4, "Number p of a state's low-dimensional vectors.", "query_vectors"),
+        Setting("mol_item_vectors", Positive, 4, "Number q of an item's low-dimensional vectors.", "item_vectors"),
+        Setting("mol_vector_size", Positive, 32, "Width e of each such vector.", "vector_size"),
+        Setting("mol_temperature", Rate, 0.1, "Temperature τ of the cosines.", "temperature"),
+        Setting("mol_gate_size", Positive, 64, "Hidden width of the gates of states and of items.", "gate_size"),
+        Setting("mol_pair_gate_size", Positive, 16, "Hidden width of the gate of the cosines.", "pair_gate_size"),
+        Setting("mol_gate_dropout", Probability, 0.2, "Dropout on the weights of the cosines.", "gate_dropout"),
+    ),
+    'Zhai, Gong, Wang, Sun, Yan, Li, Liu, "Revisiting Neural Retrieval on Accelerators", KDD 2023; Ding, Zhai, '
+    '"Retrieval with Learned Similarities", WWW 2025; code: facebookresearch/generative-recommenders',
+)

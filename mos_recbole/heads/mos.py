@@ -3,7 +3,8 @@
 import torch
 
 from mos_recbole.heads.mixture import MixtureHead
-from mos_recbole.heads.projection import ProjectedHead
+from mos_recbole.heads.projection import MIXTURE_SETTINGS, ProjectedHead
+from mos_recbole.heads.spec import HeadSpec
 
 
 class MoSHead(ProjectedHead, MixtureHead):
@@ -44,3 +45,13 @@ class MoCHead(ProjectedHead, MixtureHead):
         vector_NKd, log_prior_NK = self.vectors(state_Nd), self.log_weights(state_Nd)
         context_N1d = log_prior_NK.exp().to(vector_NKd.dtype)[:, None, :] @ vector_NKd
         return context_N1d, log_prior_NK.new_zeros(len(state_Nd), 1)
+
+
+_PAPER = (
+    'Yang, Dai, Salakhutdinov, Cohen, "Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", ICLR 2018, '
+)
+
+HEADS = (
+    HeadSpec("moc", "MoC", MoCHead, MIXTURE_SETTINGS, _PAPER + "section 2.5"),
+    HeadSpec("mos", "MoS", MoSHead, MIXTURE_SETTINGS, _PAPER + "section 2.4"),
+)

@@ -6,8 +6,19 @@ import torch
 from torch import nn
 
 from mos_recbole.heads.base import OutputHead
+from mos_recbole.specs import Positive, Probability, Setting
 
 Activation = Literal["tanh", "identity"]
+ACTIVATION = Setting(
+    "mos_activation", Activation, "tanh", "Activation of the components: tanh or identity.", "activation"
+)
+DROPOUT = Setting("mos_dropout", Probability, 0.0, "Dropout on the components.", "dropout")
+# Of a `ProjectedHead`.
+MIXTURE_SETTINGS = (
+    Setting("mos_heads", Positive, 4, "Components K of the mixture.", "n_components"),
+    ACTIVATION,
+    DROPOUT,
+)
 
 
 def activation_module(name: Activation) -> nn.Module:
@@ -38,9 +49,7 @@ class ProjectedHead(OutputHead):
     """K vectors tanh(U_k h) and weights softmax(M h) of a state. U and M have no biases.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias, shared by the components.
+        n_items, width, item_bias: as of `OutputHead`; the components share the biases.
         n_components: K.
         activation: "tanh" as in the paper, or "identity".
         dropout: share of the component vectors' entries dropped in training.

@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional
 
 from mos_recbole.heads.logits import LogitHead
-from mos_recbole.heads.projection import ProjectedHead
+from mos_recbole.heads.projection import MIXTURE_SETTINGS, ProjectedHead
+from mos_recbole.heads.spec import HeadSpec
 
 
 def log_sigsoftmax_odds(logits: torch.Tensor) -> torch.Tensor:
@@ -21,9 +22,7 @@ class SigsoftmaxHead(LogitHead):
     the order of h·w + b, as a softmax's do. What sigsoftmax gains in metrics of ranks comes from other vectors.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias; it is part of z.
+        n_items, width, item_bias: as of `OutputHead`; the bias is part of z.
     """
 
     single_logit = True
@@ -59,3 +58,11 @@ class MoSSHead(ProjectedHead, LogitHead):
 
     def log_odds(self, logits_NKV: torch.Tensor) -> torch.Tensor:
         return log_sigsoftmax_odds(logits_NKV)
+
+
+_PAPER = 'Kanai, Fujiwara, Yamanaka, Adachi, "Sigsoftmax: Reanalysis of the Softmax Bottleneck", NeurIPS 2018'
+
+HEADS = (
+    HeadSpec("sigsoftmax", "Sigsoftmax", SigsoftmaxHead, paper=_PAPER),
+    HeadSpec("moss", "MoSS", MoSSHead, MIXTURE_SETTINGS, _PAPER),
+)

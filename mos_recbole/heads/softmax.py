@@ -3,6 +3,7 @@
 import torch
 
 from mos_recbole.heads.mixture import MixtureHead
+from mos_recbole.heads.spec import HeadSpec
 
 
 class SoftmaxHead(MixtureHead):
@@ -13,12 +14,13 @@ class SoftmaxHead(MixtureHead):
     head, is a wider encoder: `embedding_size` or `hidden_size`.
 
     Args:
-        n_items: V, the padding item 0 included.
-        width: d, of the state and of the item table.
-        item_bias: whether every item has a learned bias.
+        n_items, width, item_bias: as of `OutputHead`.
     """
 
     single_logit = True
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return state_Nd[:, None, :], state_Nd.new_zeros(len(state_Nd), 1)
+
+
+HEAD = HeadSpec("softmax", "Softmax", SoftmaxHead, baseline=True)

@@ -3,15 +3,17 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
+from mos_recbole.heads import HeadSpec
+from mos_recbole.models.encoders import EncoderSpec
 from mos_recbole.models.recommender import EncoderHeadRecommender
-from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry
+from mos_recbole.models.registry import ENCODERS, HEADS
 
 
-def combine(encoder: EncoderEntry, head: HeadEntry) -> type[EncoderHeadRecommender]:
+@cache  # a class is one object, so that it can be pickled by its name
+def combine(encoder: EncoderSpec, head: HeadSpec) -> type[EncoderHeadRecommender]:
     """Returns the model class of an encoder with a head, named after both.
 
     Raises:
@@ -20,27 +22,26 @@ def combine(encoder: EncoderEntry, head: HeadEntry) -> type[EncoderHeadRecommend
     fault = _misfit(encoder, head)
     if fault is not None:
         raise InputError(fault)
-    return _combined(encoder.name, head.name, encoder.origin, head.origin)
+    name = f"{encoder.name}{head.label}"
+    facts = {
+        "__doc__": f"The encoder of {encoder.name} with the head {head.label}.",
+        # Where `models.__getattr__` finds it.
+        "__module__": __package__,
+        "encoder_spec": encoder,
+        "head_spec": head,
+        "causal": encoder.causal,
+    }
+    return type(name, (EncoderHeadRecommender,), facts)
 
 
-@cache  # a class is one object; with the origins, so that a plugin that was changed is another one
-def _combined(
-    encoder: str, head: str, encoder_origin: tuple[Path, str] | None, head_origin: tuple[Path, str] | None
-) -> type[EncoderHeadRecommender]:
-    entries = {"encoder_entry": ENCODERS[encoder], "head_entry": HEADS[head], "causal": ENCODERS[encoder].causal}
-    text = f"The encoder of {encoder} with the head {HEADS[head].label}."
-    name = f"{encoder}{HEADS[head].label}"
-    return type(name, (EncoderHeadRecommender,), {"__doc__": text, "__module__": __name__, **entries})
-
-
-def _misfit(encoder: EncoderEntry, head: HeadEntry) -> str | None:
+def _misfit(encoder: EncoderSpec, head: HeadSpec) -> str | None:
     """Returns why a head does not fit an encoder, and what does; None where it does."""
     if not head.head_class.reads_layers or encoder.has_layers:
         return None
-    fitting = [entry.name for entry in ENCODERS.values() if entry.has_layers]
+    fitting = [f"{spec.name}{head.label}" for spec in ENCODERS.values() if spec.has_layers]
     return (
-        f"{encoder.name}{head.label}: the head {head.label} reads the states of all layers, of which {encoder.name} "
-        f"gives the last; expected one of {', '.join(f'{name}{head.label}' for name in fitting)}, or {encoder.name}MoS"
+        f"{encoder.name}{head.label}: the head {head.label} reads the states of all layers, and {encoder.name} gives "
+        f"those of the last one only; expected one of {', '.join(fitting)}, or {encoder.name}MoS"
     )
 
 
@@ -49,8 +50,17 @@ def own_model_names() -> list[str]:
     return [f"{encoder.name}{head.label}" for encoder, head in _pairs() if _misfit(encoder, head) is None]
 
 
-def _pairs() -> Iterator[tuple[EncoderEntry, HeadEntry]]:
+def _pairs() -> Iterator[tuple[EncoderSpec, HeadSpec]]:
     return ((encoder, head) for encoder in ENCODERS.values() for head in HEADS.values())
+
+
+def own_model_class(name: str) -> type[EncoderHeadRecommender] | None:
+    """Returns the class of that name if it is an encoder with a head; None if it is not.
+
+    Raises:
+        InputError: the head reads what the encoder does not give.
+    """
+    return next((combine(encoder, head) for encoder, head in _pairs() if name == f"{encoder.name}{head.label}"), None)
 
 
 def model_name(encoder: str, head: str) -> str:
@@ -75,10 +85,7 @@ def resolve_model(name: str) -> type:
     Raises:
         InputError: there is none; the message names the nearest.
     """
-    for encoder, head in _pairs():
-        if name == f"{encoder.name}{head.label}":
-            return combine(encoder, head)
-    found = compat.recbole_model_class(name)
+    found = own_model_class(name) or compat.recbole_model_class(name)
     if found is not None:
         return found
     hint = _did_you_mean(name, [*own_model_names(), *compat.recbole_model_names()])

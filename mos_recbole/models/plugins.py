@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mos_recbole.errors import InputError
-from mos_recbole.models.registry import ENCODERS, HEADS, EncoderEntry, HeadEntry
+from mos_recbole.heads import HeadSpec
+from mos_recbole.models.encoders import EncoderSpec
+from mos_recbole.models.registry import ENCODERS, HEADS
 
 # How the names of plugins' modules begin.
 PLUGINS = "mos_recbole_plugin_"
@@ -31,14 +33,14 @@ def load_plugin(path: Path) -> None:
             f"{path}: {error.strerror}; expected a Python file that registers encoders or heads"
         ) from error
     origin = (path, hashlib.sha256(source).hexdigest())
-    known: list[EncoderEntry | HeadEntry] = [*ENCODERS.values(), *HEADS.values()]
-    if any(entry.origin == origin for entry in known):
+    known: list[EncoderSpec | HeadSpec] = [*ENCODERS.values(), *HEADS.values()]
+    if any(spec.origin == origin for spec in known):
         return
     encoders, heads = dict(ENCODERS), dict(HEADS)
     # What the file registered before it was edited.
-    for name in [name for name, entry in encoders.items() if _is_from(entry, path)]:
+    for name in [name for name, spec in encoders.items() if _is_from(spec, path)]:
         del ENCODERS[name]
-    for name in [name for name, entry in heads.items() if _is_from(entry, path)]:
+    for name in [name for name, spec in heads.items() if _is_from(spec, path)]:
         del HEADS[name]
     kept = {*ENCODERS, *HEADS}
     try:
@@ -51,12 +53,12 @@ def load_plugin(path: Path) -> None:
         ENCODERS.update(encoders)
         HEADS.update(heads)
         raise
-    ENCODERS.update({name: replace(entry, origin=origin) for name, entry in ENCODERS.items() if name not in kept})
-    HEADS.update({name: replace(entry, origin=origin) for name, entry in HEADS.items() if name not in kept})
+    ENCODERS.update({name: replace(spec, origin=origin) for name, spec in ENCODERS.items() if name not in kept})
+    HEADS.update({name: replace(spec, origin=origin) for name, spec in HEADS.items() if name not in kept})
 
 
-def _is_from(entry: EncoderEntry | HeadEntry, path: Path) -> bool:
-    return entry.origin is not None and entry.origin[0] == path
+def _is_from(spec: EncoderSpec | HeadSpec, path: Path) -> bool:
+    return spec.origin is not None and spec.origin[0] == path
 
 
 def _run(path: Path, source: bytes) -> None:

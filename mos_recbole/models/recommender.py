@@ -1,5 +1,6 @@
 """A RecBole sequential recommender made of any encoder and any head."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,9 +11,8 @@ from recbole.utils import InputType
 from torch import nn
 from torch.nn import functional
 
-from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.heads import MixtureHead
+from mos_recbole.heads import HeadSpec, MixtureHead, OutputHead
 from mos_recbole.losses import (
     InBatchSampler,
     MixtureImplementation,
@@ -21,10 +21,9 @@ from mos_recbole.losses import (
     UniformSampler,
     need_triton,
 )
-from mos_recbole.models.encoders import CausalEncoder, LayeredEncoder
-from mos_recbole.models.registry import EncoderEntry, HeadEntry
-
-_PROPERTIES = Path(__file__).parent.parent / "properties"
+from mos_recbole.models.encoders import CausalEncoder, EncoderSpec, LayeredEncoder
+from mos_recbole.models.shared_settings import SHARED_SETTINGS, TrainMode
+from mos_recbole.specs import Setting
 
 # What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
 # host knows, so that no device is asked.
@@ -48,19 +47,19 @@ class EncoderHeadRecommender(SequentialRecommender):
             they are targets of training.
 
     Attributes:
-        encoder_entry, head_entry: what the model is made of.
+        encoder_spec, head_spec: what the model is made of.
         causal: whether a state knows nothing of later items, so that windows can be trained on as a whole.
     """
 
     input_type = InputType.POINTWISE
-    encoder_entry: ClassVar[EncoderEntry]
-    head_entry: ClassVar[HeadEntry]
+    encoder_spec: ClassVar[EncoderSpec]
+    head_spec: ClassVar[HeadSpec]
     causal: ClassVar[bool]
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.encoder = self.encoder_entry.make(config, dataset)
-        self.head = self.head_entry.make(config, self.n_items, self.encoder)
+        self.encoder = self.encoder_spec.build(config, dataset)
+        self.head = self._make_head(config)
         if isinstance(self.head, MixtureHead):
             self.head.loss_impl = _loss_impl(config)
         self.output_table: nn.Parameter | None = None
@@ -69,46 +68,59 @@ class EncoderHeadRecommender(SequentialRecommender):
             nn.init.xavier_normal_(self.output_table)
         self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
 
+    def _make_head(self, config: Any) -> OutputHead:
+        spec = self.head_spec
+        n_layers = self.encoder.n_layers if isinstance(self.encoder, LayeredEncoder) else 1
+        try:
+            return spec.build(config, self.n_items, self.encoder.width, n_layers)
+        except ValueError as error:
+            keys = {setting.argument: setting.key for setting in spec.settings}
+            text = re.sub(r"\w+", lambda word: keys.get(word[0], word[0]), str(error))
+            raise InputError(f"head {spec.label}: {text}") from error
+
+    @classmethod
+    def setting_specs(cls) -> tuple[Setting, ...]:
+        """Returns the settings that are declared beside the model's code: shared ones, the encoder's, the head's.
+
+        What RecBole's file has beside them (`encoder_spec.recbole_settings`) is in `defaults` alone.
+        """
+        mode = Setting("train_mode", TrainMode, "all_positions" if cls.causal else "prefix", "all_positions or prefix.")
+        return (mode, *SHARED_SETTINGS, *cls.encoder_spec.settings, *cls.head_spec.settings)
+
     @classmethod
     def defaults(cls) -> list[Path | Mapping[str, Any]]:
         """Returns where the default settings are, later ones over earlier ones: YAML files or the settings."""
-        encoder, head = cls.encoder_entry, cls.head_entry
-        found: list[Path | Mapping[str, Any]] = []
-        if encoder.recbole_settings:
-            found.append(compat.recbole_model_settings(encoder.name))
-        found += [_PROPERTIES / "encoder_head.yaml", {"loss_type": "CE", "transform": None}]
-        if not cls.causal:
-            found.append({"train_mode": "prefix"})
-        for room, entry in (("encoder", encoder), ("head", head)):
-            path = _PROPERTIES / room / f"{entry.name}.yaml"
-            found += [path] if path.is_file() else []
-            found.append(entry.defaults)
-        return found
+        recbole = cls.encoder_spec.recbole_settings
+        return [
+            *([] if recbole is None else [recbole]),
+            {"loss_type": "CE", "transform": None},
+            {setting.key: setting.default for setting in cls.setting_specs()},
+            cls.encoder_spec.training_defaults,
+        ]
 
     @classmethod
     def unread_settings(cls) -> tuple[str, ...]:
         """Returns the keys of `defaults` that are no settings of this model."""
-        return ("loss_type", *cls.encoder_entry.unread)
+        return ("loss_type", *cls.encoder_spec.unread)
 
     @classmethod
     def sources(cls) -> dict[str, str]:
         """Returns the SHA-256 of the plugins' files that the model is made of, by the names of encoder and head."""
-        entries = (cls.encoder_entry, cls.head_entry)
-        return {entry.name: entry.origin[1] for entry in entries if entry.origin is not None}
+        specs = (cls.encoder_spec, cls.head_spec)
+        return {spec.name: spec.origin[1] for spec in specs if spec.origin is not None}
 
     @classmethod
     def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:
         """Returns what is wrong with values that are each right, one sentence each."""
-        width = cls.encoder_entry.width
+        name, width = cls.encoder_spec.name, cls.encoder_spec.width
         if width not in values:
-            name = cls.encoder_entry.name
             return [
-                f"encoder {name} has no setting {width!r}; expected its EncoderEntry's width to name one that it has"
+                f"encoder {name} has no setting {width!r}; expected its EncoderSpec's width to name one that it has"
             ]
         faults = []
         if values[width] % values.get("n_heads", 1):
             faults.append(f"{width} {values[width]} is no multiple of n_heads {values['n_heads']}")
-        head = cls.head_entry
+        head = cls.head_spec
         if values["loss_impl"] != "auto" and not issubclass(head.head_class, MixtureHead):
             faults.append(
                 f"loss_impl is {values['loss_impl']!r}; expected 'auto': {head.label} is no mixture of dot products"

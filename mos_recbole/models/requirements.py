@@ -75,7 +75,7 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
 
 def _encoder(config: Any) -> str | None:
     """Returns the name of the encoder of a model that is one with a head."""
-    entry = getattr(config["model_class"], "encoder_entry", None)
+    entry = getattr(config["model_class"], "encoder_spec", None)
     return None if entry is None else entry.name
 
 

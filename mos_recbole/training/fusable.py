@@ -22,7 +22,7 @@ def not_fusable(settings: Settings) -> str | None:
     model_class = settings.model_class
     if not issubclass(model_class, EncoderHeadRecommender):
         return f"{settings.model} is RecBole's own class; expected an encoder with a head"
-    encoder, head = model_class.encoder_entry.name, model_class.head_entry
+    encoder, head = model_class.encoder_spec.name, model_class.head_spec
     if encoder not in STACKED_ENCODERS:
         return f"the encoder {encoder} has no stacked form; expected one of {', '.join(STACKED_ENCODERS)}"
     if head.name not in STACKED_HEADS:

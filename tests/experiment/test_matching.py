@@ -26,7 +26,7 @@ def test_no_width_comes_nearer(encoder: str, data: Path) -> None:
     wanted = count_parameters(mixture)
     softmax = settings_of(f"{encoder}Softmax", data)
     matched = match_parameters(softmax, wanted)
-    key = softmax.model_class.encoder_entry.width
+    key = softmax.model_class.encoder_spec.width
     step = softmax.values.get("n_heads", 1)
     width = matched.values[key]
     assert width > softmax.values[key]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from mos_recbole.models import HEADS
 
@@ -18,13 +17,8 @@ def rows() -> dict[str, list[str]]:
     return {cells[0].strip("`"): cells for cells in tables if len(cells) == 9 and cells[0] != "`--head`"}
 
 
-def defaults(name: str) -> dict:
-    file = _ROOT / "mos_recbole" / "properties" / "head" / f"{name}.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
 def built_in() -> list[str]:
-    return [name for name, entry in HEADS.items() if entry.origin is None]
+    return [name for name, spec in HEADS.items() if spec.origin is None]
 
 
 def test_all_heads_are_there() -> None:
@@ -34,12 +28,9 @@ def test_all_heads_are_there() -> None:
 @pytest.mark.parametrize("name", built_in())
 def test_a_head_is_as_described(name: str) -> None:
     """Its label, whether it has a single logit, how many parameters it has, and the measured costs."""
-    entry, cells = HEADS[name], rows()[name]
-    settings = defaults(name)
-    assert set(settings) == set(entry.arguments), "a setting without an argument, or an argument without a default"
-    layers = {"n_layers": 2} if entry.head_class.reads_layers else {}
-    head = entry.head_class(1683, 64, **{entry.arguments[key]: value for key, value in settings.items()}, **layers)
-    assert cells[1] == entry.label
+    spec, cells = HEADS[name], rows()[name]
+    head = spec.build({"item_bias": False, **spec.defaults}, 1683, 64, 2)
+    assert cells[1] == spec.label
     assert cells[3] == f"{sum(parameter.numel() for parameter in head.parameters()):,}"
     assert cells[8] == ("yes" if head.single_logit else "no")
     measured = pd.read_csv(_ROOT / "results" / "head_speed" / "head_speed.csv").query("head == @name")

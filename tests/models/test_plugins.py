@@ -72,7 +72,7 @@ def test_the_examples_head_and_encoder_are_what_they_say(plugin: Path) -> None:
     """Log-probabilities and gradients of the head, and states of the encoder, against the formulas."""
     load_plugin(plugin)
     torch.manual_seed(0)
-    head = HEADS["euclid"].head_class(9, 4, item_bias=True, scale=0.7).double()
+    head = HEADS["euclid"].build({"item_bias": True, "euclid_scale": 0.7}, 9, 4).double()
     torch.nn.init.normal_(head.item_bias)
     state, weight = torch.randn(5, 4, dtype=torch.float64), torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
     logits = -0.7 * (state[:, None] - weight[None]).square().sum(-1) + head.item_bias
@@ -83,18 +83,10 @@ def test_the_examples_head_and_encoder_are_what_they_say(plugin: Path) -> None:
     (found,) = torch.autograd.grad(head.loss(state, weight, target), weight)
     torch.testing.assert_close(found, by_hand)
 
-    encoder_class = type(ENCODERS["Decay"].make(FakeConfig(), FakeData()))
-    encoder = encoder_class(9, 4, 0.5)
+    encoder = ENCODERS["Decay"].build({"ITEM_ID_FIELD": "item_id", "embedding_size": 4, "decay": 0.5}, FakeData())
     items = torch.tensor([[3, 5, 1]])
     first, second, third = encoder.item_embedding(items)[0]
     torch.testing.assert_close(encoder(items)[0, 2], third + second / 2 + first / 4)
-
-
-class FakeConfig(dict):
-    """As much of a configuration as the example reads."""
-
-    def __missing__(self, key: str) -> object:
-        return {"ITEM_ID_FIELD": "item_id", "embedding_size": 4, "decay": 0.5}[key]
 
 
 class FakeData:
@@ -110,7 +102,7 @@ def test_an_edited_file_makes_new_runs(plugin: Path, data: Path, tmp_path: Path)
     before = {name: load_settings(name).identity() for name in ("GRU4RecEuclid", "GRU4RecMoS")}
     load_plugin(plugin)
     assert load_settings("GRU4RecEuclid").identity() == before["GRU4RecEuclid"]
-    plugin.write_text(plugin.read_text(encoding="utf-8").replace("1.0}", "1.5}"), encoding="utf-8")
+    plugin.write_text(plugin.read_text(encoding="utf-8").replace("Rate, 1.0", "Rate, 1.5"), encoding="utf-8")
     load_plugin(plugin)
     edited = load_settings("GRU4RecEuclid")
     assert edited.values["euclid_scale"] == 1.5
@@ -123,20 +115,20 @@ FAULTS = {
     "import torch\n\ndef (\n": r"line 3: SyntaxError",
     "import torch\nx = 1 / 0\n": r"line 2: ZeroDivisionError",
     "import no_such_package_anywhere\n": r"line 1: ModuleNotFoundError",
-    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
-    "register_head(HeadEntry('new', 'New', MoSHead))\nregister_head(HeadEntry('mos', 'Other', MoSHead))\n": (
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadSpec, register_head\n"
+    "register_head(HeadSpec('new', 'New', MoSHead))\nregister_head(HeadSpec('mos', 'Other', MoSHead))\n": (
         r"head 'mos': the name is taken"
     ),
-    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
-    "register_head(HeadEntry('a b', 'Other', MoSHead))\n": r"head 'a b': the name is no identifier",
-    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
-    "register_head(HeadEntry('Other', 'Other', MoSHead))\n": r"head 'Other': the name is not in lower case",
-    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadEntry, register_head\n"
-    "register_head(HeadEntry('f', 'F', MoSHead))\n": r"head 'F': GRU4RecF is another model's name already",
-    "from mos_recbole.models import EncoderEntry, register_encoder\n"
-    "register_encoder(EncoderEntry('GRU4RecMo', None))\n"
-    "from mos_recbole.models import HeadEntry, register_head\nfrom mos_recbole.heads import MoSHead\n"
-    "register_head(HeadEntry('s', 'S', MoSHead))\n": r"head 'S': GRU4RecMoS is another model's name already",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadSpec, register_head\n"
+    "register_head(HeadSpec('a b', 'Other', MoSHead))\n": r"head 'a b': the name is no identifier",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadSpec, register_head\n"
+    "register_head(HeadSpec('Other', 'Other', MoSHead))\n": r"head 'Other': the name is not in lower case",
+    "from mos_recbole.heads import MoSHead\nfrom mos_recbole.models import HeadSpec, register_head\n"
+    "register_head(HeadSpec('f', 'F', MoSHead))\n": r"head 'F': GRU4RecF is another model's name already",
+    "from mos_recbole.models import Encoder, EncoderSpec, register_encoder\n"
+    "register_encoder(EncoderSpec('GRU4RecMo', Encoder))\n"
+    "from mos_recbole.models import HeadSpec, register_head\nfrom mos_recbole.heads import MoSHead\n"
+    "register_head(HeadSpec('s', 'S', MoSHead))\n": r"head 'S': GRU4RecMoS is another model's name already",
     "import sys\nsys.exit(3)\n": r"line 2: SystemExit: 3",
 }
 
@@ -159,7 +151,8 @@ def test_a_file_with_a_fault_is_one_message(source: str, tmp_path: Path, capsys:
 ENCODER = """
 from torch import nn
 from mos_recbole.heads import MoSHead
-from mos_recbole.models import CausalEncoder, EncoderEntry, HeadEntry, RecBoleEncoder, register_encoder, register_head
+from mos_recbole.models import CausalEncoder, EncoderSpec, HeadSpec, RecBoleEncoder, register_encoder, register_head
+from mos_recbole.specs import Positive, Setting
 from recbole.model.sequential_recommender import NARM
 
 class Plain(CausalEncoder):
@@ -174,14 +167,13 @@ class NoQuery(NARM):
     def forward(self, item_seq, item_seq_len):
         return self.item_embedding(item_seq)
 
-def make(config, dataset):
-    return Plain(dataset.num(config["ITEM_ID_FIELD"]), config["size"])
-
-register_encoder(EncoderEntry("Plain", make, causal=True, defaults={"size": 4}, width="size"))
-register_encoder(EncoderEntry("Unnamed", make, causal=True, defaults={"size": 4}))
-register_encoder(EncoderEntry("NoQuery", lambda config, dataset: RecBoleEncoder(NoQuery(config, dataset)),
-                 defaults={"embedding_size": 8, "hidden_size": 8, "n_layers": 1, "dropout_probs": [0.1, 0.1]}))
-register_head(HeadEntry("vague", "Vague", MoSHead, {"vague_heads": "n_components"}))
+SIZE = (Setting("size", Positive, 4, "Width.", "width"),)
+register_encoder(EncoderSpec("Plain", Plain, SIZE, width="size"))
+register_encoder(EncoderSpec("Unnamed", Plain, SIZE))
+NARMS = {"embedding_size": 8, "hidden_size": 8, "n_layers": 1, "dropout_probs": [0.1, 0.1]}
+register_encoder(EncoderSpec("NoQuery", RecBoleEncoder, tuple(Setting(key, object, value, "Of NARM.")
+                 for key, value in NARMS.items()), recbole_model=NoQuery))
+register_head(HeadSpec("vague", "Vague", MoSHead))
 """
 
 
@@ -189,9 +181,9 @@ register_head(HeadEntry("vague", "Vague", MoSHead, {"vague_heads": "n_components
     ("model", "message"),
     [
         ("PlainMoS", None),
-        ("UnnamedMoS", "encoder Unnamed has no setting 'embedding_size'; expected its EncoderEntry's width to name"),
+        ("UnnamedMoS", "encoder Unnamed has no setting 'embedding_size'; expected its EncoderSpec's width to name"),
         ("NoQueryMoS", r"NoQuery.forward gives \(\d+, \d+, 8\); an encoder's states are"),
-        ("PlainVague", "head Vague: its setting 'vague_heads' has no default"),
+        ("PlainVague", "head Vague: .*missing 1 required keyword-only argument: 'n_components'"),
     ],
 )
 def test_entries_that_do_not_fit_are_one_message(

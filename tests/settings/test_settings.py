@@ -20,7 +20,6 @@ from mos_recbole.models import own_model_names, resolve_model
 from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-PROPERTIES = Path(mos_recbole.__file__).parent / "properties"
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 
 
@@ -53,17 +52,12 @@ def yaml_file(tmp_path: Path):
 
 @pytest.mark.parametrize("model", own_model_names())
 def test_defaults_hold_where_nothing_is_set(model: str) -> None:
-    """The files of head and encoder are over encoder_head.yaml, that over our settings, those over RecBole's defaults:
-    every key of them. An encoder that gives one state a sequence trains on prefixes."""
+    """What an encoder declares for training is over the settings of its models, those over ours, these over RecBole's
+    defaults: every key. An encoder with one state a sequence trains on prefixes."""
     model_class = resolve_model(model)
-    files = [
-        "encoder_head",
-        f"encoder/{model_class.encoder_entry.name}",
-        f"head/{model_class.head_entry.name}",
-    ]
     expected = {setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)}
-    for path in (PROPERTIES / f"{name}.yaml" for name in files):
-        expected |= yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+    expected |= {setting.key: setting.default for setting in model_class.setting_specs()}
+    expected |= model_class.encoder_spec.training_defaults
     expected["train_mode"] = "all_positions" if model_class.causal else "prefix"
     found = values(model=model)
     for key, value in expected.items():

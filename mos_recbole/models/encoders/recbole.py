@@ -1,14 +1,14 @@
 """RecBole's sequential models as encoders: their own forward pass, with what they do to the items after it left out."""
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from mos_recbole.errors import InputError
-from mos_recbole.models.encoders import CausalEncoder, QueryEncoder
+from mos_recbole.models.encoders.base import QueryEncoder
+from mos_recbole.models.encoders.spec import EncoderSpec
 
 # What RecBole's models call the arguments of their forward pass.
 _ARGUMENTS = {
@@ -29,7 +29,6 @@ class RecBoleEncoder(QueryEncoder):
 
     Args:
         model: an instance of the RecBole class.
-        unused: names of its parameters and modules that serve its own scores only; they are taken away.
 
     Raises:
         ValueError: the class lacks what this needs.
@@ -37,7 +36,7 @@ class RecBoleEncoder(QueryEncoder):
 
     model: Any
 
-    def __init__(self, model: Any, unused: Sequence[str] = ()) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         name = type(model).__name__
         arguments = list(inspect.signature(model.forward).parameters)
@@ -48,8 +47,6 @@ class RecBoleEncoder(QueryEncoder):
             )
         if not isinstance(getattr(model, "item_embedding", None), nn.Embedding):
             raise ValueError(f"{name} has no item_embedding; an encoder's item table is an nn.Embedding of that name")
-        for attribute in unused:
-            delattr(model, attribute)
         self.model, self._arguments = model, [_ARGUMENTS[argument] for argument in arguments]
         self.width = model.item_embedding.embedding_dim
 
@@ -69,42 +66,22 @@ class RecBoleEncoder(QueryEncoder):
         return state_Bd
 
 
-class BERT4RecEncoder(RecBoleEncoder):
-    """BERT4Rec's state at a mask token after the last item, as RecBole evaluates it.
-
-    Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer", CIKM
-    2019. Deviation: it is trained on that mask alone, one prefix a target, and not on masks at random places.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__(model, unused=["output_bias"])
-
-    def forward(self, item_seq_BL: torch.Tensor, item_seq_len_B: torch.Tensor, user_B: torch.Tensor) -> torch.Tensor:
-        # The mask's place is within L positions: as in RecBole, the first item makes room for it.
-        masked_BL = torch.cat([item_seq_BL[:, 1:], torch.zeros_like(item_seq_BL[:, :1])], dim=1)
-        last_B1 = item_seq_len_B[:, None] - 1
-        masked_BL = masked_BL.scatter(1, last_B1, self.model.mask_token)
-        state_BLd = self.model(masked_BL)
-        return state_BLd.gather(1, last_B1[:, :, None].expand(-1, -1, self.width)).squeeze(1)
+def _spec(name: str, width: str = "embedding_size", **facts: Any) -> EncoderSpec:
+    return EncoderSpec(name, RecBoleEncoder, width=width, recbole_model=name, **facts)
 
 
-class NextItNetEncoder(CausalEncoder):
-    """NextItNet's state at every position.
-
-    Yuan et al., "A Simple Convolutional Generative Network for Next Item Recommendation", WSDM 2019. Deviation from
-    RecBole's class: a sequence's state is that at its last item; RecBole's is that of the last column, which for a
-    sequence shorter than L is padding.
-    """
-
-    model: Any
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model, self.width = model, model.item_embedding.embedding_dim
-
-    @property
-    def item_embedding(self) -> nn.Embedding:  # type: ignore[override]
-        return self.model.item_embedding
-
-    def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
-        return self.model.final_layer(self.model.residual_blocks(self.model.item_embedding(item_seq_BL)))
+ENCODERS = (
+    _spec("NARM"),
+    _spec("STAMP"),
+    _spec("Caser", unread=("reg_weight",)),
+    _spec("LightSANs", "hidden_size"),
+    _spec("CORE", unread=("temperature", "item_dropout")),
+    _spec("SINE", unread=("reg_loss_ratio",)),
+    _spec("GCSAN", "hidden_size", unread=("reg_weight",)),
+    _spec("SRGNN"),
+    # For its contrastive loss FEARec makes a mask of (2 x batch)^2.
+    _spec("FEARec", "hidden_size", unread=("lmd", "lmd_sem", "contrast", "tau", "sim"), told={"train_batch_size": 1}),
+    _spec("HGN", unread=("reg_weight",), unused=("item_embedding_for_prediction",)),
+    _spec("HRM"),
+    _spec("FOSSIL", unread=("reg_weight",)),
+)

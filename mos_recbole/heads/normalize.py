@@ -8,6 +8,6 @@ from torch.nn import functional
 _SHORTEST = 1e-4
 
 
-def unit(vectors: torch.Tensor) -> torch.Tensor:
+def l2_normalize(vectors: torch.Tensor) -> torch.Tensor:
     """Returns the vectors [..., d] divided by their Euclidean lengths."""
     return functional.normalize(vectors, dim=-1, eps=_SHORTEST)

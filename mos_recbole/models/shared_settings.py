@@ -1,0 +1,31 @@
+"""Settings that all models of an encoder with a head have."""
+
+from typing import Any, Literal
+
+from mos_recbole.losses import MixtureImplementation
+from mos_recbole.specs import NonNegative, Positive, Setting
+
+TrainMode = Literal["prefix", "all_positions"]
+NegativeSampling = Literal["none", "uniform", "popularity", "in_batch"]
+
+SHARED_SETTINGS = (
+    Setting("tie_weights", bool, True, "Whether the output item table is the input's."),
+    Setting("item_bias", bool, False, "Whether every item has a learned bias."),
+    Setting(
+        "loss_impl",
+        MixtureImplementation,
+        "auto",
+        "How a mixture's loss over all items is computed: auto, chunked, reference or triton.",
+    ),
+    Setting(
+        "train_neg_sample_args", dict[str, Any] | None, None, "None: RecBole's negatives have no place in the loss."
+    ),
+    Setting(
+        "negative_sampling",
+        NegativeSampling,
+        "none",
+        "none: the loss is over all items; else where negatives come from: uniform, popularity or in_batch.",
+    ),
+    Setting("n_negatives", Positive, 1024, "Negatives M a step, shared by its targets (uniform and popularity)."),
+    Setting("sampling_alpha", NonNegative, 0.75, "Exponent of an item's popularity as a negative (popularity)."),
+)
