@@ -61,7 +61,7 @@ def _place_in_plugin(model_class: type, error: Exception) -> str | None:
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__", "").startswith(PLUGINS):
             return f"{frame.f_code.co_filename}, line {line}"
-    origins = [entry.origin for entry in (model_class.encoder_entry, model_class.head_entry) if entry.origin]
+    origins = [spec.origin for spec in (model_class.encoder_spec, model_class.head_spec) if spec.origin]
     # A class without one of its methods, or with other arguments, fails before any line of the plugin runs.
     return str(origins[0][0]) if origins and isinstance(error, TypeError) else None
 

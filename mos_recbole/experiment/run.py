@@ -15,12 +15,12 @@ from recbole.utils import init_seed
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.evaluator import Evaluator
-from mos_recbole.experiment.facts import model_facts
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
 from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
 from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.io import atomic_write, require_writable
+from mos_recbole.models import model_facts
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
@@ -195,7 +195,7 @@ class Run:
             protocol_hash=protocol_hash(self.settings, data.fingerprint),
             protocol=vars(data.protocol),
             model=self.settings.model,
-            **model_facts(self.settings.model_class, self.model),
+            **model_facts(self.model),
             split_leakage=self.settings.split.leakage,
             dataset=self.settings.dataset,
             seed=config["seed"],

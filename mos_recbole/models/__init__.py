@@ -14,7 +14,7 @@ from mos_recbole.models.encoders import (
     QueryEncoder,
     RecBoleEncoder,
 )
-from mos_recbole.models.facts import ModelFacts, model_facts
+from mos_recbole.models.facts import model_facts
 from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, register_encoder, register_head
@@ -34,7 +34,6 @@ __all__ = [
     "EncoderSpec",
     "HeadSpec",
     "LayeredEncoder",
-    "ModelFacts",
     "OwnRandom",
     "QueryEncoder",
     "RecBoleEncoder",

@@ -1,6 +1,6 @@
 """What a run's record says about its model."""
 
-from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -9,37 +9,18 @@ from mos_recbole.models.recommender import EncoderHeadRecommender
 from mos_recbole.models.registry import HEADS
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """What tables and figures need to know of a model.
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """Returns the record's fields encoder, head, n_components, width and baseline, see `results.RunResult`.
 
-    Attributes:
-        encoder, head: names of its parts, such as "GRU4Rec" and "mos".
-        n_components: K, how many distributions the head mixes; 1 if it mixes none.
-        width: d, of states and item table.
-        is_mixture: whether K is a setting of the head.
-        baseline: the model of the same encoder with the baseline head; None if the model is that one.
+    They are None for RecBole's own classes, whose parts have no names here.
     """
-
-    encoder: str
-    head: str
-    n_components: int
-    width: int
-    is_mixture: bool
-    baseline: str | None
-
-
-def model_facts(model: nn.Module) -> ModelFacts | None:
-    """Returns the facts of a model that is an encoder with a head; None for RecBole's own, whose parts are unnamed."""
     if not isinstance(model, EncoderHeadRecommender):
-        return None
-    encoder, head = model.encoder_spec, model.head_spec
+        return dict.fromkeys(("encoder", "head", "n_components", "width", "baseline"))
     baseline = next(spec for spec in HEADS.values() if spec.baseline)
-    return ModelFacts(
-        encoder=encoder.name,
-        head=head.name,
-        n_components=model.head.n_components,
-        width=model.encoder.width,
-        is_mixture=head.is_mixture,
-        baseline=None if head.baseline else combine(encoder, baseline).__name__,
-    )
+    return {
+        "encoder": model.encoder_spec.name,
+        "head": model.head_spec.name,
+        "n_components": model.head.n_components,
+        "width": model.encoder.width,
+        "baseline": None if model.head_spec.baseline else combine(model.encoder_spec, baseline).__name__,
+    }

@@ -22,7 +22,7 @@ from mos_recbole.losses import (
     need_triton,
 )
 from mos_recbole.models.encoders import CausalEncoder, EncoderSpec, LayeredEncoder
-from mos_recbole.models.shared_settings import SHARED_SETTINGS, TrainMode
+from mos_recbole.models.shared_settings import SHARED_SETTINGS
 from mos_recbole.specs import Setting
 
 # What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
@@ -84,8 +84,7 @@ class EncoderHeadRecommender(SequentialRecommender):
 
         What RecBole's file has beside them (`encoder_spec.recbole_settings`) is in `defaults` alone.
         """
-        mode = Setting("train_mode", TrainMode, "all_positions" if cls.causal else "prefix", "all_positions or prefix.")
-        return (mode, *SHARED_SETTINGS, *cls.encoder_spec.settings, *cls.head_spec.settings)
+        return (*SHARED_SETTINGS, *cls.encoder_spec.settings, *cls.head_spec.settings)
 
     @classmethod
     def defaults(cls) -> list[Path | Mapping[str, Any]]:

@@ -5,7 +5,6 @@ from typing import Any, Literal
 from mos_recbole.losses import MixtureImplementation
 from mos_recbole.specs import NonNegative, Positive, Setting
 
-TrainMode = Literal["prefix", "all_positions"]
 NegativeSampling = Literal["none", "uniform", "popularity", "in_batch"]
 
 SHARED_SETTINGS = (

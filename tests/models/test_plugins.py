@@ -183,7 +183,7 @@ register_head(HeadSpec("vague", "Vague", MoSHead))
         ("PlainMoS", None),
         ("UnnamedMoS", "encoder Unnamed has no setting 'embedding_size'; expected its EncoderSpec's width to name"),
         ("NoQueryMoS", r"NoQuery.forward gives \(\d+, \d+, 8\); an encoder's states are"),
-        ("PlainVague", "head Vague: .*missing 1 required keyword-only argument: 'n_components'"),
+        ("PlainVague", "own.py: TypeError: .*missing 1 required keyword-only argument: 'n_components'"),
     ],
 )
 def test_entries_that_do_not_fit_are_one_message(

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import mos_recbole
 from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
