@@ -84,21 +84,8 @@ class ClusterOptions:
     dashboard: bool = False
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """The capacity of a cluster.
-
-    Attributes:
-        trials_at_a_time: how many trials fit.
-        gpus: how many GPUs there are, used or not.
-    """
-
-    trials_at_a_time: int
-    gpus: float
-
-
-def capacity_of(machines: Sequence[Mapping[str, float]], resources: Resources) -> Capacity:
-    """Returns the capacity of machines, each given by its numbers of "CPU" and "GPU".
+def trials_at_a_time(machines: Sequence[Mapping[str, float]], resources: Resources) -> int:
+    """Returns how many trials fit on machines, each given by its numbers of "CPU" and "GPU".
 
     Raises:
         InputError: no machine has what a trial needs.
@@ -111,19 +98,15 @@ def capacity_of(machines: Sequence[Mapping[str, float]], resources: Resources) -
     fits = sum(resources.fits(machine.get("CPU", 0.0), machine.get("GPU", 0.0)) for machine in machines)
     if not fits:
         raise InputError(f"no machine has {cpus} CPUs and {gpus:g} GPUs for a trial")
-    return Capacity(min(fits, resources.max_concurrent or fits), sum(machine.get("GPU", 0.0) for machine in machines))
+    return min(fits, resources.max_concurrent or fits)
 
 
 @contextlib.contextmanager
-def cluster(options: ClusterOptions, resources: Resources) -> Iterator[Capacity]:
-    """Gives the capacity of a Ray cluster that is joined, or started on loopback and shut down afterwards.
-
-    Args:
-        options: where Ray runs.
-        resources: of a trial.
+def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
+    """Gives the resources of each machine of a Ray cluster that is joined, or started on loopback and shut down later.
 
     Raises:
-        InputError: nobody answers at the address, or no machine has what a trial needs.
+        InputError: nobody answers at the address.
     """
     import ray
 
@@ -157,7 +140,7 @@ def cluster(options: ClusterOptions, resources: Resources) -> Iterator[Capacity]
         nodes = ray.nodes()
         if address is None and any(node["NodeManagerAddress"] != _LOOPBACK for node in nodes):
             raise InputError("Ray was imported too early to keep it on loopback; expected a process of its own")
-        yield capacity_of([node["Resources"] for node in nodes if node["Alive"]], resources)
+        yield [node["Resources"] for node in nodes if node["Alive"]]
     finally:
         ray.shutdown()
 

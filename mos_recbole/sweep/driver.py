@@ -14,7 +14,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.io import require_writable
 from mos_recbole.results import SWEEP_FILE, SweepPlan, Trial, read_plan, read_trials
 from mos_recbole.sweep.callback import LedgerCallback
-from mos_recbole.sweep.cluster import Capacity, ClusterOptions, cluster
+from mos_recbole.sweep.cluster import ClusterOptions, cluster, trials_at_a_time
 from mos_recbole.sweep.fusing import fused_groups
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial, Planner
@@ -22,6 +22,7 @@ from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.scheduler import AshaPerModel
 from mos_recbole.sweep.search import OptunaPerModel
 from mos_recbole.sweep.storage import Storage
+from mos_recbole.sweep.sweep_file import Resources
 from mos_recbole.sweep.trial import describe_group, run_trial
 
 _log = logging.getLogger(__name__)
@@ -71,11 +72,12 @@ def run_sweep(
         if not new:
             ledger.synchronize()
         if new or ledger.work_left():
-            with cluster(options, sweep.resources) as capacity:
+            with cluster(options) as machines:
+                fitting = trials_at_a_time(machines, sweep.resources)
                 if new:
                     plan.write(folder)
                     ledger.synchronize()
-                _log_capacity(planner, capacity)
+                _log_capacity(sweep.resources, fitting, sum(machine.get("GPU", 0) for machine in machines))
                 with SweepProgress(ledger, quiet=quiet) as progress:
                     _run_unfinished(ledger, progress, loggers)
     return read_trials(folder)
@@ -98,12 +100,11 @@ def _check_plan(folder: Path, plan: SweepPlan) -> None:
         )
 
 
-def _log_capacity(planner: Planner, capacity: Capacity) -> None:
-    resources = planner.sweep.resources
+def _log_capacity(resources: Resources, fitting: int, gpus: float) -> None:
     what = f"groups of up to {resources.fuse} trials" if resources.fuse > 1 else "trials"
-    _log.info("%d %s at a time", capacity.trials_at_a_time, what)
-    if capacity.gpus and not resources.gpus_per_trial:
-        _log.info("no trial uses the %g GPUs of this cluster; --gpus-per-trial uses them", capacity.gpus)
+    _log.info("%d %s at a time", fitting, what)
+    if gpus and not resources.gpus_per_trial:
+        _log.info("%g GPUs are not used; --gpus-per-trial uses them", gpus)
 
 
 def _run_unfinished(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callback]) -> None:
@@ -112,7 +113,6 @@ def _run_unfinished(ledger: Ledger, progress: SweepProgress, loggers: Sequence[t
         _tune(ledger, progress, loggers)
     for one in ledger.missing_winners():
         ledger.add(one)
-        progress.add(one)
     if ledger.unfinished(winners=True):
         _tune(ledger, progress, loggers, winners=True)
 
@@ -124,7 +124,7 @@ def _tune(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callba
         KeyboardInterrupt: Ray Tune ended before everything was run, as it does after a signal.
     """
     resources, unfinished = ledger.sweep.resources, ledger.unfinished(winners=winners)
-    search = _optuna(ledger, progress, unfinished) if ledger.sweep.search.method == "optuna" and not winners else None
+    search = _optuna(ledger, unfinished) if ledger.sweep.search.method == "optuna" and not winners else None
     scheduler = _asha(ledger) if ledger.sweep.stopping.scheduler == "asha" and not winners else None
     groups = fused_groups(unfinished, resources.fuse) if resources.fuse > 1 else [[one] for one in unfinished]
     callback = LedgerCallback(ledger, progress)
@@ -174,15 +174,10 @@ def _name_of(trial: RayTrial) -> str:
     return trial.config["trial"]["run"]
 
 
-def _optuna(ledger: Ledger, progress: SweepProgress, unfinished: list[PlannedTrial]) -> OptunaPerModel:
+def _optuna(ledger: Ledger, unfinished: list[PlannedTrial]) -> OptunaPerModel:
     """Returns the search algorithm, with the results of earlier sessions."""
-
-    def register(one: PlannedTrial) -> None:
-        ledger.add(one)
-        progress.add(one)
-
     ended = [(one, ledger.best_validation(one)) for one in ledger.searched() if ledger.status(one) != "unfinished"]
-    return OptunaPerModel(ledger.planner, unfinished, ended, ledger.next_number(), register)
+    return OptunaPerModel(ledger.planner, unfinished, ended, ledger.next_number(), ledger.add)
 
 
 def _asha(ledger: Ledger) -> AshaPerModel:

@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -12,7 +11,7 @@ from tabulate import tabulate
 
 from mos_recbole.experiment import time_training
 from mos_recbole.results import Trial, format_parameter
-from mos_recbole.sweep.cluster import capacity_of
+from mos_recbole.sweep.cluster import trials_at_a_time
 from mos_recbole.sweep.fusing import describe_fusing
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 
@@ -20,26 +19,10 @@ from mos_recbole.sweep.plan import PlannedTrial, Planner
 _TIMED_TRIALS = 3
 
 
-@dataclass(frozen=True)
-class Cost:
-    """An upper bound of the time that a sweep takes on this machine, in seconds.
+def training_seconds(trials: Sequence[PlannedTrial], device: str) -> list[float]:
+    """Returns how long each trial trains at most on this machine, to its last epoch and without validation.
 
-    Attributes:
-        total: training of all trials to their last epoch.
-        elapsed: the same with several trials at a time.
-        longest: the longest trial.
-    """
-
-    total: float
-    elapsed: float
-    longest: float
-
-
-def estimate_cost(trials: Sequence[PlannedTrial], at_a_time: int, device: str) -> Cost:
-    """Returns an upper bound, since early stopping, a scheduler and a faster machine make training shorter.
-
-    Of each model and batch size the smallest, a middle and the largest trial are timed for a second each. Validation is
-    not counted.
+    Of each model and batch size the smallest, a middle and the largest trial are timed for a second each.
     """
     groups: dict[tuple[str, str, int], list[PlannedTrial]] = {}
     for planned in trials:
@@ -51,8 +34,7 @@ def estimate_cost(trials: Sequence[PlannedTrial], at_a_time: int, device: str) -
         picked = sorted({works[round(place)] for place in np.linspace(0, len(works) - 1, _TIMED_TRIALS)})
         timed = [time_training(by_work[work].settings, device) for work in picked]
         seconds += np.interp([planned.work for planned in members], picked, timed).tolist()
-    # At least the longest; else shared out evenly.
-    return Cost(math.fsum(seconds), max(math.fsum(seconds) / at_a_time, *seconds), max(seconds))
+    return seconds
 
 
 def preview(planner: Planner, *, local: bool) -> str:
@@ -66,10 +48,8 @@ def preview(planner: Planner, *, local: bool) -> str:
         InputError: as the sweep itself would.
     """
     sweep, trials, resources = planner.sweep, planner.preview(), planner.sweep.resources
-    at_a_time = 1
-    if local:
-        machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-        at_a_time = capacity_of([machine], resources).trials_at_a_time
+    machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    at_a_time = trials_at_a_time([machine], resources) if local else None
     torch.set_num_threads(resources.cpus_per_trial)
     device = "cuda" if resources.gpus_per_trial and torch.cuda.is_available() else "cpu"
     warnings = dict.fromkeys(warning for planned in trials for warning in planned.settings.warnings)
@@ -79,7 +59,7 @@ def preview(planner: Planner, *, local: bool) -> str:
     lines += [
         "",
         _count(planner, trials),
-        _describe(estimate_cost(trials, at_a_time, device), at_a_time, device, local),
+        _duration(training_seconds(trials, device), at_a_time, device),
     ]
     if resources.fuse > 1:
         lines += [*describe_fusing(trials, resources.fuse), "The times are of trials that are trained alone."]
@@ -88,16 +68,20 @@ def preview(planner: Planner, *, local: bool) -> str:
     return "\n".join(lines)
 
 
-def _describe(cost: Cost, at_a_time: int, device: str, local: bool) -> str:
-    total, longest, elapsed = (
-        timedelta(seconds=math.ceil(seconds)) for seconds in (cost.total, cost.longest, cost.elapsed)
-    )
-    together = f", {elapsed} with {at_a_time} at a time" if local else ""
+def _duration(seconds: Sequence[float], at_a_time: int | None, device: str) -> str:
+    """Returns sentences: how long training takes in all, and with so many trials at a time."""
+    total, longest = math.fsum(seconds), max(seconds)
+    text = f"Training takes at most about {_clock(total)} in all, {_clock(longest)} for the longest trial"
+    if at_a_time is not None:
+        text += f", {_clock(max(total / at_a_time, longest))} with {at_a_time} at a time"
     return (
-        f"Training takes at most about {total} in all, {longest} for the longest trial{together} (h:mm:ss; "
-        f"by a few steps on this machine's {'GPU' if device == 'cuda' else 'CPU'}). "
+        f"{text} (h:mm:ss; by a few steps on this machine's {'GPU' if device == 'cuda' else 'CPU'}). "
         "Early stopping makes it shorter, validation a little longer."
     )
+
+
+def _clock(seconds: float) -> timedelta:
+    return timedelta(seconds=math.ceil(seconds))
 
 
 def _table(planner: Planner, trials: Sequence[Trial]) -> str:

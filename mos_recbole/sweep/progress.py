@@ -13,7 +13,6 @@ from rich.table import Table
 
 from mos_recbole.results import TrialStatus
 from mos_recbole.sweep.ledger import Ledger
-from mos_recbole.sweep.plan import PlannedTrial
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,8 @@ class SweepProgress:
             self._counts[status] += 1
             if status != "failed" and (best := ledger.best_validation(one)) is not None:
                 self._best[run] = best
-        self._all = self._bars.add_task("", total=len(ledger.trials) + ledger.to_suggest(), state="")
+        self._total = len(ledger.trials) + ledger.to_suggest()
+        self._all = self._bars.add_task("", total=self._total, state="")
         self._update()
         self._live = Live(
             get_renderable=lambda: Group(self._bars, self._best_table()),
@@ -71,11 +71,6 @@ class SweepProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
-
-    def add(self, one: PlannedTrial) -> None:
-        """Adds a trial that the ledger did not have at first."""
-        self._epochs[one.trial.run] = 0
-        self._bars.update(self._all, total=max(self._total, len(self._ledger.trials)))
 
     def start(self, run: str) -> None:
         """Shows that a trial runs."""
@@ -115,23 +110,21 @@ class SweepProgress:
         label = self._ledger.trials[run].trial.label
         _log.info("[%d/%d] %s: %s", self._counts.total(), self._total, label, "; ".join(parts))
 
-    @property
-    def _total(self) -> int:
-        return int(self._bars.tasks[0].total or 0)
-
-    def _completed(self) -> float:
-        """Returns how many trials have ended, those that have not by their share of epochs."""
-        trials = self._ledger.trials
-        return self._counts.total() + sum(epoch / trials[run].epochs for run, epoch in self._epochs.items())
-
     def _hide(self, run: str) -> None:
         if run in self._running:
             self._bars.remove_task(self._running.pop(run))
 
     def _update(self) -> None:
-        counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
-        ended = f"{self._counts.total()} of {self._total} trials ended" + (f" ({counts})" if counts else "")
-        self._bars.update(self._all, completed=self._completed(), description=f"{ended}, {len(self._running)} running")
+        """Updates the bar of all trials, those that have not ended by their share of epochs."""
+        trials, ended = self._ledger.trials, self._counts.total()
+        self._total = max(self._total, len(trials))
+        counts = f" ({', '.join(f'{count} {status}' for status, count in self._counts.items())})" if ended else ""
+        self._bars.update(
+            self._all,
+            total=self._total,
+            completed=ended + sum(epoch / trials[run].epochs for run, epoch in self._epochs.items()),
+            description=f"{ended} of {self._total} trials ended{counts}, {len(self._running)} running",
+        )
 
     def _leaders(self) -> list[tuple[str, float]]:
         """Returns the runs that have a validation, and their best one, in order."""

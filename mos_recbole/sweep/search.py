@@ -49,10 +49,9 @@ class OptunaPerModel(Searcher):
         assert search.samples is not None
         self._planner, self._register, self._number = planner, register, number
         self._unfinished, self.exhausted = list(unfinished), False
-        # By Ray's id of the trial; with Optuna's trial where Optuna suggested it in this session.
-        self._running: dict[str, tuple[PlannedTrial, optuna.Trial | None]] = {}
-        # Best validation by run; None as long as there is none.
-        self._values: dict[str, float | None] = {planned.trial.run: None for planned in unfinished}
+        self._known = {planned.trial.run for planned in unfinished}
+        # By Ray's id of the trial.
+        self._running: dict[str, tuple[PlannedTrial, optuna.Trial]] = {}
         self._left: dict[Key, int] = {}
         self._studies: dict[Key, optuna.Study] = {}
         for key in planner.known:
@@ -63,7 +62,7 @@ class OptunaPerModel(Searcher):
             direction: Literal["maximize", "minimize"] = "maximize" if plan.mode == "max" else "minimize"
             self._studies[key] = optuna.create_study(sampler=sampler, direction=direction)
         for planned, value in ended:
-            self._add(planned, value)
+            self._tell(planned, self._adopt(planned), value)
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles the search for its own way of resuming; studies are rebuilt from the trials' files instead.
@@ -72,40 +71,36 @@ class OptunaPerModel(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """Returns the configuration of the next trial, or that there is none left."""
         if self._unfinished:
-            return self._hand_out(trial_id, self._unfinished.pop(0), None)
+            planned = self._unfinished.pop(0)
+            return self._hand_out(trial_id, planned, self._adopt(planned))
         # The model that is furthest behind goes first.
         for key in sorted(self._left, key=lambda key: -self._left[key]):
             if self._left[key] <= 0:
                 break
-            planned, suggestion = self._new_trial(*key)
-            if planned is not None:
+            if (new := self._new_trial(*key)) is not None:
                 self._left[key] -= 1
                 self._number += 1
-                self._register(planned)
-                return self._hand_out(trial_id, planned, suggestion)
+                self._register(new[0])
+                return self._hand_out(trial_id, *new)
             self._left[key] = 0
         self.exhausted = True
         return Searcher.FINISHED
 
-    def _new_trial(self, model: str, dataset: str) -> tuple[PlannedTrial | None, optuna.Trial | None]:
+    def _new_trial(self, model: str, dataset: str) -> tuple[PlannedTrial, optuna.Trial] | None:
         """Returns a new trial and Optuna's trial of it; None where the space has no other configuration."""
         study = self._studies[model, dataset]
         for _ in range(_MAX_REPEATS):
             suggestion = study.ask()
             planned = self._plan(model, dataset, self._parameters(suggestion, model, dataset))
-            if planned is None:
-                study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
-            elif planned.trial.run not in self._values:
+            if planned is not None:
                 return planned, suggestion
-            else:
-                value = self._values[planned.trial.run]
-                study.tell(suggestion, value, optuna.trial.TrialState.PRUNED if value is None else None)
+            study.tell(suggestion, state=optuna.trial.TrialState.FAIL)
         # In a small space Optuna may never suggest the configurations that it expects to be bad.
         for parameters in self._planner.configurations(model, dataset):
             planned = self._plan(model, dataset, parameters)
-            if planned is not None and planned.trial.run not in self._values:
-                return planned, None
-        return None, None
+            if planned is not None:
+                return planned, self._adopt(planned)
+        return None
 
     def _parameters(self, suggestion: optuna.Trial, model: str, dataset: str) -> dict[str, Any]:
         """Returns the parameters that Optuna suggests."""
@@ -120,42 +115,37 @@ class OptunaPerModel(Searcher):
         return parameters
 
     def _plan(self, model: str, dataset: str, parameters: dict[str, Any]) -> PlannedTrial | None:
-        """Returns the trial, or None where the values do not fit together, such as a width and a number of heads."""
+        """Returns the trial; None where it is known, or its values do not fit together, as 30 units and 4 heads."""
         try:
-            return self._planner.trial(self._number, model, dataset, self._planner.sweep.seeds[0], parameters)
+            planned = self._planner.trial(self._number, model, dataset, self._planner.sweep.seeds[0], parameters)
         except InputError:
             return None
+        return planned if planned.trial.run not in self._known else None
 
-    def _hand_out(self, trial_id: str, planned: PlannedTrial, suggestion: optuna.Trial | None) -> dict[str, Any]:
-        self._running[trial_id] = planned, suggestion
-        self._values[planned.trial.run] = None
-        return {"trial": describe(planned)}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Reports to Optuna how a trial ended."""
-        if trial_id not in self._running:  # Ray may report it twice
-            return
-        planned, suggestion = self._running.pop(trial_id)
-        value = None if error else (result or {}).get(BEST)
-        if suggestion is None:
-            self._add(planned, value)
-            return
-        self._values[planned.trial.run] = value
-        self._studies[planned.key].tell(suggestion, value, optuna.trial.TrialState.FAIL if value is None else None)
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Does nothing: Optuna gets the result of a trial when it ends."""
-
-    def _add(self, planned: PlannedTrial, value: float | None) -> None:
-        """Adds a trial that Optuna did not suggest in this session to its study."""
-        self._values[planned.trial.run] = value
-        if value is None:
-            return
+    def _adopt(self, planned: PlannedTrial) -> optuna.Trial:
+        """Returns Optuna's trial of one that Optuna did not suggest in this session."""
         study = self._studies[planned.key]
         study.enqueue_trial(planned.trial.parameters)
         suggestion = study.ask()
         self._parameters(suggestion, *planned.key)
-        study.tell(suggestion, value)
+        return suggestion
+
+    def _hand_out(self, trial_id: str, planned: PlannedTrial, suggestion: optuna.Trial) -> dict[str, Any]:
+        self._known.add(planned.trial.run)
+        self._running[trial_id] = planned, suggestion
+        return {"trial": describe(planned)}
+
+    def _tell(self, planned: PlannedTrial, suggestion: optuna.Trial, value: float | None) -> None:
+        self._known.add(planned.trial.run)
+        self._studies[planned.key].tell(suggestion, value, optuna.trial.TrialState.FAIL if value is None else None)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Reports to Optuna how a trial ended."""
+        if trial_id in self._running:  # Ray may report it twice
+            self._tell(*self._running.pop(trial_id), None if error else (result or {}).get(BEST))
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Does nothing: Optuna gets the result of a trial when it ends."""
 
     def save(self, checkpoint_path: str) -> None:
         """Leaves an empty file; see `__getstate__`."""

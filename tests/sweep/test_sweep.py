@@ -34,9 +34,8 @@ from mos_recbole.experiment import run_experiment
 from mos_recbole.results import SweepPlan, Trial, format_parameter
 from mos_recbole.sweep import ClusterOptions, Planner, driver, prepare_ray, preview, read_sweep_file
 from mos_recbole.sweep import plan as plan_module
-from mos_recbole.sweep.cluster import Capacity
 from mos_recbole.sweep.driver import run_sweep
-from mos_recbole.sweep.dry_run import estimate_cost
+from mos_recbole.sweep.dry_run import training_seconds
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.loggers import make_loggers
 from mos_recbole.sweep.plan import PlannedTrial
@@ -963,10 +962,10 @@ class Driven:
         monkeypatch.setattr(driver, "_tune", self._tune)
 
     @contextlib.contextmanager
-    def _cluster(self, *_: Any, **__: Any) -> Iterator[Capacity]:
+    def _cluster(self, _: ClusterOptions) -> Iterator[list[dict[str, float]]]:
         if not self.answers:
             raise InputError("Ray at nowhere: nobody answers")
-        yield Capacity(1, 0.0)
+        yield [{"CPU": 1.0}]
 
     def _tune(self, ledger: Ledger, progress: Any, loggers: Any, *, winners: bool = False) -> None:
         trials = ledger.unfinished(winners=winners)
@@ -1064,13 +1063,14 @@ def timed_by_size(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_costs(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest, a middle and the largest trial of each model are timed, the others interpolated."""
     timed = timed_by_size(monkeypatch)
-    trials = planner({"embedding_size": {"grid": [4, 8, 12, 16, 20]}}, seeds=[1, 2]).trials()
-    cost = estimate_cost(trials, 4, "cpu")
+    made = planner({"embedding_size": {"grid": [4, 8, 12, 16, 20]}}, seeds=[1, 2])
+    trials = made.trials()
+    assert training_seconds(trials, "cpu") == pytest.approx([one.trial.parameters["embedding_size"] for one in trials])
     assert sorted(timed) == [4, 4, 12, 12, 20, 20]
-    assert cost.total == pytest.approx(2 * 2 * (4 + 8 + 12 + 16 + 20))
-    assert cost.elapsed == pytest.approx(cost.total / 4)
-    assert cost.longest == 20
-    assert estimate_cost(trials, 1000, "cpu").elapsed == 20
+    for cores, elapsed in ((4, "0:01:00"), (1000, "0:00:20")):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        expected = f"about 0:04:00 in all, 0:00:20 for the longest trial, {elapsed} with {cores} at a time"
+        assert expected in preview(made, local=True)
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -1113,8 +1113,8 @@ def test_what_a_dry_run_shows_of_a_search(planner: MakePlanner, monkeypatch: pyt
 
 def test_more_than_this_machine_has_is_refused(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores and GPUs, before anything is timed."""
-    message = refused(lambda: preview(planner(GRID, resources={"cpus_per_trial": 10**6}), local=True))
-    assert "cpus_per_trial is 1000000, but no machine has more than" in message
+    message = refused(lambda: preview(planner(GRID, resources={"cpus_per_trial": 10**5}), local=True))
+    assert "cpus_per_trial is 100000, but no machine has more than" in message
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     message = refused(lambda: preview(planner(GRID, resources={"gpus_per_trial": 0.5}), local=True))
     assert "gpus_per_trial is 0.5, but no machine has more than 0 GPUs" in message
