@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from recbole.utils import init_seed
 
-from mos_recbole.evaluation import metric_direction
+from mos_recbole.evaluation import TargetRanks, metric_direction
 from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.evaluator import Evaluator
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
@@ -32,7 +32,7 @@ from mos_recbole.results import (
 )
 from mos_recbole.settings import Settings, load_settings
 from mos_recbole.training import (
-    ALONE,
+    SINGLE_PROCESS,
     BenchmarkTrainer,
     EpochReport,
     Processes,
@@ -87,16 +87,16 @@ def run_experiment(
         raise TypeError("overrides belong to load_settings where settings are given")
     chosen_device = choose_device(device)
     processes = join_processes(chosen_device.type)
-    run = Run(settings, Path(output), processes.own_device(chosen_device), show_progress, processes=processes)
+    run = Run(settings, Path(output), processes.local_device(chosen_device), show_progress, processes=processes)
     processes.require_same("the run id", run.run_id)
     reset_peak_memory()
-    with exclusive_lock(run.folder, patience) if processes.first else contextlib.nullcontext():
-        record = processes.tell(run.finished(resume) if processes.first else None)
+    with exclusive_lock(run.folder, patience) if processes.is_main else contextlib.nullcontext():
+        record = processes.broadcast(run.finished(resume) if processes.is_main else None)
         if record is not None:
             return record
         trainer = run.open(resume)
         validate, valid_metric, higher_is_better = run.selection()
-        callback = on_epoch if processes.first else lambda report: None
+        callback = on_epoch if processes.is_main else lambda report: None
         trainer.fit(run.train_loader(), validate, valid_metric, higher_is_better, callback)
         return run.close()
 
@@ -123,12 +123,12 @@ class Run:
         device: torch.device,
         show_progress: bool = False,
         data: RunData | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.started = time.perf_counter()
         require_writable(output)
         self.settings, self.device, self.processes = settings, device, processes
-        self.show_progress = show_progress and processes.first
+        self.show_progress = show_progress and processes.is_main
         self.config = settings.recbole_config(device)
         self.data = data or RunData(settings, device)
         name = run_name(settings, self.data.fingerprint, device.type)
@@ -155,7 +155,7 @@ class Run:
         self.resumed = resume and self.trainer.resume_checkpoint()
         if self.resumed:
             self._note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
-        elif self.processes.first:
+        elif self.processes.is_main:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
         self.evaluator = Evaluator(
@@ -167,7 +167,7 @@ class Run:
 
     def train_loader(self) -> TrainLoader:
         """Returns the batches of each epoch."""
-        return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.share)
+        return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.shard)
 
     def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
         """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
@@ -179,14 +179,17 @@ class Run:
         """Returns the record of the trained run, written with its outcomes."""
         valid = self._metrics(self.data.valid_queries)
         test, ranks = self.evaluator.metrics(self.data.test_queries())
-        if not self.processes.first:
-            return self.processes.hear()
+        record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
+        return self.processes.broadcast(record)
+
+    def _write(self, valid: Mapping[str, float], test: Mapping[str, float], ranks: TargetRanks) -> RunResult:
+        """Returns the record; it is written last, so that a folder with a record is a finished run."""
         table = outcomes_table(self.data, self.config["MAX_ITEM_LIST_LENGTH"], ranks, self.model)
         with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
             table.to_parquet(temporary, index=False)
         record = self._record(valid, test)
         record.write(self.folder)
-        return self.processes.tell(record)
+        return record
 
     def _record(self, valid: Mapping[str, float], test: Mapping[str, float]) -> RunResult:
         config, data, trainer = self.config, self.data, self.trainer
@@ -214,7 +217,7 @@ class Run:
             resumed=self.resumed,
             device=device_name(self.device),
             threads=torch.get_num_threads(),
-            processes=self.processes.number,
+            processes=self.processes.world_size,
             versions=versions(),
             code=code_version(),
             git_commit=git_commit(),
@@ -223,10 +226,10 @@ class Run:
 
     def _metrics(self, queries: QuerySet) -> dict[str, float]:
         # The main process's numbers, so that all processes select and stop alike.
-        return self.processes.tell(self.evaluator.metrics(queries)[0])
+        return self.processes.broadcast(self.evaluator.metrics(queries)[0])
 
     def _note(self, text: str) -> None:
-        if self.processes.first:
+        if self.processes.is_main:
             _log.info(text)
 
 

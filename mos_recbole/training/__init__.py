@@ -6,12 +6,12 @@ from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
 from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
-from mos_recbole.training.processes import ALONE, Processes, join_processes
+from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
 from mos_recbole.training.trainer import BenchmarkTrainer, EpochReport
 
 __all__ = [
-    "ALONE",
     "LOOPS",
+    "SINGLE_PROCESS",
     "BenchmarkTrainer",
     "EpochReport",
     "FusedTrial",

@@ -17,7 +17,7 @@ from mos_recbole.evaluation import EvaluationProtocol, ScoreIsNaN, TargetRanks, 
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.training.loaders import prefix_gatherer
 from mos_recbole.training.prefixes import Fields, PrefixGatherer
-from mos_recbole.training.processes import ALONE, Processes
+from mos_recbole.training.processes import SINGLE_PROCESS, Processes
 from mos_recbole.training.transforms import BatchTransform, query_transform
 
 # RecBole's models return the scores of all items for a whole batch: as many queries as fit.
@@ -84,7 +84,7 @@ def evaluate_model(
     queries: QuerySet,
     top_k: int = 0,
     show_progress: bool = False,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> TargetRanks:
     """Returns the ranks of all targets; where the model is one of ours, `target_score` is their log-probability.
 
@@ -94,7 +94,7 @@ def evaluate_model(
         queries: what to rank.
         top_k: how many of the best items of every query to return.
         show_progress: whether to draw a bar.
-        processes: that rank a share of the queries each; all return all ranks.
+        processes: that each rank a shard of the queries; all return all ranks.
 
     Raises:
         ScoreIsNaN: the model scores an item as NaN.
@@ -104,10 +104,10 @@ def evaluate_model(
         found = _rank(model, config, queries, top_k, show_progress, processes)
     except ScoreIsNaN as error:
         fault = error
-    for one in processes.gather(fault):
+    for one in processes.all_gather(fault):
         if one is not None:
             raise one
-    processes.add(tensor for tensor in vars(found).values() if tensor is not None)
+    processes.all_reduce(tensor for tensor in vars(found).values() if tensor is not None)
     return found
 
 
@@ -115,7 +115,7 @@ def evaluate_model(
 def _rank(
     model: AbstractRecommender, config: Any, queries: QuerySet, top_k: int, show_progress: bool, processes: Processes
 ) -> TargetRanks:
-    """Returns the ranks of a process's share of the targets, 0 for the others."""
+    """Returns the ranks of a process's shard of the targets, 0 for the others."""
     model.eval()
     fields = Fields.of(config)
     batch_size, n_items = config["eval_batch_size"], queries.n_items
@@ -125,10 +125,10 @@ def _rank(
         scorer = model.head.scorer(model.item_table)
     found: TargetRanks | None = None
     batches = torch.arange(len(queries)).split(batch_size)
-    own = batches[processes.share]
+    own = batches[processes.shard]
     n_own = sum(len(index) for index in own)
     bar = tqdm(total=n_own, desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
-    # Who has no share ranks the first batch nevertheless, to know what to return.
+    # A process without a batch ranks the first one, to know what to return.
     for index in own or batches[:1]:
         batch = queries.batch(index, fields)
         target_B = batch[fields.item]

@@ -32,7 +32,7 @@ class TrainLoader(Protocol):
     def epoch(self, number: int) -> Iterator[tuple[Interaction, int]]:
         """Yields batches on the device, each with its number of targets.
 
-        Where a loader has been given a share of every batch, it yields that, with the whole batch's number.
+        A loader with a shard yields that part of every batch, with the whole batch's number of targets.
         """
         ...
 
@@ -60,7 +60,7 @@ class PrefixLoader:
         pointwise: whether the negatives are samples of their own, with a label that tells them from the targets,
             instead of a column beside the targets.
         transform: of the batches, or None.
-        share: of every batch's samples.
+        shard: which of every batch's samples to yield.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class PrefixLoader:
         sampler: RepeatableSampler | None = None,
         pointwise: bool = False,
         transform: BatchTransform | None = None,
-        share: slice = _WHOLE,
+        shard: slice = _WHOLE,
     ) -> None:
         self.gatherer, self.fields, self.seed, self.shuffle = gatherer, fields, seed, shuffle
-        self.sampler, self.pointwise, self.transform, self.share = sampler, pointwise, transform, share
+        self.sampler, self.pointwise, self.transform, self.shard = sampler, pointwise, transform, shard
         # As RecBole counts: the labelled negatives are samples of the batch.
         self.batch_size = max(1, batch_size // 2) if sampler is not None and pointwise else batch_size
         self.n_targets = len(gatherer)
@@ -87,7 +87,7 @@ class PrefixLoader:
             order = torch.randperm(self.n_targets, generator=epoch_generator(self.seed, number))
         source = random.Random(epoch_seed(self.seed, number))
         for index in order.split(self.batch_size):
-            batch = self.gatherer.batch(index[self.share].contiguous(), self.fields)
+            batch = self.gatherer.batch(index[self.shard].contiguous(), self.fields)
             if self.transform is not None:
                 batch = self.transform(batch, source)
                 if teaches_nothing(batch):
@@ -130,7 +130,7 @@ class WindowLoader:
         fields: RecBole's names.
         device: where batches are made.
         shuffle: whether the windows are in a new order every epoch.
-        share: of every batch's windows, whose targets may then be none.
+        shard: which of every batch's windows to yield; they may hold no target.
     """
 
     # Windows are sorted by length among this many batches' worth of them, which leaves little padding and much chance.
@@ -146,13 +146,13 @@ class WindowLoader:
         fields: Fields,
         device: torch.device,
         shuffle: bool,
-        share: slice = _WHOLE,
+        shard: slice = _WHOLE,
     ) -> None:
         self.items = torch.from_numpy(sequences.items).to(device)
         self.target_start = torch.from_numpy(segments.target_start)
         self.counts = torch.from_numpy(segments.counts)
         self.max_length, self.batch_size, self.seed = max_length, batch_size, seed
-        self.fields, self.device, self.shuffle, self.share = fields, device, shuffle, share
+        self.fields, self.device, self.shuffle, self.shard = fields, device, shuffle, shard
         self.n_targets = segments.n_targets
 
     def windows(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,7 +194,7 @@ class WindowLoader:
         pool_W = torch.arange(n_windows) // per_pool
         key_W = pool_W * (self.max_length + 1) + size_W[window_W]
         window_W = window_W[torch.argsort(key_W, stable=True)]
-        # Cut where a pool's running number of targets passes a multiple of an even share, so that no batch is a rest.
+        # Cut where a pool's running number of targets passes a multiple of an even shard, so that no batch is a rest.
         running_W = size_W[window_W].cumsum(0)
         stop_P = running_W[torch.arange(per_pool, n_windows + per_pool, per_pool).clamp(max=n_windows) - 1]
         targets_P = stop_P.diff(prepend=stop_P.new_zeros(1))
@@ -207,7 +207,7 @@ class WindowLoader:
         generator = epoch_generator(self.seed, number)
         first_W, size_W = self._cut(generator)
         for window in self._batches(size_W, generator):
-            own = window[self.share]
+            own = window[self.shard]
             yield self._gather(first_W[own], size_W[own]), int(size_W[window].sum())
 
     def _gather(self, first_B: torch.Tensor, size_B: torch.Tensor) -> Interaction:
@@ -258,21 +258,21 @@ def crops(config: Any) -> bool:
     return getattr(config["model_class"], "causal", False)
 
 
-def make_train_loader(config: Any, dataset: SequenceDataset, split: Split, share: slice = _WHOLE) -> TrainLoader:
-    """Returns the training batches for a model, by its kind and the `train_mode`; or a share of every batch.
+def make_train_loader(config: Any, dataset: SequenceDataset, split: Split, shard: slice = _WHOLE) -> TrainLoader:
+    """Returns the training batches for a model, by its kind and the `train_mode`; or a shard of every batch.
 
     Raises:
         InputError: a kind of model that does not learn from interactions alone, or RecBole's sampler refuses the data.
     """
     try:
-        return _make_train_loader(config, dataset, split, share)
+        return _make_train_loader(config, dataset, split, shard)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"data set {dataset.dataset_name!r}: {error}") from error
 
 
-def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, share: slice) -> TrainLoader:
+def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, shard: slice) -> TrainLoader:
     kind, device, fields = config["MODEL_TYPE"], config["device"], Fields.of(config)
     length, batch_size, seed, shuffle = (
         config[key] for key in ("MAX_ITEM_LIST_LENGTH", "train_batch_size", "seed", "shuffle")
@@ -282,7 +282,7 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, shar
     if kind != ModelType.SEQUENTIAL:
         raise InputError(f"{config['model']} is a {kind.name.lower()} model; expected a sequential or a general one")
     if config["train_mode"] == "all_positions":
-        return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle, share)
+        return WindowLoader(dataset.sequences, split.train, length, batch_size, seed, fields, device, shuffle, shard)
     gatherer = prefix_gatherer(config, dataset, split.train)
     sampler, pointwise = None, config["MODEL_INPUT_TYPE"] == InputType.POINTWISE
     arguments = config["train_neg_sample_args"]
@@ -293,7 +293,7 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, shar
             ["train"], dataset.training_part(split), arguments["distribution"], arguments["alpha"]
         ).set_phase("train")
     transform = training_transform(config, dataset)
-    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler, pointwise, transform, share)
+    return PrefixLoader(gatherer, fields, batch_size, seed, shuffle, sampler, pointwise, transform, shard)
 
 
 def prefix_gatherer(

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.training.loaders import TrainLoader, epoch_seed
 from mos_recbole.training.parallel import ParallelTrainer
-from mos_recbole.training.processes import ALONE, Processes
+from mos_recbole.training.processes import SINGLE_PROCESS, Processes
 from mos_recbole.training.trainer import BenchmarkTrainer, LossFunction
 
 
@@ -26,14 +26,14 @@ def make_trainer(
     run_id: str,
     show_progress: bool,
     began: float,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> BenchmarkTrainer:
     """Returns the trainer that a model needs; arguments as of `BenchmarkTrainer`, and the processes that train it.
 
     Raises:
         InputError: several processes, and a model that one must train alone.
     """
-    if processes.number > 1:
+    if processes.world_size > 1:
         return ParallelTrainer(config, model, folder, run_id, show_progress, began, processes=processes)
     kind = next((loop for name, loop in LOOPS.items() if is_recbole_model(type(model), name)), BenchmarkTrainer)
     return kind(config, model, folder, run_id, show_progress, began)

@@ -1,4 +1,4 @@
-"""Data-parallel training: the batches of one process, shared out among several."""
+"""Data-parallel training: the batches of one process, divided among several."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from mos_recbole.training.trainer import BenchmarkTrainer, LossFunction
 class ParallelTrainer(BenchmarkTrainer):
     """Trains one model by several processes: the same batches, steps and numbers as by one, but for rounding.
 
-    `train_batch_size` is that of all processes. Each has its share of every batch's sequences, adds up the losses of
+    `train_batch_size` is that of all processes. Each has its shard of every batch's sequences, adds up the losses of
     its targets and their gradients; one sum over the processes, of gradients, losses and numbers of targets, then
-    gives all of them the batch's mean. So their weights stay the same. The first process writes the files.
+    gives all of them the batch's mean. So their weights stay the same. The main process writes the files.
 
     Every process draws masks of dropout and sampled negatives of its own, by the seed, the epoch and its number: with
     either, another number of processes is another random number. Resuming is exact for the same number.
@@ -36,7 +36,7 @@ class ParallelTrainer(BenchmarkTrainer):
         self.processes = processes
         fault = _indivisible(config, model)
         if fault is not None:
-            raise InputError(f"{config['model']} cannot be trained by {processes.number} processes: {fault}")
+            raise InputError(f"{config['model']} cannot be trained by {processes.world_size} processes: {fault}")
 
     def fit(self, *arguments: Any, **keywords: Any) -> None:
         """Trains as `BenchmarkTrainer.fit`; all processes end with the same weights.
@@ -45,11 +45,11 @@ class ParallelTrainer(BenchmarkTrainer):
             InputError: the processes do not begin at the same epoch.
         """
         self.processes.require_same("the epoch to go on from", self.start_epoch)
-        self.processes.copy_first(self.model.state_dict().values())
+        self.processes.broadcast_tensors(self.model.state_dict().values())
         super().fit(*arguments, **keywords)
 
     def _enter_epoch(self, epoch: int) -> None:
-        # Not from the checkpoint, which has the first process's state alone. (A 0 at the end would count for nothing.)
+        # Not from the checkpoint, which has the main process's state alone. (A 0 at the end would count for nothing.)
         source = np.random.SeedSequence([self.config["seed"], epoch, 1 + self.processes.rank])
         torch.manual_seed(int(source.generate_state(1, np.uint64)[0] >> 1))
 
@@ -66,7 +66,7 @@ class ParallelTrainer(BenchmarkTrainer):
         totals = [loss.reshape(1), loss.new_full((1,), n_targets)]
         # One message instead of many: a message takes its time, however short it is.
         flat = torch.cat([part.flatten() for part in (*gradients, *totals)])
-        self.processes.add([flat])
+        self.processes.all_reduce([flat])
         flat[:-1] /= flat[-1]
         *summed, mean_loss, _ = flat.split([one.numel() for one in (*gradients, *totals)])
         for parameter, gradient in zip(parameters, summed, strict=True):
@@ -78,17 +78,17 @@ class ParallelTrainer(BenchmarkTrainer):
         return mean_loss.item()
 
     def _save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
-        if self.processes.first:
+        if self.processes.is_main:
             super()._save_checkpoint(name, state)
 
     def _write_log(self) -> None:
-        if self.processes.first:
+        if self.processes.is_main:
             super()._write_log()
 
     def load_best(self) -> None:
-        if self.processes.first:
+        if self.processes.is_main:
             super().load_best()
-        self.processes.copy_first(self.model.state_dict().values())
+        self.processes.broadcast_tensors(self.model.state_dict().values())
 
 
 def _indivisible(config: Any, model: nn.Module) -> str | None:

@@ -1,4 +1,4 @@
-"""The processes that train one model together, as `torchrun` starts them, and what they tell each other."""
+"""The processes that train one model together, as `torchrun` starts them, and their communication."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -28,51 +28,51 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True)
 class Processes:
-    """One of the processes that do one run together. All of them must come to the same calls in the same order.
+    """One of the processes that do one run together. All of them must make the same calls in the same order.
 
     Attributes:
-        rank: this one's number, from 0.
-        number: how many they are.
+        rank: index of this process, from 0.
+        world_size: number of processes.
     """
 
     rank: int = 0
-    number: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that writes files and speaks to the user."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
         return self.rank == 0
 
     @property
-    def share(self) -> slice:
-        """What of a sequence is this process's: every so manieth, so that shares of sorted things weigh the same."""
-        return slice(self.rank, None, self.number)
+    def shard(self) -> slice:
+        """This process's part of a sequence: every n-th entry, so that shards of a sorted sequence are alike."""
+        return slice(self.rank, None, self.world_size)
 
-    def tell(self, value: T) -> T:
-        """Returns the first process's value."""
+    def broadcast(self, value: T) -> T:
+        """Returns the main process's value."""
         values = [value]
-        if self.number > 1:
+        if self.world_size > 1:
             distributed.broadcast_object_list(values)
         return values[0]
 
-    def hear(self) -> Any:
-        """Returns what the first process tells, which this one is not."""
-        return self.tell(None)
-
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Returns the values of all processes, by rank."""
-        values = [value] * self.number
-        if self.number > 1:
+        values = [value] * self.world_size
+        if self.world_size > 1:
             distributed.all_gather_object(values, value)
         return values
 
     def require_same(self, what: str, value: object) -> None:
-        """Raises where the processes do not have the same value.
+        """Checks that all processes have the same value.
+
+        Args:
+            what: is compared, for the message.
+            value: of this process.
 
         Raises:
-            InputError: in all of them.
+            InputError: they differ; raised in all processes.
         """
-        values = self.gather(value)
+        values = self.all_gather(value)
         for rank, other in enumerate(values):
             if other != values[0]:
                 raise InputError(
@@ -80,64 +80,66 @@ class Processes:
                     "packages, data and results folder for all"
                 )
 
-    def add(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Puts the sum over the processes into each tensor."""
-        if self.number > 1:
+    def all_reduce(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replaces each tensor by its sum over the processes."""
+        if self.world_size > 1:
             for tensor in tensors:
                 distributed.all_reduce(tensor)
 
-    def copy_first(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Puts the first process's numbers into each tensor."""
-        if self.number > 1:
+    def broadcast_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Copies the main process's numbers into each tensor."""
+        if self.world_size > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def own_device(self, device: torch.device) -> torch.device:
-        """Returns the device of this process, where the user said which kind: each has a GPU of its own.
+    def local_device(self, device: torch.device) -> torch.device:
+        """Returns the device of this process: each has a GPU of its own.
 
         Raises:
-            InputError: the user said which GPU, or there are too few.
+            InputError: the user asked for one GPU by its number, or there are too few.
         """
-        if self.number == 1 or device.type == "cpu":
+        if self.world_size == 1 or device.type == "cpu":
             return device
         index, available = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if device.index is not None:
-            raise InputError(f"device {device}: {self.number} processes cannot share a GPU; expected auto, cpu or cuda")
+            raise InputError(
+                f"device {device}: {self.world_size} processes cannot share a GPU; expected auto, cpu or cuda"
+            )
         if index >= available:
             raise InputError(f"{index + 1} processes on a machine with {available} GPUs; expected one each, or cpu")
         return torch.device(device.type, index)
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 @cache
 def join_processes(device_type: str) -> Processes:
-    """Returns this process among those that torchrun started; `ALONE` where it started none.
+    """Returns this process among those that torchrun started; `SINGLE_PROCESS` where it started none.
 
     Args:
-        device_type: of the tensors that are added up.
+        device_type: of the tensors that are communicated.
 
     Raises:
         InputError: the environment says that there are several processes, but not how to reach them.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return ALONE
+        return SINGLE_PROCESS
     if _unset():
         raise InputError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(_unset())} not set; expected torchrun to start "
             "several processes, or none of these variables"
         )
-    store, rank, number = _meeting_place()
+    store, rank, world_size = _rendezvous()
     backend = "gloo" if device_type == "cpu" else f"cpu:gloo,{device_type}:nccl"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=number)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     atexit.register(distributed.destroy_process_group)
-    return Processes(rank, number)
+    return Processes(rank, world_size)
 
 
 @cache
-def _meeting_place() -> tuple[distributed.Store, int, int]:
-    """Returns what the processes share from the beginning, this one's number and how many they are."""
+def _rendezvous() -> tuple[distributed.Store, int, int]:
+    """Returns the store that the processes share, this one's rank, and the number of processes."""
     return next(distributed.rendezvous("env://"))
 
 
@@ -149,18 +151,18 @@ _failures = count()
 
 
 def first_to_fail() -> bool:
-    """Returns whether no other process has called this for the same failure, so that one of them tells the user.
+    """Returns whether this is the first process to report a failure; the others need not.
 
-    The others fail in the same way, or because this one is gone.
+    They fail in the same way, or because this one is gone.
     """
     if _unset():
         return True
-    store, _, _ = _meeting_place()
+    store, _, _ = _rendezvous()
     return store.add(f"failure {next(_failures)}", 1) == 1
 
 
 def only_first_traceback() -> None:
-    """Makes an error that nobody catches be shown by the first process that it ends."""
+    """Makes only the first process that an uncaught error ends print its traceback."""
     show: Callable[[type[BaseException], BaseException, TracebackType | None], None] = sys.excepthook
 
     def show_first(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from built import FIELDS, flat
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset, SequentialDataset
@@ -18,10 +19,9 @@ from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.training import make_train_loader
 from mos_recbole.training.loaders import PrefixLoader, WindowLoader
-from mos_recbole.training.prefixes import Fields, PrefixGatherer
+from mos_recbole.training.prefixes import PrefixGatherer
 
 CPU = torch.device("cpu")
-FIELDS = Fields("user_id", "item_id", "item_id_list", "item_length", "neg_item_id")
 RATED = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 SIDES = ("train", "valid", "test")
 
@@ -54,17 +54,6 @@ def file_rows(folder: Path) -> list[tuple[str, str, int]]:
     """Returns the rows of a data set's file (user, item, time), read without the package."""
     lines = (folder / f"{folder.name}.inter").read_text().splitlines()[1:]
     return [(user, item, int(time)) for user, item, time in (line.split("\t") for line in lines)]
-
-
-def flat(counts: Sequence[int]) -> Sequences:
-    """Returns users with these numbers of interactions, whose items are numbered by row from 1."""
-    n = sum(counts)
-    return Sequences(
-        items=np.arange(1, n + 1, dtype=np.int32),
-        times=np.arange(n, dtype=np.int64),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        users=np.arange(1, len(counts) + 1, dtype=np.int32),
-    )
 
 
 def naive_split(counts: Sequence[int]) -> dict[str, list[tuple[int, int]]]:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from built import CPU, L, redraw
+from built import CPU, FIELDS, L, flat, redraw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_data import FIELDS, flat
 
 from mos_recbole import RunResult
 from mos_recbole.cli import main
@@ -65,14 +64,14 @@ class Part(Processes):
     sums: list[torch.Tensor] = field(default_factory=list)
     said: Any = None
 
-    def add(self, tensors: Any) -> None:
+    def all_reduce(self, tensors: Any) -> None:
         for place, tensor in enumerate(tensors):
             if len(self.sums) <= place:
                 self.sums.append(torch.zeros_like(tensor))
             self.sums[place] += tensor
             tensor.copy_(self.sums[place])
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         return [value, self.said]
 
 
@@ -94,13 +93,13 @@ def test_shares_of_a_batch_are_the_batch(
     sequences = flat(counts)
     segments = leave_one_out(sequences).train
 
-    def batches(share: slice) -> Iterator[tuple[Any, int]]:
+    def batches(shard: slice) -> Iterator[tuple[Any, int]]:
         if windows:
-            return WindowLoader(sequences, segments, length, batch_size, 3, FIELDS, CPU, True, share).epoch(2)
+            return WindowLoader(sequences, segments, length, batch_size, 3, FIELDS, CPU, True, shard).epoch(2)
         gatherer = PrefixGatherer(sequences, segments, length, CPU, crop=True)
-        return PrefixLoader(gatherer, FIELDS, batch_size, 3, True, share=share).epoch(2)
+        return PrefixLoader(gatherer, FIELDS, batch_size, 3, True, shard=shard).epoch(2)
 
-    shares = [batches(Processes(rank, number).share) for rank in range(number)]
+    shares = [batches(Processes(rank, number).shard) for rank in range(number)]
     for whole, *parts in zip(batches(slice(None)), *shares, strict=True):
         assert {n_targets for _, n_targets in parts} == {whole[1]} == {len(whole[0])}
         assert sum(len(part) for part, _ in parts) == whole[1]
@@ -121,7 +120,7 @@ def gradients(folder: Path, model: str, parts: Sequence[Processes], **overrides:
     net = config["model_class"](config, data.training_part(split)).double()
     redraw(net)
     trainers = [make_trainer(config, net, folder, "run", False, 0.0, part) for part in parts]
-    loaders = [make_train_loader(config, data, split, part.share).epoch(1) for part in parts]
+    loaders = [make_train_loader(config, data, split, part.shard).epoch(1) for part in parts]
     for shares in zip(*loaders, strict=True):
         for trainer, part, (share, _) in zip(trainers, parts, shares, strict=True):
             net.zero_grad(set_to_none=True)
@@ -178,10 +177,10 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
     join_processes.cache_clear()
     alone = join_processes("cpu")
     tensor = torch.ones(2)
-    alone.add([tensor])
-    alone.copy_first([tensor])
+    alone.all_reduce([tensor])
+    alone.broadcast_tensors([tensor])
     alone.require_same("the run id", "a")
-    assert (alone.first, alone.share, alone.tell(3), alone.gather(3)) == (True, slice(0, None, 1), 3, [3])
+    assert (alone.is_main, alone.shard, alone.broadcast(3), alone.all_gather(3)) == (True, slice(0, None, 1), 3, [3])
     assert tensor.tolist() == [1, 1]
 
 
@@ -203,14 +202,14 @@ def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     processes = Processes(3, 4)
-    assert processes.own_device(CPU) == CPU
-    assert processes.own_device(torch.device("cuda")) == torch.device("cuda:1")
-    assert Processes().own_device(torch.device("cuda")) == torch.device("cuda")
+    assert processes.local_device(CPU) == CPU
+    assert processes.local_device(torch.device("cuda")) == torch.device("cuda:1")
+    assert Processes().local_device(torch.device("cuda")) == torch.device("cuda")
     with pytest.raises(InputError, match="cannot share a GPU"):
-        processes.own_device(torch.device("cuda:0"))
+        processes.local_device(torch.device("cuda:0"))
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InputError, match="3 processes on a machine with 2 GPUs"):
-        processes.own_device(torch.device("cuda"))
+        processes.local_device(torch.device("cuda"))
 
 
 def test_processes_that_differ_are_told() -> None:
