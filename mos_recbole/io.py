@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Writes a file by `atomic_write`, from blocks that may be made on the way."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.writelines(blocks)
 
 
 @contextmanager

@@ -58,8 +58,7 @@ def call(options: argparse.Namespace) -> int:
         _log.warning(warning)
     config = settings.recbole_config(torch.device("cpu"))
     folder = Path(config["data_path"])
-    how = {"archive": options.zip, "download": options.download, "allow_modified": options.allow_modified}
-    file = obtain(folder, **how, note=_log.info)
+    file = obtain(folder, archive=options.zip, download=options.download, allow_modified=options.allow_modified)
     data = SequenceDataset(config)
     print(f"{settings.dataset}: {data.summary(data.split()).describe()}")
     print(f"file:          {file.path}" + (f" ({file.check})" if file.check else ""))

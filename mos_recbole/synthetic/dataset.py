@@ -2,9 +2,6 @@
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from pyarrow import csv
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import item_distance
+from mos_recbole.io import atomic_folder, os_errors_as_input_errors
 from mos_recbole.synthetic.log import PlantedLog, draw_log
 from mos_recbole.synthetic.process import PlantedProcess, plant
 from mos_recbole.synthetic.truth import best_achievable
@@ -53,7 +51,11 @@ def write_planted(
     process = plant(rank, n_items, of_process, entropy=entropy, diversity=diversity, noise=noise)
     log = draw_log(process, n_users, of_log, mean_length=mean_length)
     truth = {"asked": asked} | describe(process, log)
-    with _new_folder(folder) as unfinished:
+    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    with (
+        os_errors_as_input_errors(folder, "a place that can be written to and has room"),
+        atomic_folder(folder, hidden) as unfinished,
+    ):
         _write_log(unfinished / f"{folder.name}.inter", log)
         np.savez(
             unfinished / ARRAYS_FILE,
@@ -61,7 +63,7 @@ def write_planted(
             item_factors=process.item_factors,
             popularity=process.popularity,
             stationary=process.stationary,
-            tokens=np.array([_token(item) for item in range(n_items)]),
+            tokens=np.array([f"i{number}" for number in range(n_items)]),
         )
         (unfinished / TRUTH_FILE).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return truth
@@ -117,22 +119,18 @@ def mean_previous_distance(log: PlantedLog, n_items: int) -> float:
 
     It is the mean of the column `previous_distance` of a run's outcomes in the split leave_one_out.
     """
-    user = np.repeat(np.arange(len(log.lengths)), log.lengths)
     end = log.offsets[1:]
     training = np.arange(len(log.items)) < np.repeat(end - 2, log.lengths)
     pairs = log.items[end - 2], log.items[end - 1]
-    return float(item_distance(user[training], log.items[training], *pairs, n_items).mean())
-
-
-def _token(item: int) -> str:
-    return f"i{item}"
+    return float(item_distance(log.users[training], log.items[training], *pairs, n_items).mean())
 
 
 def _write_log(path: Path, log: PlantedLog) -> None:
-    user = np.repeat(np.arange(len(log.lengths)), log.lengths)
     names = pa.array([f"u{number}" for number in range(len(log.lengths))])
-    tokens = pa.array([_token(number) for number in range(int(log.items.max()) + 1)])
-    table = pa.table({"user": names.take(pa.array(user)), "item": tokens.take(pa.array(log.items)), "time": log.times})
+    tokens = pa.array([f"i{number}" for number in range(int(log.items.max()) + 1)])
+    table = pa.table(
+        {"user": names.take(pa.array(log.users)), "item": tokens.take(pa.array(log.items)), "time": log.times}
+    )
     with path.open("wb") as file:
         file.write(_HEADER)
         csv.write_csv(table, file, csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none"))
@@ -144,24 +142,3 @@ def _require_new(folder: Path) -> None:
         raise InputError(f"{folder}: has no name, which is the data set's; expected a path such as dataset/rank64")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; expected no such folder, or an empty one")
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Gives a folder beside the new one, and moves it into place at the end; after an error nothing is left of it.
-
-    Raises:
-        InputError: the folder cannot be made.
-    """
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(folder)
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or folder}: {error.strerror or error}; expected a place that can be written to and has "
-            "room"
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

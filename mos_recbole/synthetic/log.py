@@ -36,6 +36,11 @@ class PlantedLog:
         """Number of interactions a user, int64 [U]."""
         return np.diff(self.offsets)
 
+    @property
+    def users(self) -> np.ndarray:
+        """Number of each interaction's user, int64 [N]."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
 
 def draw_log(
     process: PlantedProcess, n_users: int, generator: np.random.Generator, *, mean_length: float = 20.0

@@ -85,7 +85,12 @@ class PlantedProcess:
     @cached_property
     def entropy(self) -> float:
         """Of the next item given the one before, over the stationary contexts, in nats: no model's loss is lower."""
-        return float(sum(self.stationary[context] @ row_entropies(log_prob) for context, log_prob in self.blocks()))
+        return -float(
+            sum(
+                self.stationary[context] @ np.einsum("nv,nv->n", np.exp(log_prob), log_prob)
+                for context, log_prob in self.blocks()
+            )
+        )
 
     @cached_property
     def popularity_loss(self) -> float:
@@ -102,11 +107,6 @@ class PlantedProcess:
                 for context, log_prob in self.blocks()
             )
         )
-
-
-def row_entropies(log_prob: np.ndarray) -> np.ndarray:
-    """Returns the entropy of each row of log-probabilities, in nats."""
-    return -np.einsum("nv,nv->n", np.exp(log_prob), log_prob)
 
 
 def plant(

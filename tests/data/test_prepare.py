@@ -404,7 +404,7 @@ def test_other_data_are_left_as_they_are(prepare: Call, place: Path) -> None:
         assert message.startswith("dataset/ml-25m/ratings.csv: other data than in a.zip")
         assert files_below(folder) == {"ratings.csv": content}
     (folder / "ratings.csv").rename(folder / "movies.csv")
-    assert "dataset/ml-25m: in the way" in refused(prepare("ml-25m", "--zip", "a.zip"))
+    assert "dataset/ml-25m: has files but no interactions" in refused(prepare("ml-25m", "--zip", "a.zip"))
     (folder / "movies.csv").unlink()
     assert prepare("ml-25m", "--zip", "a.zip")[0] == 0
     assert (folder / "ratings.csv").read_bytes() == CSV
@@ -506,7 +506,7 @@ def test_data_that_are_not_kept_prepared_are_said_to_be(prepare: Call, inter: Ca
     rows = [("u", item, time, "red") for time, item in enumerate("abcd")]
     folder = inter(rows, header="user_id:token\titem_id:token\ttimestamp:float\tcolour:token")
     assert (
-        "prepared data: none, these settings go through RecBole in every run"
+        "prepared data: none; with these settings every run prepares them through RecBole"
         in prepare(folder, '--load_col={inter: "*"}')[1]
     )
     assert Path(facts(prepare(folder)[1])["prepared data"]).is_dir()
@@ -582,9 +582,7 @@ def test_an_interruption_leaves_nothing(prepare: Call, place: Path, monkeypatch:
     monkeypatch.setattr(ratings_archive, "csv_blocks", blocks)
     status, out, error = prepare("ml-25m", "--zip", "a.zip")
     assert (status, out) == (130, "")
-    assert error == (
-        "mos-recbole: interrupted; nothing half-made is left, and a download goes on by the same command\n"
-    )
+    assert error == ("mos-recbole: interrupted; no partial data are left, and the same command continues a download\n")
     assert files_below(place) == {"a.zip": ARCHIVE, "dataset": b""}
 
 

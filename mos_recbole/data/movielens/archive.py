@@ -2,10 +2,9 @@
 
 import fnmatch
 import lzma
-import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from mos_recbole.data.movielens.dat import DAT_FILE, csv_blocks, dat_blocks
 from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
+from mos_recbole.io import os_errors_as_input_errors, write_blocks
 
 # What is taken beside the ratings, in lower case.
 _TEXTS = ("readme*", "licen?e*", "checksums.txt")
@@ -22,11 +22,7 @@ _TEXTS = ("readme*", "licen?e*", "checksums.txt")
 class RatingsArchive:
     """A zip archive with one `ratings.csv` or `ratings.dat`.
 
-    Members are read by their last name alone, so that none is written outside of the folder it is meant for.
-
-    Args:
-        path: of the archive.
-        opened: it, for reading.
+    Members are written under their last name alone, so that none leaves the folder it is meant for.
 
     Raises:
         InputError: no file of ratings, several, or an encrypted one.
@@ -57,13 +53,13 @@ class RatingsArchive:
         """Writes the file of interactions, and README, licence and checksums beside it.
 
         Raises:
-            InputError: the file has another header than it should have, or a line that is not four numbers.
+            InputError: the ratings have an unknown header, or a line that is not four numbers.
         """
         for member in self._texts:
             with _faults_named(self._path):
                 text = self._opened.read(member)
-            _write(file.with_name(_name(member)), [text])
-        _write(file, self._blocks())
+            write_blocks(file.with_name(_name(member)), [text])
+        write_blocks(file, self._blocks())
 
     def is_content_of(self, file: Path) -> bool:
         """Returns whether a file of interactions is what the archive has."""
@@ -73,7 +69,6 @@ class RatingsArchive:
     def _blocks(self) -> Iterator[bytes]:
         size, name = self._ratings.file_size, _name(self._ratings)
         bar = tqdm(desc=name, total=size, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None)
-        # What is done with a block outside of here is not within.
         with _faults_named(self._path), bar, self._opened.open(self._ratings) as stream:
             for block in (csv_blocks if name == RATINGS_FILE else dat_blocks)(stream, self.place):
                 yield block
@@ -85,22 +80,17 @@ def open_archive(path: Path) -> Iterator[RatingsArchive]:
     """Gives an archive opened for reading.
 
     Raises:
-        InputError: no such file, one that is no whole zip archive, or as `RatingsArchive`.
+        InputError: no such file, no whole zip archive, or as `RatingsArchive`.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected an archive of MovieLens") from error
-    with file:
-        with _faults_named(path):
-            opened = zipfile.ZipFile(file)
-        with opened:
-            yield RatingsArchive(path, opened)
+    with os_errors_as_input_errors(path, "an archive of MovieLens"), _faults_named(path):
+        opened = zipfile.ZipFile(path)
+    with opened:
+        yield RatingsArchive(path, opened)
 
 
 @contextmanager
 def _faults_named(path: Path) -> Iterator[None]:
-    """Names the archive in what zipfile and its decompressors say of a broken one; nobody else is called within."""
+    """Turns what zipfile and its decompressors raise for a broken archive into an `InputError` that names it."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
@@ -109,10 +99,3 @@ def _faults_named(path: Path) -> Iterator[None]:
 
 def _name(member: zipfile.ZipInfo) -> str:
     return PurePosixPath(member.filename).name
-
-
-def _write(path: Path, blocks: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        file.writelines(blocks)
-        file.flush()
-        os.fsync(file.fileno())

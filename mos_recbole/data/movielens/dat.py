@@ -16,13 +16,6 @@ _BLOCK_BYTES = 2**22
 _SHOWN = 100
 
 
-def _lines(separator: str) -> re.Pattern[bytes]:
-    """Returns what matches the whole lines at the beginning of a text; possessive, so that it need not remember."""
-    number = r"\d{1,19}+"
-    fields = separator.join([number, number, rf"{number}(?:\.{number})?+", number])
-    return re.compile(rf"(?:{fields}\r?+\n)*+".encode())
-
-
 def csv_blocks(file: IO[bytes], place: str) -> Iterator[bytes]:
     """Yields the content of a `ratings.csv` as it is.
 
@@ -34,7 +27,7 @@ def csv_blocks(file: IO[bytes], place: str) -> Iterator[bytes]:
         InputError: another header than MovieLens', or a line that is not four numbers.
     """
     header = file.readline(_BLOCK_BYTES)
-    found = header.rstrip(b"\r\n").decode("utf-8", errors="replace")
+    found = _text(header)
     if found != RATINGS_HEADER:
         raise InputError(f"{place}, line 1: found {found[:_SHOWN]!r}; expected {RATINGS_HEADER!r}")
     yield header
@@ -42,40 +35,30 @@ def csv_blocks(file: IO[bytes], place: str) -> Iterator[bytes]:
 
 
 def dat_blocks(file: IO[bytes], place: str) -> Iterator[bytes]:
-    """Yields the content of a `ratings.dat`, which separates by :: and has no header, as that of an atomic file.
-
-    Args, Raises: as of `csv_blocks`.
-    """
+    """Yields a `ratings.dat`, which separates by :: and has no header, as an atomic file; see `csv_blocks`."""
     yield f"{_ATOMIC_HEADER}\n".encode()
     for block in _checked(file, place, 1, "::"):
         yield block.replace(b"\r\n", b"\n").replace(b"::", b"\t")
 
 
-def _checked(file: IO[bytes], place: str, line: int, separator: str) -> Iterator[bytes]:
-    """Yields the rest of a file in blocks of whole lines.
-
-    Args:
-        file, place: as of `csv_blocks`.
-        line: number of the file's line that comes next.
-        separator: of the fields.
-
-    Raises:
-        InputError: no line, or one that is not four numbers.
-    """
-    lines = _lines(separator)
-    first = line
+def _checked(file: IO[bytes], place: str, first: int, separator: str) -> Iterator[bytes]:
+    """Yields the rest of a file, whose next line has the number `first`, in blocks of whole lines."""
+    number = r"\d{1,19}+"
+    fields = separator.join([number, number, rf"{number}(?:\.{number})?+", number])
+    # As many good lines as there are; possessive, so that it need not remember.
+    good_lines = re.compile(rf"(?:{fields}\r?+\n)*+".encode())
+    line = first
     for block in _whole_lines(file):
         ended = block if block.endswith(b"\n") else block + b"\n"
-        match = lines.match(ended)
+        match = good_lines.match(ended)
         assert match is not None  # it matches nothing, too
+        line += ended.count(b"\n", 0, match.end())
         if match.end() < len(ended):
-            line += ended.count(b"\n", 0, match.end())
-            broken = ended[match.end() :].partition(b"\n")[0].rstrip(b"\r").decode("utf-8", errors="replace")
+            broken = _text(ended[match.end() :].partition(b"\n")[0])
             raise InputError(
                 f"{place}, line {line}: found {broken[:_SHOWN]!r}; "
                 f"expected user, movie, rating and time as numbers, separated by {separator}"
             )
-        line += ended.count(b"\n")
         yield block
     if line == first:
         raise InputError(f"{place}: no ratings in the file")
@@ -92,3 +75,7 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
             break
     if rest:
         yield rest
+
+
+def _text(line: bytes) -> str:
+    return line.rstrip(b"\r\n").decode("utf-8", errors="replace")

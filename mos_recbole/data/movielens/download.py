@@ -1,4 +1,7 @@
-"""A file from the web, in its place when it is whole; a download that broke off goes on where it stopped."""
+"""A file from the web, in its place when it is whole; a download that broke off goes on where it stopped.
+
+Not by pooch, which discards what came of a download that broke off.
+"""
 
 import os
 from email.utils import parsedate_to_datetime
@@ -38,47 +41,45 @@ def download(url: str, path: Path) -> None:
             if _fetch_rest(session, url, part):
                 os.replace(part, path)
                 return
-    size = part.stat().st_size if part.exists() else 0
-    raise InputError(f"{url}: broke off after {size:,} bytes; the same command goes on from there")
+    raise InputError(f"{url}: broke off after {_size(part):,} bytes; the same command goes on from there")
 
 
 def _fetch_rest(session: requests.Session, url: str, part: Path) -> bool:
-    """Returns whether the file is whole now; False: ask again.
-
-    Raises:
-        InputError: no answer, or one that is not the file.
-    """
-    start = part.stat().st_size if part.exists() else 0
+    """Returns whether the file is whole now; False: ask again."""
+    start = _size(part)
     # Ranges count the bytes that are sent, so they must be the file's own.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.RequestException as error:
+        cause = error.args[0] if error.args else error
         raise InputError(
-            f"{url}: {_reason(error)}; expected an answer (the file, fetched in another way, is taken by --zip FILE)"
+            f"{url}: {getattr(cause, 'reason', cause)}; expected an answer "
+            "(if you fetched the file in another way, --zip FILE takes it)"
         ) from error
     with answer:
-        content_range = answer.headers.get("Content-Range", "")
-        if answer.status_code == requests.codes.requested_range_not_satisfiable and start:
-            if content_range == f"bytes */{start}" and not _is_newer(answer, part):
-                return True
-            part.unlink()
-            return False
-        if answer.status_code == requests.codes.partial_content:
-            if not content_range.startswith(f"bytes {start}-") or _is_newer(answer, part):
-                part.unlink()
-                return False
-        elif answer.status_code == requests.codes.ok:
-            start = 0
-        else:
+        sent = answer.headers.get("Content-Range", "")
+        modified = answer.headers.get("Last-Modified")
+        changed = bool(
+            start and modified and parsedate_to_datetime(modified).timestamp() > part.stat().st_mtime
+        )  # on the server, after the last byte of the part came
+        if answer.status_code == requests.codes.ok:
+            return _receive(answer, part, 0)
+        if answer.status_code == requests.codes.partial_content and sent.startswith(f"bytes {start}-") and not changed:
+            return _receive(answer, part, start)
+        if not start or answer.status_code not in (
+            requests.codes.partial_content,
+            requests.codes.requested_range_not_satisfiable,
+        ):
             raise InputError(f"{url}: the server answers {answer.status_code} {answer.reason}; expected the file")
-        return _receive(answer, part, start)
+        if sent == f"bytes */{start}" and not changed:
+            return True
+        part.unlink()
+        return False
 
 
-def _is_newer(answer: requests.Response, part: Path) -> bool:
-    """Returns whether the file on the server changed after the last byte of the part came."""
-    modified = answer.headers.get("Last-Modified")
-    return modified is not None and parsedate_to_datetime(modified).timestamp() > part.stat().st_mtime
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _receive(answer: requests.Response, part: Path, start: int) -> bool:
@@ -88,22 +89,12 @@ def _receive(answer: requests.Response, part: Path, start: int) -> bool:
     name = part.name.removesuffix(".part")
     bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, dynamic_ncols=True, disable=None)
     with bar, part.open("ab" if start else "wb") as file:
-        blocks = answer.iter_content(_BLOCK_BYTES)
-        while True:
-            try:
-                block = next(blocks, None)
-            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-                return False
-            if block is None:
-                break
-            file.write(block)
-            bar.update(len(block))
+        try:
+            for block in answer.iter_content(_BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            return False
         file.flush()
         os.fsync(file.fileno())
     return True
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Returns what went wrong, without the wrappings of the libraries."""
-    cause = error.args[0] if error.args else error
-    return str(getattr(cause, "reason", cause))

@@ -1,21 +1,23 @@
 """MovieLens as GroupLens publishes it: its releases, how they are checked, and a data set's folder made of one."""
 
 import difflib
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
-from mos_recbole.data.movielens.archive import RatingsArchive, open_archive
+from mos_recbole.data.movielens.archive import open_archive
 from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
 from mos_recbole.data.movielens.download import download as download_file
 from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
 from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
-from mos_recbole.io import atomic_write
+from mos_recbole.io import atomic_folder, os_errors_as_input_errors, write_blocks
+
+_log = logging.getLogger(__name__)
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 
@@ -34,12 +36,7 @@ class DataFile:
 
 
 def obtain(
-    folder: Path,
-    *,
-    archive: Path | None = None,
-    download: bool = False,
-    allow_modified: bool = False,
-    note: Callable[[str], None] = lambda text: None,
+    folder: Path, *, archive: Path | None = None, download: bool = False, allow_modified: bool = False
 ) -> DataFile:
     """Returns the file of interactions in a data set's folder, checked; the folder is made where it is asked for.
 
@@ -51,73 +48,46 @@ def obtain(
         archive: of the release of MovieLens that has the folder's name.
         download: whether to fetch that archive, to `<folder>.zip`, where there is neither it nor the folder.
         allow_modified: whether data that are not as published are taken.
-        note: called with a sentence on what takes its time.
 
     Raises:
         InputError: no data, a broken archive or file, data that are not as published, a folder with other data than
             the archive's, a download that failed, or a place that cannot be written to.
     """
     release = RELEASES.get(folder.name)
-    with _errors_named(folder):
-        if archive is None and not download:
-            found = _file_in(folder, note)
-            if found is None:
-                raise _missing(folder)
-            check = None if release is None else check_file(found, str(found), release, allow_modified)
-            return DataFile(found, check)
-        if release is None:
-            raise _no_release(folder)
-        with _only_here(folder):
-            return _from_archive(folder, archive, release, allow_modified, note)
+    expected = "files that can be read, and a place for the data that can be written to and has room"
+    with os_errors_as_input_errors(folder, expected):
+        if archive is not None or download:
+            if release is None:
+                raise _no_release(folder)
+            with _only_here(folder):
+                return _from_archive(folder, archive, release, allow_modified)
+        found = _file_in(folder)
+        if found is None:
+            raise _missing(folder)
+        return DataFile(found, check_file(found, str(found), release, allow_modified))
 
 
-def _from_archive(
-    folder: Path, archive: Path | None, release: Release, allow_modified: bool, note: Callable[[str], None]
-) -> DataFile:
+def _from_archive(folder: Path, archive: Path | None, release: Release, allow_modified: bool) -> DataFile:
     """Returns the file of interactions that an archive has, downloaded if it is None, in the folder of its release."""
-    found, hint = _file_in(folder, note), ""
+    found, hint = _file_in(folder), ""
     if archive is None:
         if found is not None:
             return DataFile(found, check_file(found, str(found), release, allow_modified))
-        archive = _downloaded(folder, note)
+        archive = _downloaded(folder)
         hint = f"; or delete {archive} to have it downloaded again"
     with open_archive(archive) as opened:
         check = check_archive(archive, release, allow_modified, hint)
-        if found is None:
-            return _make(folder, opened, lambda file: check or check_file(file, opened.place, release, allow_modified))
-        if not opened.is_content_of(found):
-            raise InputError(f"{found}: other data than in {archive}; left as it is, move it away first")
-    return DataFile(found, check or check_file(found, str(found), release, allow_modified))
-
-
-def _make(folder: Path, archive: RatingsArchive, check: Callable[[Path], str | None]) -> DataFile:
-    """Returns the file of interactions of a new folder, made from an archive, and checked before it is there."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: in the way, it has no file of interactions; expected no folder, or an empty one")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    # What a process that was killed left.
-    shutil.rmtree(unfinished, ignore_errors=True)
-    name = archive.file_name(folder.name)
-    try:
-        unfinished.mkdir()
-        archive.extract(unfinished / name)
-        checked = check(unfinished / name)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return DataFile(folder / name, checked)
-
-
-@contextmanager
-def _errors_named(folder: Path) -> Iterator[None]:
-    """Turns errors of the file system into ones that name the file, or the folder where there is no room."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or folder}: {error.strerror or error}; expected files that can be read, "
-            "and a place for the data that can be written to and has room"
-        ) from error
+        if found is not None:
+            if not opened.is_content_of(found):
+                raise InputError(f"{found}: other data than in {archive}; left as it is, move it away first")
+            return DataFile(found, check or check_file(found, str(found), release, allow_modified))
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(f"{folder}: has files but no interactions; expected no folder, or an empty one")
+        name = opened.file_name(folder.name)
+        with atomic_folder(folder, folder.with_name(f".{folder.name}.unfinished")) as unfinished:
+            opened.extract(unfinished / name)
+            check = check or check_file(unfinished / name, opened.place, release, allow_modified)
+        return DataFile(folder / name, check)
 
 
 @contextmanager
@@ -125,7 +95,7 @@ def _only_here(folder: Path) -> Iterator[None]:
     """Keeps other processes from making the folder.
 
     Raises:
-        InputError: one is at it.
+        InputError: another process is making it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -135,15 +105,27 @@ def _only_here(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: another process is making it") from None
 
 
-def _file_in(folder: Path, note: Callable[[str], None]) -> Path | None:
+def _file_in(folder: Path) -> Path | None:
     """Returns the file that a data set's folder is read from, converted where it has to be; None where it has none."""
     atomic, ratings, dat = folder / f"{folder.name}.inter", folder / RATINGS_FILE, folder / DAT_FILE
     if not atomic.exists() and not ratings.exists() and dat.exists():
-        with dat.open("rb") as stream, atomic_write(atomic) as temporary, temporary.open("wb") as file:
-            file.writelines(dat_blocks(stream, str(dat)))
-        note(f"{dat}: converted to {atomic.name} beside it")
+        with dat.open("rb") as stream:
+            write_blocks(atomic, dat_blocks(stream, str(dat)))
+        _log.info(f"{dat}: converted to {atomic.name} beside it")
     # In the order in which `LogFile.find` looks.
     return next((path for path in (atomic, ratings) if path.exists()), None)
+
+
+def _downloaded(folder: Path) -> Path:
+    """Returns the archive of a folder's release, which is fetched if it is not there."""
+    archive = folder.with_name(f"{folder.name}.zip")
+    if archive.exists():
+        _log.info(f"{archive} is there already, not downloaded again")
+    else:
+        url = f"{BASE_URL}/{archive.name}"
+        _log.info(f"downloading {url}; by this you agree to GroupLens's terms, in the README that comes with it")
+        download_file(url, archive)
+    return archive
 
 
 def _missing(folder: Path) -> InputError:
@@ -171,18 +153,4 @@ def _no_release(folder: Path) -> InputError:
 def _nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return (
-        f"did you mean {by_lower[near[0]]}?" if near else f"no known one is near (of MovieLens: {', '.join(RELEASES)})"
-    )
-
-
-def _downloaded(folder: Path, note: Callable[[str], None]) -> Path:
-    """Returns the archive of a folder's release, which is fetched if it is not there."""
-    archive = folder.with_name(f"{folder.name}.zip")
-    if archive.exists():
-        note(f"{archive} is there already, not downloaded again")
-    else:
-        url = f"{BASE_URL}/{archive.name}"
-        note(f"downloading {url}; by this you agree to GroupLens's terms, in the README that comes with it")
-        download_file(url, archive)
-    return archive
+    return f"did you mean {by_lower[near[0]]}?" if near else f"no similar one (of MovieLens: {', '.join(RELEASES)})"

@@ -23,9 +23,8 @@ class Release:
     ratings: int | None = None
 
 
-# MD5: published beside each archive, https://files.grouplens.org/datasets/movielens/<name>.zip.md5; the first four also
-# in github.com/eli-osherovich/papers_with_code, datasets/movielens/dl_config.py, that of ml-32m in many a repository as
-# the `known_hash` for pooch. Numbers of ratings: https://files.grouplens.org/datasets/movielens/<name>-README.html.
+# MD5: https://files.grouplens.org/datasets/movielens/<name>.zip.md5.
+# Numbers of ratings: https://files.grouplens.org/datasets/movielens/<name>-README.html.
 RELEASES = {
     "ml-1m": Release("c4d9eecfca2ab87c1945afe126590906", 1_000_209),
     "ml-10m": Release("ce571fd55effeba0271552578f2648bd", 10_000_054),
@@ -57,7 +56,7 @@ def check_file(path: Path, place: str, release: Release | None, allow_modified: 
     Args:
         path: of the file.
         place: its name in messages.
-        release: that it should be, if any.
+        release: that it should be, or None where there is nothing to check it against.
         allow_modified: whether it may differ from it.
 
     Raises:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from mos_recbole.data.reading.atomic import LogFile
-from mos_recbole.data.reading.numbers import Fault, FloatColumn, TimeColumn, join
+from mos_recbole.data.reading.numbers import FloatColumn, TimeColumn, join
 from mos_recbole.errors import InputError
 
 # Large enough that blocks hold few names twice, small enough that some of them are no memory.
@@ -71,9 +71,8 @@ def read_log(file: LogFile, wanted: list[str], time: str) -> InteractionLog:
             is no number in a float column, a time that is missing, not finite or beyond int64.
     """
     token_names = [name for name in wanted if name != time and file.columns[name] == "token"]
-    numbers: dict[str, FloatColumn | TimeColumn] = {
-        name: TimeColumn() if name == time else FloatColumn() for name in wanted if name not in token_names
-    }
+    times = TimeColumn()
+    numbers = {name: times if name == time else FloatColumn() for name in wanted if name not in token_names}
     tokens: dict[str, list[pa.Array]] = {name: [] for name in token_names}
     try:
         first_row = 0
@@ -93,10 +92,9 @@ def read_log(file: LogFile, wanted: list[str], time: str) -> InteractionLog:
     if not any(map(len, tokens[token_names[0]])):
         raise InputError(f"{file.path}: a header but no interactions")
     for name, column in numbers.items():
-        if column.fault is not None:
-            raise _named(file, name, column.fault)
-    times = numbers.pop(time)
-    assert isinstance(times, TimeColumn)
+        if (expected := column.expected) is not None:
+            raise file.fault(name, *column.found[expected], expected)
+    del numbers[time]
     return InteractionLog(
         tokens={name: _token_column(tokens.pop(name)) for name in token_names},
         floats={name: column.finish() for name, column in numbers.items()},
@@ -129,10 +127,6 @@ def _empty_rows(batch: pa.RecordBatch) -> np.ndarray | None:
     for column in columns:
         empty &= pc.is_null(column).to_numpy(zero_copy_only=False)
     return empty if empty.any() else None
-
-
-def _named(file: LogFile, column: str, fault: Fault) -> InputError:
-    return file.fault(column, fault.row, fault.text, fault.expected)
 
 
 def _token_column(parts: list[pa.Array]) -> TokenColumn:

@@ -15,75 +15,56 @@ _WHOLE = r"^[-+]?[0-9]+(?:\.0*)?$"
 _NUMBER = r"(?i)^[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|inf|infinity)$"
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A value that is not what it should be.
-
-    Attributes:
-        row: number of its row in the file, from 0.
-        text: the value, None where it is missing.
-        expected: what it should be.
-    """
-
-    row: int
-    text: str | None
-    expected: str
-
-
-def _first_fault(wrong: np.ndarray, text: pa.Array, rows: np.ndarray, expected: str) -> Fault | None:
-    """Returns the first of the wrong values, or None."""
-    if not wrong.any():
-        return None
-    place = int(wrong.argmax())
-    return Fault(int(rows[place]), text[place].as_py(), expected)
-
-
-def _floats(text: pa.Array) -> np.ndarray:
-    """Returns text as float64, the nearest to it; NaN where it is missing or no number."""
-    try:
-        values = pc.cast(text, pa.float64())
-    except pa.ArrowInvalid:
-        trimmed = pc.utf8_trim_whitespace(text)
-        is_number = pc.match_substring_regex(trimmed, _NUMBER)
-        values = pc.cast(pc.if_else(is_number, trimmed, pa.scalar(None, trimmed.type)), pa.float64())
-    return values.to_numpy(zero_copy_only=False)
+BEYOND = "a time that 64 bits can hold"
+NOT_FINITE = "a time, a finite number"
+TOO_LARGE = f"less than {_LARGEST_WITH_FRACTIONS:.0f}, as other times have fractions"
 
 
 @dataclass
 class FloatColumn:
-    """A column of numbers; missing ones, and what is written as nan, are NaN."""
+    """A column of numbers, float64; missing ones, and what is written as nan, are NaN.
 
-    fault: Fault | None = None
+    Attributes:
+        parts: values, block by block.
+        found: what is expected -> the first value that is something else: its row in the file, from 0, and its text.
+    """
+
     parts: list[np.ndarray] = field(default_factory=list)
+    found: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
     def add(self, text: pa.Array, rows: np.ndarray) -> None:
         """Takes in a block: its text, and the numbers of its rows in the file."""
         values = _floats(text)
-        if self.fault is None and np.isnan(values).any():
+        if np.isnan(values).any():
             named = pc.equal(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "nan")
             allowed = pc.fill_null(named, True).to_numpy(zero_copy_only=False)
-            self.fault = _first_fault(np.isnan(values) & ~allowed, text, rows, "a number")
+            self._check(np.isnan(values) & ~allowed, text, rows, "a number")
         self.parts.append(values)
 
+    def _check(self, wrong: np.ndarray, text: pa.Array, rows: np.ndarray, expected: str) -> None:
+        if expected not in self.found and wrong.any():
+            place = int(wrong.argmax())
+            self.found[expected] = int(rows[place]), text[place].as_py()
+
+    @property
+    def expected(self) -> str | None:
+        """Which of the keys of `found` is a fault, given all blocks; None where all is well."""
+        return next(iter(self.found), None)
+
     def finish(self) -> np.ndarray:
-        """Returns the whole column, float64, and lets go of its parts."""
+        """Returns the whole column and lets go of its parts."""
         return join(self.parts, np.dtype(np.float64))
 
 
-@dataclass
-class TimeColumn:
+class TimeColumn(FloatColumn):
     """A column of times: int64, or where the file has fractions float64 with a scale of 1,000,000.
 
     Whole numbers never pass through floating point, so that 19-digit nanoseconds keep their last digit. What counts as
     a fault depends on the whole column: a number beyond int64 is one only among whole numbers.
     """
 
-    parts: list[np.ndarray] = field(default_factory=list)
-    all_whole: bool = True
-    has_fractions: bool = False
-    beyond: Fault | None = None
-    wrong: Fault | None = None
-    large: Fault | None = None
+    all_whole = True
+    has_fractions = False
 
     def add(self, text: pa.Array, rows: np.ndarray) -> None:
         """Takes in a block: its text, and the numbers of its rows in the file."""
@@ -104,34 +85,24 @@ class TimeColumn:
             except pa.ArrowInvalid:
                 values = np.array([float(value) for value in digits.to_pylist()])
                 outside = np.array([not -(2**63) <= int(value) < 2**63 for value in digits.to_pylist()])
-                self.beyond = self.beyond or _first_fault(outside, text, rows, "a time that 64 bits can hold")
-            self._check_size(values.astype(np.float64), text, rows)
+                self._check(outside, text, rows, BEYOND)
         else:
             values = _floats(text)
             self.all_whole = False
             self.has_fractions |= bool((values != np.floor(values)).any())
-            self._check_size(values, text, rows)
+        self._check_size(values.astype(np.float64), text, rows)
         return values
 
     def _check_size(self, values: np.ndarray, text: pa.Array, rows: np.ndarray) -> None:
         size = np.abs(values)
-        wrong = np.isnan(values) | (size >= _INT64_LIMIT)
-        self.wrong = self.wrong or _first_fault(wrong, text, rows, "a time, a finite number")
-        self.large = self.large or _first_fault(
-            size >= _LARGEST_WITH_FRACTIONS,
-            text,
-            rows,
-            f"less than {_LARGEST_WITH_FRACTIONS:.0f}, as other times have fractions",
-        )
+        self._check(np.isnan(values) | (size >= _INT64_LIMIT), text, rows, NOT_FINITE)
+        self._check(size >= _LARGEST_WITH_FRACTIONS, text, rows, TOO_LARGE)
 
     @property
-    def fault(self) -> Fault | None:
-        """The first value that is no time, given all blocks."""
-        if self.all_whole:
-            return self.beyond
-        if self.wrong is not None:
-            return self.wrong
-        return self.large if self.has_fractions else None
+    def expected(self) -> str | None:
+        """As of `FloatColumn`."""
+        kinds = [BEYOND] if self.all_whole else [NOT_FINITE, TOO_LARGE] if self.has_fractions else [NOT_FINITE]
+        return next((kind for kind in kinds if kind in self.found), None)
 
     @property
     def scale(self) -> int:
@@ -141,6 +112,17 @@ class TimeColumn:
     def finish(self) -> np.ndarray:
         """Returns the whole column in the file's unit, int64 or with fractions float64, and lets go of its parts."""
         return join(self.parts, np.dtype(np.float64 if self.has_fractions else np.int64))
+
+
+def _floats(text: pa.Array) -> np.ndarray:
+    """Returns text as float64, the nearest to it; NaN where it is missing or no number."""
+    try:
+        values = pc.cast(text, pa.float64())
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(text)
+        is_number = pc.match_substring_regex(trimmed, _NUMBER)
+        values = pc.cast(pc.if_else(is_number, trimmed, pa.scalar(None, trimmed.type)), pa.float64())
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _plain_integers(text: pa.Array) -> np.ndarray | None:
