@@ -197,7 +197,7 @@ def test_a_worker_reports_on_every_trial_and_validation_only(worker, tmp_path: P
         ]
         assert said[-1]["NDCG@10"] == record.valid["NDCG@10"].value
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
+    assert [line.partition(":")[0] for line in lines if line.startswith("[")] == [
         "[1/2] GRU4RecSoftmax learning_rate=0.003 seed 1",
         "[2/2] GRU4RecSoftmax learning_rate=0.01 seed 1",
     ]
