@@ -10,9 +10,9 @@ from mos_recbole.training import kept_apart_by, not_fusable, shape_of
 
 
 def fused_groups(trials: Sequence[PlannedTrial], most: int) -> list[list[PlannedTrial]]:
-    """Returns the trials in groups of equal shape, each of so many at most, the longest first.
+    """Returns the trials in groups of equal shape, each of `most` trials at most, the longest group first.
 
-    Groups of one shape are about equally large. Trials of equal seed, which share their batches, come together.
+    Groups of one shape are about equally large. Trials of one seed, which share their batches, are put together.
     """
     of_shape: dict[str, list[PlannedTrial]] = {}
     for planned in trials:
@@ -29,14 +29,14 @@ def fused_groups(trials: Sequence[PlannedTrial], most: int) -> list[list[Planned
 
 
 def describe_fusing(trials: Sequence[PlannedTrial], most: int) -> list[str]:
-    """Returns sentences: how many groups there are, what keeps their trials apart, and why some are trained alone."""
+    """Returns sentences: how many groups there are, which settings separate them, and why some trials run alone."""
     groups = fused_groups(trials, most)
     fused = [group for group in groups if len(group) > 1]
     sizes = sorted({len(group) for group in fused})
-    said = f"{sum(map(len, fused))} trials are trained as one in {len(fused)} group{'s' if len(fused) != 1 else ''}"
+    text = f"{sum(map(len, fused))} trials are trained as one in {len(fused)} group{'s' if len(fused) != 1 else ''}"
     if fused:
-        said += f" of {' or '.join(map(str, sizes))}"
-    lines = [f"{said}, {len(trials) - sum(map(len, fused))} alone."]
+        text += f" of {' or '.join(map(str, sizes))}"
+    lines = [f"{text}, {len(trials) - sum(map(len, fused))} alone."]
     of_model: dict[tuple[str, str], list[Settings]] = {}
     reasons: dict[str, None] = {}
     for planned in trials:

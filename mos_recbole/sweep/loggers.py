@@ -1,4 +1,4 @@
-"""Ray Tune's own callbacks for experiment trackers."""
+"""Ray Tune's callbacks for experiment trackers."""
 
 import importlib.util
 

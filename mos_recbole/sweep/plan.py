@@ -16,7 +16,7 @@ from mos_recbole.experiment import (
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings, known_settings, load_settings
-from mos_recbole.sweep.space import combinations, draw, expand_grid
+from mos_recbole.sweep.space import draw, expand_grid
 from mos_recbole.sweep.sweep_file import SweepFile
 
 # Settings that a sweep file has keys of its own for.
@@ -129,11 +129,8 @@ class Planner:
 
     def epochs(self, model: str, dataset: str) -> int:
         """Returns the last epoch of a model's trials, where epochs are not swept."""
-        # With some values of the swept parameters: without them, the settings of a model need not fit together.
-        (first,) = combinations(
-            self.sweep.space, model, dataset, self.known[model, dataset], lambda _, parameter: parameter.values[:1]
-        )
-        return self.trial(0, model, dataset, self.sweep.seeds[0], first).epochs
+        # Of one configuration: without the swept parameters, the settings of a model need not fit together.
+        return self.trial(0, model, dataset, self.sweep.seeds[0], self.configurations(model, dataset)[0]).epochs
 
     def plan(self) -> SweepPlan:
         """Returns everything that decides which trials the sweep has."""

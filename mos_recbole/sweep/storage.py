@@ -1,4 +1,4 @@
-"""Where runs are kept that are trained on other machines: a folder that all of them reach, or a URI."""
+"""Where the runs of several machines are kept: a folder that all of them reach, or a URI."""
 
 import uuid
 from pathlib import Path
@@ -9,15 +9,15 @@ from pyarrow import fs
 from mos_recbole.errors import InputError
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE
 
-# In the order in which a run writes them, so that a copy that was cut short is a run that was cut short.
+# In the order in which a run writes them: a copy that was interrupted looks like a run that was interrupted.
 _PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
-# The worker of a driver that was killed may push between two copies: a run can go on where the best epoch is newer than
-# the last one, since it comes to that again, but not where it is older than the last one says.
+# The worker of a killed driver may push between two copies. A run can resume from a best epoch that is newer than its
+# last one, since it reaches that again, but not from one that is older than its last one says.
 _FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
 
 
 class Storage:
-    """Copies of runs' files below a folder or URI, one folder a run.
+    """Copies of runs' files below a folder or URI, with a folder for each run.
 
     Args:
         place: a path, or a URI that PyArrow knows (file, s3, gs, hdfs).
@@ -56,7 +56,7 @@ class Storage:
             ) from error
 
     def push(self, folder: Path) -> None:
-        """Copies what is new of a run's folder. A copy appears under its name once it is complete."""
+        """Copies new and changed files of a run's folder. A copy gets its name only when it is complete."""
         self._files.create_dir(f"{self._root}/{folder.name}", recursive=True)
         for name in _PUSHED:
             path = folder / name
@@ -64,18 +64,18 @@ class Storage:
                 continue
             written = path.stat().st_mtime_ns
             target = f"{self._root}/{folder.name}/{name}"
-            # The worker of a driver that was killed may still be writing the same file.
+            # The worker of a killed driver may still be writing the same file.
             part = f"{target}.{uuid.uuid4().hex}.part"
             fs.copy_files(str(path), part, fs.LocalFileSystem(), self._files)
             self._files.move(part, target)
             self._sent[path] = written
 
     def fetch(self, folder: Path, *, checkpoints: bool) -> None:
-        """Copies what there is of a run into its folder, with its checkpoints or without."""
+        """Copies the files of a run into its folder, with or without its checkpoints."""
         wanted = [name for name in _FETCHED if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
         sources = [f"{self._root}/{folder.name}/{name}" for name in wanted]
-        # Looked up before the first is copied, the record first: one that appears meanwhile is left for later, since it
-        # might come without its outcomes.
+        # All are looked up before the first is copied, the record first: a record that appears later is left for the
+        # next time, since it might come without its outcomes.
         found = [info.type == fs.FileType.File for info in reversed(self._files.get_file_info(sources[::-1]))]
         for name, source, there in zip(wanted, sources, found, strict=True):
             if there:

@@ -1,0 +1,115 @@
+"""The driver without Ray: restarts, refusals, small spaces."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mos_recbole.errors import InputError
+from mos_recbole.experiment import run_experiment
+from mos_recbole.results import Trial
+from mos_recbole.sweep import ClusterOptions, Planner, driver
+from mos_recbole.sweep.driver import run_sweep
+from mos_recbole.sweep.ledger import Ledger
+from mos_recbole.sweep.storage import Storage
+from tests.sweeps import MakePlanner, names_in, refused
+
+
+class Driven:
+    """Sweeps whose trials run here and in turn: all of the driver but Ray.
+
+    Attributes:
+        tuned: for each call of Ray Tune, whether it was for the winners of the search, and the runs.
+    """
+
+    def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.tuned = output / "small", list[tuple[bool, list[str]]]()
+        self.answers, self.most = True, 1000
+        monkeypatch.setattr(driver, "cluster", self._cluster)
+        monkeypatch.setattr(driver, "_tune", self._tune)
+
+    @contextlib.contextmanager
+    def _cluster(self, _: ClusterOptions) -> Iterator[list[dict[str, float]]]:
+        if not self.answers:
+            raise InputError("Ray at nowhere: nobody answers")
+        yield [{"CPU": 1.0}]
+
+    def _tune(self, ledger: Ledger, progress: Any, loggers: Any, *, winners: bool = False) -> None:
+        trials = ledger.unfinished(winners=winners)
+        self.tuned.append((winners, [one.trial.run for one in trials]))
+        for one in trials:
+            if not self.most:
+                raise KeyboardInterrupt
+            self.most -= 1
+            run_experiment(one.settings, output=ledger.folder, device="cpu", resume=True)
+
+    def run(self, planner: Planner, storage: str | None = None) -> list[Trial]:
+        self.tuned.clear()
+        return run_sweep(planner, self.folder, ClusterOptions(storage=storage), quiet=True)
+
+
+def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """Further seeds of an adaptive search train to their end, also those that an interruption left unfinished."""
+    made = planner(
+        {"learning_rate": {"grid": [0.01, 0.03]}},
+        models=["GRU4RecSoftmax"],
+        seeds=[1, 2],
+        stopping={"scheduler": "asha"},
+    )
+    driven = Driven(tmp_path, monkeypatch)
+    driven.most = 2
+    with pytest.raises(KeyboardInterrupt):
+        driven.run(made)
+    assert [(winners, len(runs)) for winners, runs in driven.tuned] == [(False, 2), (True, 1)]
+    (winner,) = driven.tuned[1][1]
+    driven.most = 1
+    trials = driven.run(made)
+    assert driven.tuned == [(True, [winner])]
+    assert [(trial.seed, trial.status(driven.folder)) for trial in trials] == [
+        (1, "finished"),
+        (1, "finished"),
+        (2, "finished"),
+    ]
+    scores = [trial.best_validation(driven.folder, "NDCG@10", "max") or 0 for trial in trials[:2]]
+    assert trials[2].parameters == trials[int(np.argmax(scores))].parameters
+    driven.answers = False
+    assert driven.run(made) == trials
+    assert driven.tuned == []
+
+
+def test_a_refusal_by_ray_leaves_the_folder_as_new(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """Also where a storage holds runs already, which are taken over once Ray is there."""
+    made = planner({"learning_rate": {"grid": [0.01, 0.03]}}, models=["GRU4RecSoftmax"])
+    first, second = made.trials()
+    kept = str(tmp_path / "kept")
+    run_experiment(first.settings, output=tmp_path / "elsewhere", device="cpu")
+    Storage(kept, "small").push(first.trial.folder(tmp_path / "elsewhere"))
+    driven = Driven(tmp_path / "results", monkeypatch)
+    driven.answers = False
+    assert "nobody answers" in refused(lambda: driven.run(made, kept))
+    assert names_in(driven.folder) <= {".lock"}
+    driven.answers = True
+    trials = driven.run(made, kept)
+    assert [trial.status(driven.folder) for trial in trials] == ["finished"] * 2
+    assert driven.tuned == [(False, [second.trial.run])]
+
+
+def test_trials_of_a_small_space_are_not_missed(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """Optuna was asked for more than there is: once all of it has run, nothing is left to do."""
+    space = {"embedding_size": {"choice": [4, 8]}}
+    made = planner(space, models=["GRU4RecSoftmax"], search={"method": "optuna", "samples": 9})
+    driven = Driven(tmp_path, monkeypatch)
+
+    def suggest(ledger: Ledger, *_: Any) -> None:
+        for one in made.preview():
+            ledger.add(one)
+            run_experiment(one.settings, output=ledger.folder, device="cpu")
+
+    monkeypatch.setattr(driver, "_tune", suggest)
+    trials = driven.run(made)
+    assert [trial.status(driven.folder) for trial in trials] == ["finished"] * 2
+    driven.answers = False
+    assert driven.run(made) == trials

@@ -1,0 +1,193 @@
+"""Plans: the trials of a sweep file, and what is refused before anything runs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mos_recbole.experiment import run_experiment
+from mos_recbole.results import SweepPlan
+from mos_recbole.sweep import plan as plan_module
+from tests.sweeps import GRID, MakePlanner, random_search, refused
+
+BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "no model has it": ({"space": {"n_heads": {"grid": [1, 2]}}}, ["space.n_heads: no model of this sweep"]),
+    "unknown model": ({"models": ["GRU4RecMos"]}, ["'GRU4RecMos'", "GRU4RecMoS"]),
+    "unknown data set": ({"datasets": ["no-such-data"]}, ["no-such-data.inter"]),
+    "model never in the sweep": (
+        {"space": {"mos_heads": {"grid": [2], "when": {"model": "SASRecMoS"}}}},
+        ["space.mos_heads.when: model is never 'SASRecMoS'"],
+    ),
+    "one model of two never in the sweep": (
+        {"space": {"mos_heads": {"grid": [2], "when": {"model": ["GRU4RecMoS", "gru"]}}}},
+        ["space.mos_heads.when: model is never 'gru'"],
+    ),
+    "data set never in the sweep": (
+        {"space": {"mos_heads": {"grid": [2], "when": {"dataset": "ml-100k"}}}},
+        ["space.mos_heads.when: dataset is never 'ml-100k'"],
+    ),
+    "value never taken": (
+        {"space": {"embedding_size": {"grid": [4, 8]}, "mos_heads": {"grid": [2], "when": {"embedding_size": 16}}}},
+        ["space.mos_heads.when: embedding_size is never 16"],
+    ),
+    "condition on a later parameter": (
+        {"space": {"mos_heads": {"grid": [2], "when": {"embedding_size": 4}}, "embedding_size": {"grid": [4]}}},
+        ["space.mos_heads.when: 'embedding_size' is neither model, dataset nor an earlier parameter"],
+    ),
+    "same as nothing": (
+        {"space": {"hidden_size": {"same_as": "width"}}},
+        ["hidden_size.same_as: 'width' is no earlier"],
+    ),
+    "same as itself": ({"space": {"hidden_size": {"same_as": "hidden_size"}}}, ["is no earlier parameter"]),
+    "seed in the settings": ({"settings": {"seed": 3}}, ["settings.seed: a sweep sets it by seeds"]),
+    "metric in the settings": ({"settings": {"valid_metric": "MRR@10"}}, ["settings.valid_metric", "by metric"]),
+    "seed in the space": ({"space": {"seed": {"grid": [1, 2]}}}, ["space.seed: a sweep sets it by seeds"]),
+    "seed as argument": ({"overrides": ["--seed=3"]}, ["arguments.seed: a sweep sets it by seeds"]),
+    "swept key as argument": ({"overrides": ["--mos_heads=4"]}, ["--mos_heads: this sweep varies mos_heads"]),
+    "metric that is not computed": ({"metric": "NDCG@7"}, ["NDCG@7", "NDCG@10"]),
+    "value of the wrong type": ({"space": {"learning_rate": {"grid": [0.1, "fast"]}}}, ["learning_rate", "'fast'"]),
+    "value out of range": ({"space": {"learning_rate": {"grid": [0.1, -1.0]}}}, ["learning_rate", "-1.0"]),
+    "protocol": (
+        {"space": {"filter_seen": {"grid": [True, False]}}},
+        ["filter_seen changes what is measured", "a sweep for each value"],
+    ),
+    "data": (
+        {"space": {"user_inter_num_interval": {"grid": ["[0,inf)", "[6,inf)"]}}},
+        ["user_inter_num_interval changes what is measured"],
+    ),
+    "no effect": (
+        {"space": {"eval_batch_size": {"grid": [64, 128]}}},
+        ["space: eval_batch_size cannot change the results of GRU4RecSoftmax"],
+    ),
+    "no effect on one model": (
+        {"models": ["GRU4RecSoftmax", "Pop"], "space": {"epochs": {"grid": [1, 2]}}},
+        ["space: epochs cannot change the results of Pop"],
+    ),
+    "missing file of settings": ({"config": ["none.yaml"]}, ["none.yaml", "No such file"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PLANS)
+def test_plans_that_are_refused(case: str, planner: MakePlanner) -> None:
+    """Before anything runs, each fault in one line, once for all the trials that have it."""
+    changes, fragments = BAD_PLANS[case]
+    message = refused(lambda: planner(**({"space": GRID} | changes)).trials())
+    for fragment in fragments:
+        assert fragment in message
+    assert len(set(message.splitlines())) == len(message.splitlines())
+
+
+@pytest.mark.parametrize("method", ["random", "optuna"])
+@pytest.mark.parametrize("case", ["value out of range", "protocol", "no effect", "unknown data set"])
+def test_plans_of_searches_that_are_refused(method: str, case: str, planner: MakePlanner) -> None:
+    """What Optuna will suggest is not known, but what its space is made of is: refused before Ray starts."""
+    changes, fragments = BAD_PLANS[case]
+    changes = {"space": GRID} | changes
+    space = {key: {"choice": value["grid"]} for key, value in changes["space"].items()}
+    searched = changes | random_search(space, method)
+    searched["search"]["samples"] = 8
+    message = refused(lambda: planner(**searched).trials())
+    # Draws come in any order, so the model that is named may be another one.
+    for fragment in (fragment.partition(" of GRU4Rec")[0] for fragment in fragments):
+        assert fragment in message
+
+
+def test_two_data_sets_of_one_name(planner: MakePlanner, data: Path, tmp_path: Path) -> None:
+    """Their runs' folders could not be told apart by a reader, nor could a condition."""
+    other = shutil.copytree(data, tmp_path / "other" / "toy")
+    message = refused(lambda: planner(GRID, datasets=[str(data), str(other)]))
+    assert "two of them have the same name" in message
+
+
+def test_trials_of_a_grid(planner: MakePlanner) -> None:
+    """Every configuration and seed of every model, numbered; a model without a parameter is run without it."""
+    planned = planner(GRID, seeds=[3, 1]).trials()
+    found = [(one.trial.model, one.trial.parameters, one.trial.seed) for one in planned]
+    softmax = [{"embedding_size": 4}, {"embedding_size": 8}]
+    mixture = [{"embedding_size": size, "mos_heads": heads} for size in (4, 8) for heads in (2, 3)]
+    assert found == [
+        (model, parameters, seed)
+        for model, configurations in (("GRU4RecSoftmax", softmax), ("GRU4RecMoS", mixture))
+        for parameters in configurations
+        for seed in (3, 1)
+    ]
+    assert [one.trial.number for one in planned] == list(range(1, 13))
+    for one in planned:
+        values = one.settings.values
+        assert {key: values[key] for key in one.trial.parameters} == one.trial.parameters
+        assert (values["seed"], values["valid_metric"], values["hidden_size"]) == (one.trial.seed, "NDCG@10", 12)
+    largest = max(planned, key=lambda one: one.work)
+    assert largest.trial.parameters == {"embedding_size": 8, "mos_heads": 3}
+
+
+def test_files_arguments_and_the_sweep_s_settings(planner: MakePlanner, tmp_path: Path) -> None:
+    """Files, then settings, then arguments, then the space; what all trials share is in the plan."""
+    (tmp_path / "base.yaml").write_text("epochs: 7\nlearning_rate: 0.5\ndropout_prob: 0.25\nmos_heads: 9\n")
+    made = planner(GRID, config=["base.yaml"], settings={"learning_rate": 0.1}, overrides=["--dropout_prob=0.125"])
+    for one in made.trials():
+        values = one.settings.values
+        assert (values["epochs"], values["learning_rate"], values["dropout_prob"]) == (1, 0.1, 0.125)
+        assert values.get("mos_heads") == one.trial.parameters.get("mos_heads")
+    assert made.plan().settings.items() >= {"learning_rate": 0.1, "dropout_prob": 0.125, "mos_heads": 9}.items()
+
+
+def test_plans_are_the_same_after_they_were_written(planner: MakePlanner) -> None:
+    """Or no sweep could go on."""
+    space: dict[str, Any] = {
+        "embedding_size": {"randint": [4, 9]},
+        "hidden_size": {"same_as": "embedding_size"},
+        "learning_rate": {"loguniform": [1e-4, 1e-2], "when": {"model": "GRU4RecMoS"}},
+    }
+    for plan in (
+        planner(space, search={"method": "optuna", "samples": 3}, stopping={"scheduler": "asha"}).plan(),
+        planner(GRID, seeds=[1, 2], metric="gauc").plan(),
+    ):
+        assert SweepPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_searches_run_the_first_seed_only(planner: MakePlanner) -> None:
+    """An adaptive search compares by it; the winners get the others later. Optuna's trials are not known yet."""
+    space = {"embedding_size": {"choice": [4, 8]}}
+    asha = planner(GRID, seeds=[3, 1], stopping={"scheduler": "asha"})
+    assert {one.trial.seed for one in asha.trials()} == {3}
+    random = planner(**random_search(space), seeds=[3, 1])
+    assert [one.trial.seed for one in random.trials()] == [3, 1] * 4
+    optuna = planner(**random_search(space, "optuna"), seeds=[3, 1])
+    assert optuna.trials() == []
+    examples = [(one.trial.model, one.trial.seed) for one in optuna.preview()]
+    assert examples == [("GRU4RecSoftmax", 3)] * 2 + [("GRU4RecMoS", 3)] * 2
+
+
+def test_equal_data_are_read_once(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the models and their parameters are."""
+    read: list[str] = []
+
+    def count(one: Any) -> str:
+        read.append(one.model)
+        return "fingerprint"
+
+    monkeypatch.setattr(plan_module, "data_fingerprint", count)
+    assert len(planner(GRID).trials()) == 6
+    assert len(read) == 1
+
+
+def test_last_epochs(planner: MakePlanner) -> None:
+    """Of each model, also where the settings are complete with swept ones only (32 has no three heads)."""
+    made = planner(
+        {"hidden_size": {"grid": [12, 24]}},
+        models=["SASRecSoftmax", "Pop"],
+        settings={"epochs": 5, "n_heads": 3, "hidden_size": 32},
+        stopping={"scheduler": "asha"},
+    )
+    assert {model: made.epochs(model, dataset) for model, dataset in made.known} == {"SASRecSoftmax": 5, "Pop": 1}
+
+
+def test_a_trial_is_the_run_that_it_says(planner: MakePlanner, tmp_path: Path) -> None:
+    """The folder that `run_experiment` makes has the planned name, so that no run needs to be looked for."""
+    for one in planner({"embedding_size": {"grid": [4]}, "learning_rate": {"grid": [0.01]}}, seeds=[5]).trials():
+        record = run_experiment(one.settings, output=tmp_path, device="cpu")
+        assert record.folder == one.trial.folder(tmp_path)
+        assert record.run_id == one.trial.run_id
+        assert (record.seed, record.settings["learning_rate"]) == (5, 0.01)
+        assert one.trial.status(tmp_path) == "finished"
