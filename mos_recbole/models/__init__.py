@@ -19,12 +19,14 @@ from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, register_encoder, register_head
 from mos_recbole.models.requirements import requirement_faults
+from mos_recbole.models.shared_settings import SHARED_SETTINGS
 from mos_recbole.models.stacked import STACKED_ENCODERS, STACKED_HEADS, OwnRandom, Stack
 
 __all__ = [
     "ENCODERS",
     "HEADS",
     "PLUGINS",
+    "SHARED_SETTINGS",
     "STACKED_ENCODERS",
     "STACKED_HEADS",
     "TARGET_PLACE",

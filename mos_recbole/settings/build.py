@@ -134,8 +134,8 @@ def load_settings(
             faults.append(f"{named.origin}: {name} is {named.value!r}, but the run is for {chosen!r}")
     warnings = take_fixed(given, values, faults)
     given = {key: item for key, item in given.items() if key in values or key not in for_others}
-    types = setting_types()
-    faults += unknown_keys(given, values, types, model_class.__name__)
+    types = setting_types(model_class)
+    faults += unknown_keys(given, values, model_class.__name__)
     for key in given.keys() & values.keys():
         values[key] = checked(key, types.get(key), given[key], values[key], faults)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
@@ -10,6 +10,7 @@ import pydantic
 from mos_recbole.data import SPLITS
 from mos_recbole.evaluation import canonical_metric, expand_metrics, needs_top_items
 from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.settings.fields import RECBOLE_TYPES, own_settings
 from mos_recbole.settings.sources import Given
 
 # RecBole's keys whose other values would change what a result means: one value is accepted, and why.
@@ -66,16 +67,10 @@ def _agrees(key: str, value: Any, fixed: Any) -> bool:
     return bool(value == fixed)
 
 
-def unknown_keys(given: Mapping[str, Given], values: Mapping[str, Any], others: Iterable[str], model: str) -> list[str]:
-    """Returns a fault for each given key that the model does not have.
-
-    Args:
-        given: what was set.
-        values: the model's settings.
-        others: keys that some other model has.
-        model: name of the model.
-    """
+def unknown_keys(given: Mapping[str, Given], values: Mapping[str, Any], model: str) -> list[str]:
+    """Returns a fault for each given key that is not among the model's settings."""
     faults = []
+    others = {*RECBOLE_TYPES, *(setting.key for setting in own_settings())}
     for key, item in given.items():
         if key in values:
             continue

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from mos_recbole.data import SPLITS
+from mos_recbole.models import ENCODERS, HEADS, SHARED_SETTINGS, EncoderHeadRecommender
 from mos_recbole.specs import Count, NonNegative, Positive, Probability, Rate, Setting, Text
 
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
@@ -113,39 +114,15 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     "ft_ratio": Annotated[float, Field(ge=0, le=1)],
 }
 
-_TYPES = RECBOLE_TYPES | {setting.key: setting.type for setting in (*OWN, *OTHER_DEFAULTS)}
-_TYPES |= {
-    "tie_weights": bool,
-    "item_bias": bool,
-    "loss_impl": Literal["auto", "chunked", "reference", "triton"],
-    "mos_heads": Positive,
-    "mos_activation": Literal["tanh", "identity"],
-    "mos_dropout": Probability,
-    "cosine_temperature": Rate,
-    "cosine_learned": bool,
-    "doc_heads": Annotated[list[Count], Field(min_length=1)],
-    "doc_balance": NonNegative,
-    "mixtape_heads": Literal[2, 4, 8, 16],
-    "mixtape_gate_size": Positive,
-    "mol_query_vectors": Positive,
-    "mol_item_vectors": Positive,
-    "mol_vector_size": Positive,
-    "mol_temperature": Rate,
-    "mol_gate_size": Positive,
-    "mol_pair_gate_size": Positive,
-    "mol_gate_dropout": Probability,
-    "dnd_dropout": Probability,
-    "negative_sampling": Literal["none", "uniform", "popularity", "in_batch"],
-    "n_negatives": Positive,
-    "sampling_alpha": NonNegative,
-}
-
-
-def setting_types() -> dict[str, Any]:
-    """Returns the types of settings by key."""
-    return _TYPES
-
 
 def own_settings() -> tuple[Setting, ...]:
-    """Returns every setting that this project has beside RecBole's."""
-    return OWN
+    """Returns every setting that is not RecBole's, those of all heads and encoders among them."""
+    parts = (*HEADS.values(), *ENCODERS.values())
+    specs = [*OWN, *SHARED_SETTINGS, *(setting for part in parts for setting in part.settings)]
+    return tuple({setting.key: setting for setting in specs if setting.key not in RECBOLE_TYPES}.values())
+
+
+def setting_types(model_class: type) -> dict[str, Any]:
+    """Returns the types of a model's settings by key, without those that have the type of their default."""
+    declared = model_class.setting_specs() if issubclass(model_class, EncoderHeadRecommender) else ()
+    return RECBOLE_TYPES | {setting.key: setting.type for setting in (*OWN, *OTHER_DEFAULTS, *declared)}
