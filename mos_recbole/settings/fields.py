@@ -117,8 +117,9 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
 
 def own_settings() -> tuple[Setting, ...]:
     """Returns every setting that is not RecBole's, those of all heads and encoders among them."""
-    parts = (*HEADS.values(), *ENCODERS.values())
-    specs = [*OWN, *SHARED_SETTINGS, *(setting for part in parts for setting in part.settings)]
+    groups = [OWN, SHARED_SETTINGS, *(head.settings for head in HEADS.values())]
+    groups += [encoder.settings for encoder in ENCODERS.values()]
+    specs = [setting for group in groups for setting in group]
     return tuple({setting.key: setting for setting in specs if setting.key not in RECBOLE_TYPES}.values())
 
 
