@@ -26,7 +26,15 @@ from tqdm import tqdm
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.experiment import load_settings
-from mos_recbole.training import FusedTrial, make_train_loader, make_trainer, model_data, random_state, train_fused
+from mos_recbole.training import (
+    FusedTrial,
+    Selection,
+    make_train_loader,
+    make_trainer,
+    model_data,
+    random_state,
+    train_fused,
+)
 
 NARROW_GRU = {"embedding_size": 16, "hidden_size": 16}
 NARROW_SASREC = {"hidden_size": 16, "inner_size": 32}
@@ -62,6 +70,7 @@ def make_trials(
     """Returns trials of a case, fresh."""
     model, sizes = MODELS[name]
     data, split = ml_100k()
+    selection = Selection(lambda: {"NDCG@10": 0.0}, "NDCG@10", higher_is_better=True)
     trials: list[FusedTrial] = []
     loaders: dict[int, FirstSteps] = {}
     for number in range(n_trials):
@@ -74,17 +83,13 @@ def make_trials(
         if seed not in loaders:
             loaders[seed] = FirstSteps(make_train_loader(config, data, split), n_steps)
         (folder / str(number)).mkdir(exist_ok=True)
-        trials.append(
-            FusedTrial(
-                trainer, loaders[seed], lambda: {"NDCG@10": 0.0}, "NDCG@10", True, lambda _: None, random_state(device)
-            )
-        )
+        trials.append(FusedTrial(trainer, loaders[seed], selection, lambda _: None, random_state(device)))
     return trials
 
 
 def in_turn(trials: list[FusedTrial]) -> None:
     for trial in trials:
-        trial.trainer.fit(trial.train_loader, trial.validate, trial.valid_metric, trial.higher_is_better)
+        trial.trainer.fit(trial.train_loader, trial.selection)
 
 
 def as_one(trials: list[FusedTrial]) -> None:

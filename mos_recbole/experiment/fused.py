@@ -75,7 +75,7 @@ def run_fused(
             if seed not in loaders:
                 loaders[seed] = run.train_loader()
             random = random_state(chosen_device)
-            trials[FusedTrial(trainer, loaders[seed], *run.selection(), partial(on_epoch, index), random)] = index
+            trials[FusedTrial(trainer, loaders[seed], run.selection(), partial(on_epoch, index), random)] = index
         for trial, diverged in train_fused(list(trials), show_progress):
             end(trials[trial], diverged or opened[trials[trial]].close())
     return [outcomes[index] for index in range(len(runs))]

@@ -37,6 +37,7 @@ from mos_recbole.training import (
     EpochReport,
     Processes,
     QuerySet,
+    Selection,
     TrainLoader,
     join_processes,
     make_train_loader,
@@ -95,9 +96,8 @@ def run_experiment(
         if record is not None:
             return record
         trainer = run.open(resume)
-        validate, valid_metric, higher_is_better = run.selection()
         callback = on_epoch if processes.is_main else lambda report: None
-        trainer.fit(run.train_loader(), validate, valid_metric, higher_is_better, callback)
+        trainer.fit(run.train_loader(), run.selection(), callback)
         return run.close()
 
 
@@ -169,11 +169,10 @@ class Run:
         """Returns the batches of each epoch."""
         return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.shard)
 
-    def selection(self) -> tuple[Callable[[], dict[str, float]], str, bool]:
-        """Returns what epochs are chosen by: the validation of the model as it stands, its metric, whether higher is
-        better."""
-        metric, queries = self.config["valid_metric"], self.data.valid_queries
-        return partial(self._metrics, queries), metric, metric_direction(metric) == "higher"
+    def selection(self) -> Selection:
+        """Returns what the best epoch and early stopping go by: validation by the setting `valid_metric`."""
+        metric = self.config["valid_metric"]
+        return Selection(partial(self._metrics, self.data.valid_queries), metric, metric_direction(metric) == "higher")
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""

@@ -1,13 +1,14 @@
 """Batches, the training loop, checkpoints, and the evaluation of a trained model."""
 
 from mos_recbole.training.checkpoint import load_checkpoint, random_state
+from mos_recbole.training.epoch import EpochReport, Selection
 from mos_recbole.training.evaluate import QuerySet, evaluate_model, make_query_set, query_scores
 from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
 from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
-from mos_recbole.training.trainer import BenchmarkTrainer, EpochReport
+from mos_recbole.training.trainer import BenchmarkTrainer
 
 __all__ = [
     "LOOPS",
@@ -17,6 +18,7 @@ __all__ = [
     "FusedTrial",
     "Processes",
     "QuerySet",
+    "Selection",
     "TrainLoader",
     "evaluate_model",
     "join_processes",

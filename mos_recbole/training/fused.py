@@ -1,4 +1,4 @@
-"""Several trials trained as one: their steps together, and everything else each by itself."""
+"""Several trials trained as one: their steps are computed together, everything else for each alone."""
 
 import contextlib
 import time
@@ -12,8 +12,9 @@ from tqdm import tqdm
 from mos_recbole.errors import TrainingDiverged
 from mos_recbole.models import OwnRandom, Stack
 from mos_recbole.training.checkpoint import random_state, restore_random_state
+from mos_recbole.training.epoch import EpochReport, Selection
 from mos_recbole.training.loaders import TrainLoader
-from mos_recbole.training.trainer import LOOK_EVERY, BenchmarkTrainer, EpochReport
+from mos_recbole.training.trainer import READ_LOSS_EVERY, BenchmarkTrainer
 
 
 @dataclass(eq=False)
@@ -23,21 +24,19 @@ class FusedTrial:
     Attributes:
         trainer: with the trial's model, optimizer, early stopping and files; may have been resumed.
         train_loader: the batches of each epoch. Trials that have the same one, and are in the same epoch, share them.
-        validate, valid_metric, higher_is_better, callback: as of `BenchmarkTrainer.fit`.
+        selection, on_epoch: as of `BenchmarkTrainer.fit`.
         random: the state of all random sources as the trial alone would have it (`checkpoint.random_state`).
     """
 
     trainer: BenchmarkTrainer
     train_loader: TrainLoader
-    validate: Callable[[], dict[str, float]]
-    valid_metric: str
-    higher_is_better: bool
-    callback: Callable[[EpochReport], None]
+    selection: Selection
+    on_epoch: Callable[[EpochReport], None]
     random: dict[str, Any]
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Makes the random sources the trial's own for a while."""
+    def own_random_state(self) -> Iterator[None]:
+        """Lets random numbers come from the trial's own sources while the context is open."""
         device = self.trainer.device
         outside = random_state(device)
         restore_random_state(self.random, device)
@@ -51,10 +50,10 @@ class FusedTrial:
 def train_fused(
     trials: Sequence[FusedTrial], show_progress: bool = False
 ) -> Iterator[tuple[FusedTrial, TrainingDiverged | None]]:
-    """Yields each trial as it ends, its model at its best epoch; or with how its training diverged.
+    """Yields each trial as it ends: with None and its model at its best epoch, or with the error by which it diverged.
 
-    Each goes through its own epochs to its own end, as `BenchmarkTrainer.fit` would lead it; the others go on. Where
-    one is left, it goes on alone.
+    Each goes through its own epochs to its own end, as in `BenchmarkTrainer.fit`, while the others go on. The last one
+    left goes on alone.
 
     Args:
         trials: of equal shape.
@@ -69,7 +68,7 @@ def train_fused(
         if not going:
             return
         began = time.perf_counter()
-        losses = _alone(going[0]) if len(going) == 1 else _together(going, show_progress)
+        losses = _train_alone(going[0]) if len(going) == 1 else _train_together(going, show_progress)
         seconds = (time.perf_counter() - began) / len(going)
         for trial, loss in zip(list(going), losses, strict=True):
             try:
@@ -82,28 +81,26 @@ def train_fused(
 
 
 def _close(trial: FusedTrial, loss: float, seconds: float) -> None:
-    """Validates and writes down a trial's epoch, whose share of the time in training is so many seconds."""
+    """Validates a trial's epoch and writes its files; `seconds` are its share of the time in training."""
     epoch = trial.trainer.next_epoch
     assert epoch is not None
-    with trial.alone():
-        trial.trainer.close_epoch(
-            epoch, loss, seconds, trial.validate, trial.valid_metric, trial.higher_is_better, trial.callback
-        )
+    with trial.own_random_state():
+        trial.trainer.close_epoch(epoch, loss, seconds, trial.selection, trial.on_epoch)
 
 
-def _alone(trial: FusedTrial) -> list[float | TrainingDiverged]:
-    """Trains one epoch of a trial and returns its mean loss, or how it diverged."""
+def _train_alone(trial: FusedTrial) -> list[float | TrainingDiverged]:
+    """Trains one epoch of a trial and returns its mean loss, or the error by which it diverged."""
     epoch = trial.trainer.next_epoch
     assert epoch is not None
     try:
-        with trial.alone():
+        with trial.own_random_state():
             return [trial.trainer._train_epoch(trial.train_loader, epoch)]
     except TrainingDiverged as error:
         return [error]
 
 
-class _Account:
-    """A trial's part in a pass: its epoch, its place in the random numbers, its loss so far or how it diverged."""
+class _TrialEpoch:
+    """An epoch of a trial under way: its random numbers, its loss so far, the error by which it diverged."""
 
     def __init__(self, trial: FusedTrial) -> None:
         trainer = trial.trainer
@@ -118,8 +115,8 @@ class _Account:
     def _source(self) -> str:
         return "cuda" if self.trainer.device.type == "cuda" else "torch"
 
-    def look(self) -> float:
-        """Returns the mean loss so far, and notes where it is none."""
+    def running_loss(self) -> float:
+        """Returns the mean loss so far; NaN where the trial diverged, which is kept in `diverged`."""
         try:
             return self.trainer.finite(self.total / max(self.done, 1), self.epoch)
         except TrainingDiverged as error:
@@ -127,23 +124,23 @@ class _Account:
             return float("nan")
 
     def close(self) -> float | TrainingDiverged:
-        """Returns the epoch's mean loss, or how it diverged, and hands on the random numbers."""
+        """Returns the epoch's mean loss, or the error by which it diverged; keeps the state of the random numbers."""
         self.trial.random[self._source] = self.random.state
-        loss = self.look()
+        loss = self.running_loss()
         return self.diverged or loss
 
 
-def _together(trials: Sequence[FusedTrial], show_progress: bool) -> list[float | TrainingDiverged]:
-    """Trains one epoch of each trial and returns their mean losses, or how they diverged."""
-    accounts = [_Account(trial) for trial in trials]
-    for account in accounts:
-        account.model.train()
-    device = accounts[0].trainer.device
-    outside, looked = random_state(device), time.perf_counter()
-    stacked: list[_Account] = []
+def _train_together(trials: Sequence[FusedTrial], show_progress: bool) -> list[float | TrainingDiverged]:
+    """Trains one epoch of each trial and returns their mean losses, or the errors by which they diverged."""
+    epochs = [_TrialEpoch(trial) for trial in trials]
+    for one in epochs:
+        one.model.train()
+    device = epochs[0].trainer.device
+    outside, last_read = random_state(device), time.perf_counter()
+    stacked: list[_TrialEpoch] = []
     bar = tqdm(
         total=sum(trial.train_loader.n_targets for trial in trials),
-        desc=f"{len(trials)} trials, epoch {max(account.epoch for account in accounts)}",
+        desc=f"{len(trials)} trials, epoch {max(one.epoch for one in epochs)}",
         unit=" targets",
         unit_scale=True,
         disable=not show_progress,
@@ -151,42 +148,42 @@ def _together(trials: Sequence[FusedTrial], show_progress: bool) -> list[float |
         dynamic_ncols=True,
     )
     with bar:
-        for step in _steps(accounts):
-            stepping = [account for account, _, _ in step]
+        for step in _steps(epochs):
+            stepping = [one for one, _, _ in step]
             if stepping != stacked:
                 stacked = stepping
-                stack = Stack([account.model for account in stacked], [account.random for account in stacked])
-            for account in stacked:
-                account.model.zero_grad(set_to_none=True)
+                stack = Stack([one.model for one in stacked], [one.random for one in stacked])
+            for one in stacked:
+                one.model.zero_grad(set_to_none=True)
             losses = torch.stack(stack.losses([batch for _, batch, _ in step]))
             losses.sum().backward()  # of the sum, every model gets the gradients of its own loss
-            for (account, _, n_targets), loss in zip(step, losses.detach().double(), strict=True):
-                account.trainer.update(account.trainer.optimizer)
-                account.total += loss * n_targets
-                account.done += n_targets
+            for (one, _, n_targets), loss in zip(step, losses.detach().double(), strict=True):
+                one.trainer.update(one.trainer.optimizer)
+                one.total += loss * n_targets
+                one.done += n_targets
                 bar.update(n_targets)
-            if time.perf_counter() - looked > LOOK_EVERY:
-                looked = time.perf_counter()
-                best = min(account.look() for account in accounts)
+            if time.perf_counter() - last_read > READ_LOSS_EVERY:
+                last_read = time.perf_counter()
+                best = min(one.running_loss() for one in epochs)
                 bar.set_postfix(loss=f"{best:.4f}")
     restore_random_state(outside, device)
-    return [account.close() for account in accounts]
+    return [one.close() for one in epochs]
 
 
-def _steps(accounts: Sequence[_Account]) -> Iterator[list[tuple[_Account, Any, int]]]:
-    """Yields the steps of a pass: the trials that take part in it, each with its batch and the number of its targets.
+def _steps(epochs: Sequence[_TrialEpoch]) -> Iterator[list[tuple[_TrialEpoch, Any, int]]]:
+    """Yields the steps of an epoch: the trials that take part, each with its batch and its number of targets.
 
-    A trial whose epoch has fewer steps sits out the last ones, one that has diverged all that follow.
+    A trial with fewer steps takes no part in the last ones, a trial that has diverged in none that follow.
     """
-    streams = {_stream(account): account.trial.train_loader.epoch(account.epoch) for account in accounts}
+    streams = {_stream(one): one.trial.train_loader.epoch(one.epoch) for one in epochs}
     while True:
-        going = [account for account in accounts if account.diverged is None]
-        found = {key: next(streams[key], None) for key in dict.fromkeys(_stream(account) for account in going)}
-        step = [(account, *batch) for account in going if (batch := found[_stream(account)]) is not None]
+        going = [one for one in epochs if one.diverged is None]
+        found = {key: next(streams[key], None) for key in dict.fromkeys(_stream(one) for one in going)}
+        step = [(one, *batch) for one in going if (batch := found[_stream(one)]) is not None]
         if not step:
             return
         yield step
 
 
-def _stream(account: _Account) -> tuple[int, int]:
-    return id(account.trial.train_loader), account.epoch
+def _stream(one: _TrialEpoch) -> tuple[int, int]:
+    return id(one.trial.train_loader), one.epoch

@@ -16,7 +16,7 @@ from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
 from mos_recbole.errors import InputError
 from mos_recbole.models import TARGET_PLACE
 from mos_recbole.training.prefixes import Fields, PrefixGatherer, PrefixTable, to_device
-from mos_recbole.training.transforms import BatchTransform, teaches_nothing, training_transform
+from mos_recbole.training.transforms import BatchTransform, has_no_targets, training_transform
 
 _WHOLE = slice(None)
 
@@ -90,7 +90,7 @@ class PrefixLoader:
             batch = self.gatherer.batch(index[self.shard].contiguous(), self.fields)
             if self.transform is not None:
                 batch = self.transform(batch, source)
-                if teaches_nothing(batch):
+                if has_no_targets(batch):
                     continue
             yield self._with_negatives(batch), len(index)
 

@@ -73,8 +73,8 @@ class ParallelTrainer(BenchmarkTrainer):
             parameter.grad = gradient.view_as(parameter)
         return mean_loss.reshape(())
 
-    def _look(self, mean_loss: torch.Tensor, epoch: int) -> float:
-        # The others may not be looking now; whether the loss is finite, all ask at the epoch's end.
+    def _running_loss(self, mean_loss: torch.Tensor, epoch: int) -> float:
+        # Other processes may not read it now; whether it is finite, all check at the epoch's end.
         return mean_loss.item()
 
     def _save_checkpoint(self, name: str, state: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mos_recbole.evaluation import ScoreIsNaN
 from mos_recbole.io import atomic_write
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from mos_recbole.training.epoch import EpochReport, Selection
 from mos_recbole.training.loaders import TrainLoader
 
 LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
@@ -39,30 +39,7 @@ _STATE_OF_TRAINING: dict[str, tuple[str, ...]] = {
 }
 
 # Reading the running loss makes a GPU's host wait, so it is read this often, in seconds.
-LOOK_EVERY = 0.5
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch showed; handed to the callback and written to the training log.
-
-    Attributes:
-        epoch: from 1.
-        loss: mean over the targets of the epoch, in nats.
-        train_seconds, eval_seconds: time in training and in validation; of trials that are trained as one, each has an
-            equal share of the time in training.
-        valid: the validation metrics, or None where the epoch was not validated.
-        best: whether validation has been no better before.
-        best_score: the best value so far of the metric that selection goes by, or None before the first validation.
-    """
-
-    epoch: int
-    loss: float
-    train_seconds: float
-    eval_seconds: float
-    valid: dict[str, float] | None
-    best: bool
-    best_score: float | None
+READ_LOSS_EVERY = 0.5
 
 
 class BenchmarkTrainer(Trainer):
@@ -99,7 +76,7 @@ class BenchmarkTrainer(Trainer):
         self.optimizer = self._build_optimizer()
 
         self.folder, self.run_id, self.show_progress = folder, run_id, show_progress
-        # Wall time of the sittings before this one, where the run was resumed.
+        # Wall time of earlier sessions, where the run was resumed.
         self.earlier_seconds, self.began = 0.0, began
         # Passes over the training data an epoch, and epochs at the beginning that are not validated.
         self.passes, self.unvalidated_epochs = 1, 0
@@ -113,19 +90,15 @@ class BenchmarkTrainer(Trainer):
     def fit(
         self,
         train_loader: TrainLoader,
-        validate: Callable[[], dict[str, float]],
-        valid_metric: str,
-        higher_is_better: bool,
-        callback: Callable[[EpochReport], None] = lambda report: None,
+        selection: Selection,
+        on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         """Trains to the end or until validation stops improving, and leaves the model at its best epoch.
 
         Args:
             train_loader: the batches of each epoch.
-            validate: returns the validation metrics of the model as it stands.
-            valid_metric: the one that selection and early stopping go by.
-            higher_is_better: its direction.
-            callback: called after every epoch, once its checkpoint is on disk.
+            selection: what the best epoch and early stopping go by.
+            on_epoch: called after every epoch, once its checkpoint is on disk.
 
         Raises:
             TrainingDiverged: the loss became NaN or infinite.
@@ -135,7 +108,7 @@ class BenchmarkTrainer(Trainer):
             self._enter_epoch(epoch)
             loss = self._train_epoch(train_loader, epoch)
             seconds = time.perf_counter() - started
-            self.close_epoch(epoch, loss, seconds, validate, valid_metric, higher_is_better, callback)
+            self.close_epoch(epoch, loss, seconds, selection, on_epoch)
         self.load_best()
 
     @property
@@ -149,18 +122,16 @@ class BenchmarkTrainer(Trainer):
         epoch: int,
         loss: float,
         train_seconds: float,
-        validate: Callable[[], dict[str, float]],
-        valid_metric: str,
-        higher_is_better: bool,
-        callback: Callable[[EpochReport], None] = lambda report: None,
+        selection: Selection,
+        on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
-        """Validates a trained epoch, decides whether it was the best and the last, and writes it down.
+        """Validates a trained epoch, decides whether it was the best and the last, and writes its files.
 
         Args:
             epoch: its number.
             loss: its mean over the targets.
             train_seconds: how long it was trained.
-            validate, valid_metric, higher_is_better, callback: as of `fit`.
+            selection, on_epoch: as of `fit`.
 
         Raises:
             TrainingDiverged: a score or a weight became NaN or infinite.
@@ -169,11 +140,11 @@ class BenchmarkTrainer(Trainer):
         metrics, best = None, False
         if self._is_validated(epoch):
             try:
-                metrics = validate()
+                metrics = selection.validate()
             except ScoreIsNaN as error:
                 raise self._diverged(str(error), epoch) from error
-            best = self._note_score(metrics[valid_metric], higher_is_better, epoch)
-        score = self.best_valid_score if higher_is_better else -self.best_valid_score
+            best = self._note_score(metrics[selection.metric], selection.higher_is_better, epoch)
+        score = self.best_valid_score if selection.higher_is_better else -self.best_valid_score
         report = EpochReport(
             epoch=epoch,
             loss=loss,
@@ -190,7 +161,7 @@ class BenchmarkTrainer(Trainer):
             raise self._diverged("a weight became NaN or infinite", epoch)
         self._save_last(epoch)
         self._write_log()
-        callback(report)
+        on_epoch(report)
 
     def _enter_epoch(self, epoch: int) -> None:
         """Brings the model to where this epoch begins; where it goes on from a checkpoint, to where that epoch ended,
@@ -234,7 +205,7 @@ class BenchmarkTrainer(Trainer):
         """Returns the mean loss of a pass over the training data, which is the pass of this number since the start."""
         self.model.train()
         total = torch.zeros((), device=self.device, dtype=torch.float64)
-        done, looked = 0, time.perf_counter()
+        done, last_read = 0, time.perf_counter()
         bar = tqdm(
             total=train_loader.n_targets,
             desc=f"epoch {epoch}/{self.epochs}",
@@ -249,9 +220,9 @@ class BenchmarkTrainer(Trainer):
                 total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
                 bar.update(n_targets)
-                if time.perf_counter() - looked > LOOK_EVERY:
-                    looked = time.perf_counter()
-                    bar.set_postfix(loss=f"{self._look(total / done, epoch):.4f}")
+                if time.perf_counter() - last_read > READ_LOSS_EVERY:
+                    last_read = time.perf_counter()
+                    bar.set_postfix(loss=f"{self._running_loss(total / done, epoch):.4f}")
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
         return self.finite(total / max(done, 1), epoch)
 
@@ -289,7 +260,7 @@ class BenchmarkTrainer(Trainer):
         loss.backward()
         return loss.detach()
 
-    def _look(self, mean_loss: torch.Tensor, epoch: int) -> float:
+    def _running_loss(self, mean_loss: torch.Tensor, epoch: int) -> float:
         """Returns the loss so far, read within an epoch."""
         return self.finite(mean_loss, epoch)
 

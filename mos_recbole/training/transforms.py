@@ -11,15 +11,15 @@ from recbole.data.transform import construct_transform
 from mos_recbole.data import SequenceDataset
 from mos_recbole.models import EncoderHeadRecommender
 
-# The one that draws no random numbers: a model that is trained on what it makes is also asked with it.
-_OF_QUERIES = ("inverse_itemseq",)
+# Transforms without random numbers: queries go through them like training batches.
+_QUERY_TRANSFORMS = ("inverse_itemseq",)
 
 
 class BatchTransform:
     """RecBole's transform of a model's batches (`recbole.data.transform`), by the name in `config["transform"]`.
 
-    It draws from Python's global source of random numbers; here it does from one that is handed in, so that masks, like
-    the order of the samples, depend on the seed and the epoch alone.
+    RecBole draws from Python's global source of random numbers. Here the source is an argument, so that masks, like the
+    order of the samples, depend on the seed and the epoch alone.
 
     Args:
         config: RecBole's.
@@ -45,24 +45,24 @@ def training_transform(config: Any, dataset: SequenceDataset) -> BatchTransform 
 
 def query_transform(config: Any, dataset: SequenceDataset) -> BatchTransform | None:
     """Returns the transform of the batches that a model is asked to score; None where it takes them as they are."""
-    return BatchTransform(config, dataset) if _transform_of(config) in _OF_QUERIES else None
+    return BatchTransform(config, dataset) if _transform_of(config) in _QUERY_TRANSFORMS else None
 
 
 def _transform_of(config: Any) -> str | None:
     return None if issubclass(config["model_class"], EncoderHeadRecommender) else config["transform"]
 
 
-def teaches_nothing(batch: Interaction) -> bool:
-    """Returns whether a masked batch has no masked item that counts, over which RecBole's BERT4Rec takes a mean.
+def has_no_targets(batch: Interaction) -> bool:
+    """Returns whether a masked batch has no masked item that counts; RecBole's BERT4Rec takes a mean over these.
 
-    It leaves out the first position, which its padding of the indices cannot be told from.
+    It ignores a masked first position, whose index is also the padding of the indices.
     """
     return "MASK_INDEX" in batch and not bool((batch["MASK_INDEX"] > 0).any())
 
 
 @contextmanager
 def _drawing_from(source: random.Random) -> Iterator[None]:
-    """Lets the functions of `random` draw from another source meanwhile."""
+    """Lets the functions of `random` draw from another source while the context is open."""
     before = random.getstate()
     random.setstate(source.getstate())
     try:

@@ -214,7 +214,7 @@ def test_times_are_shares_of_what_the_training_of_all_took(trial, tmp_path: Path
 @pytest.mark.parametrize("look_every", [0.0, math.inf])
 def test_a_trial_that_diverges_leaves_the_others(look_every: float, trial, tmp_path: Path, monkeypatch) -> None:
     """Told at once where the loss is looked at in every step, else at the end of the epoch."""
-    monkeypatch.setattr("mos_recbole.training.fused.LOOK_EVERY", look_every)
+    monkeypatch.setattr("mos_recbole.training.fused.READ_LOSS_EVERY", look_every)
     runs = [trial(seed=1), trial(seed=1, learning_rate=1e30, epochs=50), trial(seed=2)]
     found = run_fused(runs, output=tmp_path / "fused", device="cpu")
     assert isinstance(found[1], TrainingDiverged)

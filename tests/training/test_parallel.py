@@ -275,7 +275,7 @@ def test_two_processes_give_the_numbers_of_one(data: Path, tmp_path: Path) -> No
     }
     ends: list[tuple[list[str], int, str]] = [
         *((["", "run", *arguments, *SMALL[2:]], 2, text) for arguments, text in REFUSED),
-        (["", "run", "--nonsense"], 2, "the following arguments are required"),
+        (["", "run", "--nonsense"], 2, "argument '--nonsense' has no value"),
         (["", "sweep", "a.yaml"], 2, "sweep is done by one process"),
         (["nan", "run", *MIXTURE], 1, "the training loss became nan in epoch 2"),
     ]

@@ -1,0 +1,42 @@
+"""What an epoch is judged by, and what it reports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch showed; for the callback and the training log.
+
+    Attributes:
+        epoch: from 1.
+        loss: mean over the targets of the epoch, in nats.
+        train_seconds, eval_seconds: time in training and in validation; of trials that are trained as one, each has an
+            equal share of the time in training.
+        valid: the validation metrics, or None where the epoch was not validated.
+        best: whether validation has been no better before.
+        best_score: the best value so far of the metric that selection goes by, or None before the first validation.
+    """
+
+    epoch: int
+    loss: float
+    train_seconds: float
+    eval_seconds: float
+    valid: dict[str, float] | None
+    best: bool
+    best_score: float | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the best epoch and early stopping go by.
+
+    Attributes:
+        validate: returns the validation metrics of the model as it stands.
+        metric: the one that counts.
+        higher_is_better: its direction.
+    """
+
+    validate: Callable[[], dict[str, float]]
+    metric: str
+    higher_is_better: bool
