@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from mos_recbole.errors import InputError
@@ -118,22 +119,12 @@ def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
     address = options.address
     try:
         if address is None:
-            ray.init(
-                "local",  # or it would join a cluster that RAY_ADDRESS names
-                include_dashboard=options.dashboard,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE,
-            )
+            own: dict[str, Any] = {"include_dashboard": options.dashboard, "object_store_memory": _OBJECT_STORE}
         else:
             _require_answer(address)
-            for_workers = {key: os.environ[key] for key in _FOR_WORKERS}
-            ray.init(
-                address=address,
-                runtime_env={"env_vars": for_workers},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            own = {"runtime_env": {"env_vars": {key: os.environ[key] for key in _FOR_WORKERS}}}
+        # Without "local", Ray would join a cluster that RAY_ADDRESS names.
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
     try:

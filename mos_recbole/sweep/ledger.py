@@ -92,7 +92,7 @@ class Ledger:
         """Returns a trial's best validation so far."""
         return one.trial.best_validation(self.folder, self.plan.metric, self.plan.mode)
 
-    def epochs(self, one: PlannedTrial) -> int:
+    def epochs_trained(self, one: PlannedTrial) -> int:
         """Returns how many epochs a trial has trained."""
         log = one.trial.training_log(self.folder)
         return 0 if log is None or log.empty else int(log["epoch"].iloc[-1])

@@ -47,7 +47,7 @@ class SweepProgress:
         self._running: dict[str, TaskID] = {}
         for run, one in ledger.trials.items():
             if (status := ledger.status(one)) == "unfinished":
-                self._epochs[run] = ledger.epochs(one)
+                self._epochs[run] = ledger.epochs_trained(one)
                 continue
             self._counts[status] += 1
             if status != "failed" and (best := ledger.best_validation(one)) is not None:

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from mos_recbole import cli
 from mos_recbole.cli.output import log_on_stderr
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import Trial, find_records, read_record, read_trials
-from mos_recbole.sweep import Planner, read_sweep_file
+from mos_recbole.sweep import read_sweep_file
 from mos_recbole.sweep import trial as trial_module
 from mos_recbole.sweep.callback import LedgerCallback
 from mos_recbole.sweep.fusing import fused_groups
@@ -22,30 +21,15 @@ from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.trial import ERROR, FINISHED, MEMBERS, describe_group, run_trial
-
-SMALL = {"embedding_size": 8, "hidden_size": 12, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 64, "epochs": 2}
+from tests.sweeps import SMALL, written
 
 
 @pytest.fixture
 def write(data: Path, tmp_path: Path) -> Callable[..., Path]:
     """Returns a function (keys of a sweep file=...) -> file of a small sweep."""
-
-    def make(**content: Any) -> Path:
-        content = {"models": ["GRU4RecSoftmax"], "datasets": [str(data)], "settings": SMALL, **content}
-        path = tmp_path / "small.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        return path
-
-    return make
-
-
-@pytest.fixture
-def planner(write: Callable[..., Path]) -> Callable[..., Planner]:
-    def make(**content: Any) -> Planner:
-        path = write(**content)
-        return Planner(read_sweep_file(path), path, [])
-
-    return make
+    return lambda **content: written(
+        tmp_path, {"models": ["GRU4RecSoftmax"], "datasets": [str(data)], "settings": SMALL, **content}
+    )
 
 
 RATES = {"learning_rate": {"grid": [0.003, 0.01]}}
@@ -163,7 +147,7 @@ def worker(planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Returns a function (keys of a sweep file=...) -> the one group of a sweep, ready to be trained."""
 
     def make(**content: Any) -> Worker:
-        made = planner(**content)
+        made = planner(models=["GRU4RecSoftmax"], settings={"embedding_size": 8, "epochs": 2}, **content)
         plan, trials = made.plan(), made.trials()
         folder = tmp_path / "results"
         folder.mkdir()

@@ -28,7 +28,7 @@ def play(mode: str = "max", *, quiet: bool = False) -> None:
         plan=SimpleNamespace(metric="NDCG@10", mode=mode),
         status=lambda one: "finished" if one.trial.number == 1 else "unfinished",
         best_validation=lambda one: 0.2,
-        epochs=lambda one: 0,
+        epochs_trained=lambda one: 0,
         to_suggest=lambda: 0,
     )
     with log_on_stderr(logging.WARNING if quiet else logging.INFO), SweepProgress(ledger, quiet=quiet) as progress:
