@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
             return f"did you mean {near[0]}?"
         if self._takes_settings():
             return "a setting is --key=value or --key value, a list '--key=[1, 2]'"
-        return f"see {self.prog} --help"
+        return f"{self.prog} takes no settings" if "=" in argument else f"see {self.prog} --help"
 
     def error(self, message: str) -> NoReturn:
         """Prints the usage and the message, and exits with status 2; one of several processes prints."""

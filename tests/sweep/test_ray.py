@@ -351,7 +351,7 @@ def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, t
         os.killpg(interrupted.process.pid, signal.SIGINT)
         assert interrupted.wait(90) == 130
         assert interrupted.out == ""
-        assert interrupted.error == ("mos-recbole: interrupted; the same command goes on from the last epoch\n")
+        assert interrupted.error == ("mos-recbole: interrupted; the same command continues after the last epoch\n")
         assert wait_until_gone(interrupted.descendants(), 20) == []
     kept = finished_state(folder)
     done = count(folder, "record.json")

@@ -276,7 +276,7 @@ def test_two_processes_give_the_numbers_of_one(data: Path, tmp_path: Path) -> No
     ends: list[tuple[list[str], int, str]] = [
         *((["", "run", *arguments, *SMALL[2:]], 2, text) for arguments, text in REFUSED),
         (["", "run", "--nonsense"], 2, "argument '--nonsense' has no value"),
-        (["", "sweep", "a.yaml"], 2, "sweep is done by one process"),
+        (["", "sweep", "a.yaml"], 2, "sweep runs in one process"),
         (["nan", "run", *MIXTURE], 1, "the training loss became nan in epoch 2"),
     ]
     commands = [["", "run", *arguments, "--output", str(tmp_path / name)] for name, arguments in (same | other).items()]
