@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from tqdm import tqdm
-
 _logger = logging.getLogger("mos_recbole")
 
 
@@ -32,7 +30,7 @@ class SentenceHandler(logging.Handler):
                 return
             self._warned.add(text)
             text = f"warning: {text}"
-        tqdm.write(text, file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)  # rich puts it above its bars
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
-from tqdm import tqdm
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
 from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.progress import ProgressBar
 from mos_recbole.training.loaders import prefix_gatherer
 from mos_recbole.training.prefixes import Fields, PrefixGatherer
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes
@@ -126,28 +126,27 @@ def _rank(
     found: TargetRanks | None = None
     batches = torch.arange(len(queries)).split(batch_size)
     own = batches[processes.shard]
-    n_own = sum(len(index) for index in own)
-    bar = tqdm(total=n_own, desc="ranking", unit=" queries", disable=not show_progress, leave=False, delay=2)
-    # A process without a batch ranks the first one, to know what to return.
-    for index in own or batches[:1]:
-        batch = queries.batch(index, fields)
-        target_B = batch[fields.item]
-        seen = None
-        if queries.seen is not None:
-            start, stop = int(index[0]), int(index[-1]) + 1
-            borders = torch.tensor([start, stop], device=queries.seen[0].device)
-            first, last = torch.searchsorted(queries.seen[0], borders).tolist()
-            seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
-        if isinstance(model, EncoderHeadRecommender):
-            part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
-        else:
-            scores_BV = query_scores(model, config, batch, n_items)
-            part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
-        found = found or part.room_for(len(queries))
-        if own:
-            found.put(int(index[0]), part)
-        bar.update(len(index))
-    bar.close()
+    bar = ProgressBar("ranking", sum(len(index) for index in own), "queries", show=show_progress, delay=2.0)
+    with bar:
+        # A process without a batch ranks the first one, to know what to return.
+        for index in own or batches[:1]:
+            batch = queries.batch(index, fields)
+            target_B = batch[fields.item]
+            seen = None
+            if queries.seen is not None:
+                start, stop = int(index[0]), int(index[-1]) + 1
+                borders = torch.tensor([start, stop], device=queries.seen[0].device)
+                first, last = torch.searchsorted(queries.seen[0], borders).tolist()
+                seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
+            if isinstance(model, EncoderHeadRecommender):
+                part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
+            else:
+                scores_BV = query_scores(model, config, batch, n_items)
+                part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
+            found = found or part.room_for(len(queries))
+            if own:
+                found.put(int(index[0]), part)
+            bar.advance(len(index))
     assert found is not None, "a side of a split has a target"
     return found
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from mos_recbole.errors import TrainingDiverged
 from mos_recbole.models import OwnRandom, Stack
+from mos_recbole.progress import ProgressBar
 from mos_recbole.training.checkpoint import random_state, restore_random_state
 from mos_recbole.training.epoch import EpochReport, Selection
 from mos_recbole.training.loaders import TrainLoader
@@ -138,16 +138,9 @@ def _train_together(trials: Sequence[FusedTrial], show_progress: bool) -> list[f
     device = epochs[0].trainer.device
     outside, last_read = random_state(device), time.perf_counter()
     stacked: list[_TrialEpoch] = []
-    bar = tqdm(
-        total=sum(trial.train_loader.n_targets for trial in trials),
-        desc=f"{len(trials)} trials, epoch {max(one.epoch for one in epochs)}",
-        unit=" targets",
-        unit_scale=True,
-        disable=not show_progress,
-        leave=False,
-        dynamic_ncols=True,
-    )
-    with bar:
+    name = f"{len(trials)} trials, epoch {max(one.epoch for one in epochs)}"
+    total = sum(trial.train_loader.n_targets for trial in trials)
+    with ProgressBar(name, total, "targets", show=show_progress) as bar:
         for step in _steps(epochs):
             stepping = [one for one, _, _ in step]
             if stepping != stacked:
@@ -161,11 +154,11 @@ def _train_together(trials: Sequence[FusedTrial], show_progress: bool) -> list[f
                 one.trainer.update(one.trainer.optimizer)
                 one.total += loss * n_targets
                 one.done += n_targets
-                bar.update(n_targets)
+                bar.advance(n_targets)
             if time.perf_counter() - last_read > READ_LOSS_EVERY:
                 last_read = time.perf_counter()
                 best = min(one.running_loss() for one in epochs)
-                bar.set_postfix(loss=f"{best:.4f}")
+                bar.advance(0, f"loss {best:.4f}")
     restore_random_state(outside, device)
     return [one.close() for one in epochs]
 

@@ -13,12 +13,12 @@ from recbole.trainer.trainer import AbstractTrainer, Trainer
 from recbole.utils import early_stopping
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from mos_recbole.compat import is_recbole_model
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.evaluation import ScoreIsNaN
 from mos_recbole.io import atomic_write
+from mos_recbole.progress import ProgressBar
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.epoch import EpochReport, Selection
@@ -206,23 +206,15 @@ class BenchmarkTrainer(Trainer):
         self.model.train()
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         done, last_read = 0, time.perf_counter()
-        bar = tqdm(
-            total=train_loader.n_targets,
-            desc=f"epoch {epoch}/{self.epochs}",
-            unit=" targets",
-            unit_scale=True,
-            disable=not self.show_progress,
-            leave=False,
-            dynamic_ncols=True,
-        )
-        with bar:
+        name, state = f"epoch {epoch}/{self.epochs}", None
+        with ProgressBar(name, train_loader.n_targets, "targets", show=self.show_progress) as bar:
             for batch, n_targets in train_loader.epoch(number):
                 total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
-                bar.update(n_targets)
                 if time.perf_counter() - last_read > READ_LOSS_EVERY:
                     last_read = time.perf_counter()
-                    bar.set_postfix(loss=f"{self._running_loss(total / done, epoch):.4f}")
+                    state = f"loss {self._running_loss(total / done, epoch):.4f}"
+                bar.advance(n_targets, state)
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
         return self.finite(total / max(done, 1), epoch)
 

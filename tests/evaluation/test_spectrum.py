@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mos_recbole import cli, spectra
+from mos_recbole import cli
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum, centre_, exact_spectrum, randomised_spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, SINGLE
-from mos_recbole.experiment import load_run
+from mos_recbole.experiment import load_run, spectra
 from mos_recbole.experiment.spectra import SpectrumPlan, draw_queries, measure_run
 from mos_recbole.heads import MoCHead, MoSHead, OutputHead, SoftmaxHead
 from mos_recbole.report import MeasuredSide, Side, Spectra, find_spectrum_sides, spectra_report, write_spectra
