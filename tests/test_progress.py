@@ -1,6 +1,7 @@
 """Progress bars on standard error."""
 
 import sys
+import time
 
 import pytest
 import rich
@@ -19,6 +20,7 @@ def test_nested_bars_and_lines_between_them(capsys: pytest.CaptureFixture[str]) 
     with ProgressBar("[1/2] Pop seed 1", 2, "epochs", show=True) as outer:
         with ProgressBar("epoch 1/2", 2000, "targets", show=True) as inner:
             inner.advance(1500, "loss 0.5")
+            time.sleep(0.3)  # bars are drawn ten times a second
             print("a note", file=sys.stderr, flush=True)
             inner.advance(500)
         outer.advance(1)

@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from measure import device_name, seconds, versions
 from recbole.utils import init_seed
+from rich.progress import track
 from tabulate import tabulate
-from tqdm import tqdm
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.experiment import load_settings
@@ -143,16 +143,13 @@ def main() -> None:
         case: []
         for case in itertools.product(options.models, options.batch_sizes, options.trials, ("equal", "different"))
     }
-    bar = tqdm(total=options.rounds * len(found), unit=" cases")
     for _ in range(options.rounds):
-        for case, ratios in found.items():
+        for case, ratios in track(found.items(), "cases", transient=True):
             ratios.append(ratio(*case, n_steps=max(2, options.targets // case[1]), device=options.device))
-            bar.update()
         table = ratios_table(found)
         table.assign(targets=options.targets, device=device_name(options.device), versions=versions()).to_csv(
             options.output / "fused_speed.csv", index=False, float_format="%.3g"
         )
-    bar.close()
     print("throughput of trials that are trained as one over that of the same in turn, medians of the rounds:")
     print(tabulate(table, headers="keys", showindex=False, floatfmt=".2f"))
 

@@ -60,7 +60,7 @@ def prepare_ray(address: str | None) -> None:
     """
     if address is not None and (address == "local" or "://" in address):
         raise InputError(f"address {address!r}; expected host:port, or auto, or none to start Ray on this machine")
-    missing = [name for name in ("ray", "optuna", "rich", "tensorboardX") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("ray", "optuna", "tensorboardX") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"sweeps need {', '.join(missing)}; expected the extra mos_recbole[sweep] to be installed")
     for key, value in (_ENVIRONMENT | _FOR_WORKERS).items():

@@ -119,7 +119,7 @@ def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
     path = written(tmp_path, content)
     code = (
         "import sys, importlib.util as util\n"
-        "find, gone = util.find_spec, ('ray', 'optuna', 'rich', 'tensorboardX')\n"
+        "find, gone = util.find_spec, ('ray', 'optuna', 'tensorboardX')\n"
         "util.find_spec = lambda name, *rest: None if name in gone else find(name, *rest)\n"
         "sys.modules |= dict.fromkeys(gone)\n"
         "from mos_recbole.cli import main\n"
@@ -130,7 +130,7 @@ def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
     assert "1 trials: 1 configurations, 1 seed." in done.stdout, done.stderr
     assert done.stdout.splitlines()[-1] == "0 2"
     assert done.stderr.splitlines() == [
-        "mos-recbole: error: sweeps need ray, optuna, rich, tensorboardX; "
+        "mos-recbole: error: sweeps need ray, optuna, tensorboardX; "
         "expected the extra mos_recbole[sweep] to be installed"
     ]
     assert not (tmp_path / "results").exists()

@@ -19,7 +19,7 @@ def test_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message == "--wandb: the package wandb is not installed; expected pip install wandb"
     message = refused(lambda: make_loggers(None, "experiment"))
     assert message == "--mlflow: the package mlflow is not installed; expected pip install mlflow"
-    assert "ray, optuna, rich, tensorboardX" in refused(lambda: prepare_ray(None))
+    assert "ray, optuna, tensorboardX" in refused(lambda: prepare_ray(None))
 
 
 def test_only_validation_is_told_after_an_epoch(planner: MakePlanner, tmp_path: Path) -> None:

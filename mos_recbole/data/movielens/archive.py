@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from mos_recbole.data.movielens.dat import DAT_FILE, csv_blocks, dat_blocks
 from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
 from mos_recbole.io import os_errors_as_input_errors, write_blocks
+from mos_recbole.progress import ProgressBar
 
 # What is taken beside the ratings, in lower case.
 _TEXTS = ("readme*", "licen?e*", "checksums.txt")
@@ -68,11 +67,12 @@ class RatingsArchive:
 
     def _blocks(self) -> Iterator[bytes]:
         size, name = self._ratings.file_size, _name(self._ratings)
-        bar = tqdm(desc=name, total=size, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None)
+        bar, done = ProgressBar(name, size, "bytes"), 0
         with _faults_named(self._path), bar, self._opened.open(self._ratings) as stream:
             for block in (csv_blocks if name == RATINGS_FILE else dat_blocks)(stream, self.place):
                 yield block
-                bar.update(stream.tell() - bar.n)
+                bar.advance(stream.tell() - done)
+                done = stream.tell()
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 from urllib3.util import Retry
 
 from mos_recbole.errors import InputError
+from mos_recbole.progress import ProgressBar
 
 # Tries of a connection and of an answer, seconds between them (doubled each time), and seconds of silence.
 _TRIES, _BACKOFF, _TIMEOUT = 4, 1.0, 30
@@ -87,12 +87,12 @@ def _receive(answer: requests.Response, part: Path, start: int) -> bool:
     length = answer.headers.get("Content-Length")
     total = None if length is None else start + int(length)
     name = part.name.removesuffix(".part")
-    bar = tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, dynamic_ncols=True, disable=None)
-    with bar, part.open("ab" if start else "wb") as file:
+    with ProgressBar(name, total, "bytes") as bar, part.open("ab" if start else "wb") as file:
+        bar.advance(start)
         try:
             for block in answer.iter_content(_BLOCK_BYTES):
                 file.write(block)
-                bar.update(len(block))
+                bar.advance(len(block))
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return False
         file.flush()
