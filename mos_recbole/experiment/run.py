@@ -63,8 +63,8 @@ def run_experiment(
     """Returns the record of one run, trained and evaluated; its files are in `RunResult.folder`.
 
     >>> from mos_recbole import run_experiment
-    >>> record = run_experiment("GRU4RecMoS", "ml-100k", embedding_size=32, mos_heads=4, seed=1)
-    >>> record.test["NDCG@10"].value, record.outcomes()
+    >>> record = run_experiment("GRU4RecMoS", "ml-100k", embedding_size=32, seed=1)  # doctest: +SKIP
+    >>> record.test["NDCG@10"].value, record.outcomes()  # doctest: +SKIP
 
     Args:
         settings: of `load_settings`; or the name of a model, with `dataset` and `overrides` as its settings.

@@ -27,6 +27,7 @@ def mixture_cross_entropy(
 
     >>> log_prob = torch.log_softmax(components @ weight.T + bias, -1)                              # [B, K, V]
     >>> loss = -torch.logsumexp(log_prior + log_prob[arange(B), :, target], -1).mean()              # [B] -> []
+    >>> assert_close(mixture_cross_entropy(components, log_prior, weight, target, bias=bias), loss)
 
     The mixture is that of Yang et al., "Breaking the Softmax Bottleneck", ICLR 2018, section 2.4, with
     components_bk = tanh(U_k h_b) and log_prior_b = log_softmax(M h_b). With nll_bk = LSE_v(s_bkv) - s_bk,y and the

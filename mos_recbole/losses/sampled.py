@@ -34,6 +34,8 @@ def sampled_mixture_cross_entropy(
     >>> positive = (components * weight[target][:, None]).sum(-1) + bias[target][:, None]            # [B, K]
     >>> log_normaliser = torch.logaddexp(positive, torch.logsumexp(negative, -1))                    # [B, K]
     >>> loss = -torch.logsumexp(log_prior + positive - log_normaliser, -1).mean()                    # [B] -> []
+    >>> given = (components, log_prior, weight, target, sampled, log_expected_count)
+    >>> assert_close(sampled_mixture_cross_entropy(*given, bias=bias), loss)
 
     **The estimate.** With s_bkv the logits, y_b the target, and c(v) = E[how often v is among the M negatives], the
     normaliser Z_bk = Σ_v exp(s_bkv) of a component is estimated by
