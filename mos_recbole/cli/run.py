@@ -21,7 +21,7 @@ import sys
 
 from mos_recbole.cli.output import is_main, log_for_run, several_processes
 from mos_recbole.cli.parser import Parser, Several
-from mos_recbole.errors import TrainingDiverged
+from mos_recbole.errors import InputError, TrainingDiverged
 
 _log = logging.getLogger(__name__)
 

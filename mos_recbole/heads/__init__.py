@@ -4,6 +4,7 @@ Every module declares its heads beside their classes; `BUILT_IN_HEADS` and the c
 """
 
 from mos_recbole.heads.base import OutputHead, Scorer, TargetCounter
+from mos_recbole.heads.check import head_fault
 from mos_recbole.heads.logits import LogitHead
 from mos_recbole.heads.mixture import MixtureHead
 from mos_recbole.heads.spec import HeadSpec
@@ -20,6 +21,7 @@ __all__ = [
     "OutputHead",
     "Scorer",
     "TargetCounter",
+    "head_fault",
 ]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from mos_recbole.errors import InputError
-from mos_recbole.heads import HeadSpec, MixtureHead, OutputHead
+from mos_recbole.heads import BUILT_IN_HEADS, HeadSpec, MixtureHead, OutputHead, head_fault
 from mos_recbole.losses import (
     InBatchSampler,
     MixtureImplementation,
@@ -21,13 +21,22 @@ from mos_recbole.losses import (
     UniformSampler,
     need_triton,
 )
-from mos_recbole.models.encoders import CausalEncoder, EncoderSpec, LayeredEncoder
+from mos_recbole.models.encoders import (
+    BUILT_IN_ENCODERS,
+    CausalEncoder,
+    Encoder,
+    EncoderSpec,
+    LayeredEncoder,
+    encoder_fault,
+)
 from mos_recbole.models.shared_settings import SHARED_SETTINGS
 from mos_recbole.specs import Setting
 
 # What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
 # host knows, so that no device is asked.
 TARGET_PLACE = "target_place"
+# Of the head that a check looks at.
+_FEW_ITEMS = 7
 
 
 class EncoderHeadRecommender(SequentialRecommender):
@@ -58,7 +67,7 @@ class EncoderHeadRecommender(SequentialRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.encoder = self.encoder_spec.build(config, dataset)
+        self.encoder = self._make_encoder(config, dataset)
         self.head = self._make_head(config)
         if isinstance(self.head, MixtureHead):
             self.head.loss_impl = _loss_impl(config)
@@ -68,15 +77,35 @@ class EncoderHeadRecommender(SequentialRecommender):
             nn.init.xavier_normal_(self.output_table)
         self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
 
+    def _make_encoder(self, config: Any, dataset: Any) -> Encoder:
+        """Returns the encoder. Another one than the built-in ones is checked, unless it is a RecBole model, whose
+        layers may be on another device."""
+        spec = self.encoder_spec
+        encoder = spec.build(config, dataset)
+        if spec not in BUILT_IN_ENCODERS and spec.recbole_model is None:
+            with torch.random.fork_rng(devices=[]):
+                fault = encoder_fault(encoder.eval(), self.n_items, config["MAX_ITEM_LIST_LENGTH"])
+            encoder.train()
+            if fault is not None:
+                raise InputError(f"{_origin(spec)}encoder {spec.name}: {fault}")
+        return encoder
+
     def _make_head(self, config: Any) -> OutputHead:
-        spec = self.head_spec
+        """Returns the head. Another one than the built-in ones is checked, on a copy for few items."""
+        spec, width = self.head_spec, self.encoder.width
         n_layers = self.encoder.n_layers if isinstance(self.encoder, LayeredEncoder) else 1
         try:
-            return spec.build(config, self.n_items, self.encoder.width, n_layers)
+            head = spec.build(config, self.n_items, width, n_layers)
         except ValueError as error:
             keys = {setting.argument: setting.key for setting in spec.settings}
             text = re.sub(r"\w+", lambda word: keys.get(word[0], word[0]), str(error))
-            raise InputError(f"head {spec.label}: {text}") from error
+            raise InputError(f"{_origin(spec)}head {spec.label}: {text}") from error
+        if spec not in BUILT_IN_HEADS:
+            with torch.random.fork_rng(devices=[]):
+                fault = head_fault(spec.build(config, _FEW_ITEMS, width, n_layers).eval(), _FEW_ITEMS, n_layers)
+            if fault is not None:
+                raise InputError(f"{_origin(spec)}head {spec.label}: {fault}")
+        return head
 
     @classmethod
     def setting_specs(cls) -> tuple[Setting, ...]:
@@ -176,6 +205,10 @@ class EncoderHeadRecommender(SequentialRecommender):
     def predict(self, interaction: Any) -> torch.Tensor:
         """Returns the log-probabilities [B] of one given item a sequence."""
         return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID][:, None]).squeeze(1)
+
+
+def _origin(spec: EncoderSpec | HeadSpec) -> str:
+    return "" if spec.origin is None else f"{spec.origin[0]}: "
 
 
 def _loss_impl(config: Any) -> MixtureImplementation:

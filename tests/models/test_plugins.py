@@ -50,10 +50,11 @@ def test_the_example_runs_as_the_documentation_says(
     heads = ["--head", "euclid", "softmax", "--euclid_scale=2.0", "--hidden_size=8"]
     assert cli.main(["run", "--model", "SASRec", "GRU4Rec", *heads, *common]) == 0
     assert "GRU4RecEuclid" in capsys.readouterr().out
-    assert cli.main(["run", "--model", "DecayMoS", "DecayEuclid", "--decay=0.5", *common]) == 0
+    assert cli.main(["run", "--model", "DecayMoS", "DecayEuclid", "DecayMoT", "--decay=0.5", *common]) == 0
     records = {record.model: record for record in find_records(tmp_path / "out")}
     assert set(records) == {
-        *("SASRecEuclid", "GRU4RecEuclid", "SASRecSoftmax", "GRU4RecSoftmax", "DecayMoS", "DecayEuclid")
+        *("SASRecEuclid", "GRU4RecEuclid", "SASRecSoftmax", "GRU4RecSoftmax", "DecayMoS", "DecayEuclid"),
+        "DecayMoT",
     }
     assert cli.main(["spectrum", "DecayEuclid", "--results", str(tmp_path / "out"), *place]) == 0
     plugin.write_text(plugin.read_text(encoding="utf-8") + "# edited", encoding="utf-8")
@@ -201,6 +202,113 @@ def test_entries_that_do_not_fit_are_one_message(
     assert status == 2
     assert re.search(message, error), error
     assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+GOOD = {
+    "components": "def components(self, state):\n"
+    "        return state[:, None].expand(-1, 2, -1) * 1.0, self.prior(state).log_softmax(-1)",
+    "n_components": "n_components = 2",
+    "forward": "def forward(self, items):\n        return self.item_embedding(items).cumsum(1)",
+    "table": "nn.Embedding(n_items, width)",
+}
+CHECKED = """
+import torch
+from torch import nn
+from mos_recbole.heads import MixtureHead
+from mos_recbole.models import CausalEncoder, EncoderSpec, HeadSpec, register_encoder, register_head
+from mos_recbole.specs import Positive, Setting
+
+class Own(MixtureHead):
+    def __init__(self, n_items, width, *, item_bias=False):
+        super().__init__(n_items, width, item_bias=item_bias)
+        self.prior = nn.Linear(width, 2)
+    {n_components}
+    {components}
+
+class Sum(CausalEncoder):
+    def __init__(self, n_items, width):
+        super().__init__()
+        self.width, self.item_embedding = width, {table}
+    {forward}
+
+register_head(HeadSpec("own", "Own", Own))
+register_encoder(EncoderSpec("Sum", Sum, (Setting("size", Positive, 4, "Width.", "width"),), width="size"))
+"""
+WRONG = {
+    "fine": ({}, None),
+    "weights in place of log weights": (
+        {"components": GOOD["components"].replace("log_softmax", "softmax")},
+        r"head Own: components gives log weights whose exponentials sum to \d.*; expected 1: the logarithms",
+    ),
+    "K forgotten": (
+        {"n_components": ""},
+        r"components gives vectors of shape \(5, 2, 4\); expected \[N, K, d\] = \(5, 1, 4\)",
+    ),
+    "one weight": (
+        {"components": GOOD["components"].replace("(-1)", "(-1)[:, :1]")},
+        r"components gives log weights of shape \(5, 1\); expected \[N, K\] = \(5, 2\)",
+    ),
+    "infinite": (
+        {"components": GOOD["components"].replace("1.0", "torch.inf")},
+        "components gives vectors that are not finite",
+    ),
+    "no components": ({"components": ""}, r"TypeError: .*abstract.*components"),
+    "later items": (
+        {"forward": GOOD["forward"].replace("cumsum(1)", "flip(1).cumsum(1)")},
+        "encoder Sum: its states change with later items",
+    ),
+    "one state": (
+        {"forward": GOOD["forward"].replace("cumsum", "sum")},
+        r"encoder Sum: forward gives states of shape \(2, 4\)",
+    ),
+    "few items": (
+        {"table": "nn.Embedding(3, width)"},
+        r"encoder Sum: item_embedding is 3 x 4; expected at least \d+ rows",
+    ),
+    "no table": ({"table": "None"}, r"encoder Sum: it has no item_embedding"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_would_train_on_wrong_numbers_is_refused(
+    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence with the file, before anything is trained; what is right trains."""
+    changed, message = WRONG[name]
+    path = tmp_path / "own.py"
+    path.write_text(CHECKED.format(**GOOD | changed), encoding="utf-8")
+    place = ["--plugin", str(path), "--dataset", str(data), "--output", str(tmp_path / "out"), "--epochs=1", "--quiet"]
+    status = cli.main(["run", "--model", "SumOwn", *place])
+    error = capsys.readouterr().err
+    if message is None:
+        assert status == 0, error
+        return
+    assert status == 2
+    assert re.search(rf"own\.py: .*{message}", error), error
+    assert "Traceback" not in error
+    assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+def test_other_models_of_the_command_run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault of a plugin's head ends the runs with that head alone."""
+    path = tmp_path / "own.py"
+    path.write_text(CHECKED.format(**GOOD | {"n_components": ""}), encoding="utf-8")
+    place = ["--plugin", str(path), "--dataset", str(data), "--output", str(tmp_path / "out"), "--epochs=1", "--quiet"]
+    assert cli.main(["run", "--model", "SumOwn", "SumMoS", *place]) != 0
+    assert "head Own: components gives" in capsys.readouterr().err
+    assert [record.model for record in find_records(tmp_path / "out")] == ["SumMoS"]
+
+
+def test_the_examples_mixture_is_what_it_says(plugin: Path) -> None:
+    """Log-probabilities of the mixture of temperatures against its formula."""
+    load_plugin(plugin)
+    spec, values = HEADS["mot"], {"item_bias": False, **HEADS["mot"].defaults}
+    state, weight = torch.randn(6, 4), torch.randn(9, 4)
+    head = spec.build(values, 9, 4)
+    scale = head.log_scale_K.exp()[:, None, None]
+    each = torch.log_softmax(scale * (state @ weight.T), dim=-1)
+    mixed = torch.logsumexp(each + torch.log_softmax(head.prior(state), dim=-1).T[..., None], dim=0)
+    torch.testing.assert_close(head.log_prob(state, weight), mixed)
 
 
 def test_heads_that_are_named_one_by_one(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ Every module declares its encoders beside their classes; `BUILT_IN_ENCODERS` fol
 """
 
 from mos_recbole.models.encoders.base import CausalEncoder, Encoder, LayeredEncoder, QueryEncoder
+from mos_recbole.models.encoders.check import encoder_fault
 from mos_recbole.models.encoders.recbole import RecBoleEncoder
 from mos_recbole.models.encoders.spec import EncoderSpec
 from mos_recbole.specs import declared
@@ -18,4 +19,5 @@ __all__ = [
     "LayeredEncoder",
     "QueryEncoder",
     "RecBoleEncoder",
+    "encoder_fault",
 ]

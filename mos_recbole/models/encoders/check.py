@@ -1,0 +1,48 @@
+"""What is wrong with an encoder, seen on a small random batch before any training."""
+
+import torch
+from torch import nn
+
+from mos_recbole.models.encoders.base import CausalEncoder, Encoder, LayeredEncoder
+
+
+@torch.no_grad()
+def encoder_fault(encoder: Encoder, n_items: int, length: int) -> str | None:
+    """Returns what is wrong with an encoder's item table or states, in one sentence; or None.
+
+    A causal encoder that sees later items, for one, would be trained on the very targets that it reads.
+
+    Args:
+        encoder: in evaluation mode.
+        n_items: V, the padding item 0 included.
+        length: L, of the batch's sequences.
+    """
+    table = getattr(encoder, "item_embedding", None)
+    if not isinstance(table, nn.Embedding):
+        return "it has no item_embedding; expected an nn.Embedding of that name"
+    rows, width = table.weight.shape
+    if rows < n_items or width != encoder.width:
+        return f"item_embedding is {rows} x {width}; expected at least {n_items} rows of its width {encoder.width}"
+    item_seq_BL = torch.randint(1, n_items, (2, length))
+    if not isinstance(encoder, CausalEncoder):
+        state = encoder(item_seq_BL, torch.full((2,), length), torch.ones(2, dtype=torch.long))
+        return _state_fault("forward", state, (2, width), "[B, d]")
+    state = encoder(item_seq_BL)
+    fault = _state_fault("forward", state, (2, length, width), "[B, L, d]")
+    if fault is None and isinstance(encoder, LayeredEncoder):
+        shape = (2, length, encoder.n_layers, width)
+        fault = _state_fault("layers", encoder.layers(item_seq_BL), shape, "[B, L, n_layers, d]")
+    if fault is not None or length == 1:
+        return fault
+    later_BL = torch.cat([item_seq_BL[:, :-1], item_seq_BL[:, -1:] % (n_items - 1) + 1], dim=1)
+    if torch.allclose(encoder(later_BL)[:, :-1], state[:, :-1], atol=1e-4):
+        return None
+    return (
+        "its states change with later items; expected a CausalEncoder's to know earlier items only, or a QueryEncoder"
+    )
+
+
+def _state_fault(method: str, state: torch.Tensor, expected: tuple[int, ...], letters: str) -> str | None:
+    if tuple(state.shape) != expected:
+        return f"{method} gives states of shape {tuple(state.shape)}; expected {letters} = {expected}"
+    return None if torch.isfinite(state).all() else f"{method} gives states that are not finite"
