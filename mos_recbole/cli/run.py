@@ -70,7 +70,8 @@ def call(options: argparse.Namespace) -> int:
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
     for warning in (warning for one in runs for warning in one.warnings):
         _log.warning(warning)
-    records, failures = [], []
+    records = []
+    failures: list[tuple[str, InputError | TrainingDiverged]] = []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
         with log_for_run(name), EpochProgress(name, one, quiet=options.quiet or not is_main()) as progress:
@@ -83,12 +84,15 @@ def call(options: argparse.Namespace) -> int:
                     on_epoch=progress.epoch,
                     show_progress=progress.draws,
                 )
-            except TrainingDiverged as error:  # the other runs go on
-                failures.append(f"{one.model} seed {one.values['seed']}: {error}")
+            except (InputError, TrainingDiverged) as error:  # the other runs go on
+                failures.append((f"{one.model} seed {one.values['seed']}", error))
                 continue
         records.append(record)
+    refused = any(isinstance(error, InputError) for _, error in failures)
     if failures and not records:
-        raise TrainingDiverged("; ".join(failures))
+        if refused:
+            raise InputError("\n".join(dict.fromkeys(str(error) for _, error in failures)))
+        raise TrainingDiverged("; ".join(f"{name}: {error}" for name, error in failures))
     if is_main():
         protocol = records[0].protocol
         print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
@@ -96,6 +100,9 @@ def call(options: argparse.Namespace) -> int:
         print("\nFiles (record, outcomes, training log, checkpoints):")
         for record in records:
             print(f"  {record.folder}")
-        for failure in failures:
-            print(f"training failed: {failure}", file=sys.stderr)
+        for name, failure in failures:
+            what = "error" if isinstance(failure, InputError) else "training failed"
+            print(f"{what}: {name}: {failure}", file=sys.stderr)
+    if refused:
+        return 2
     return 1 if failures else 0

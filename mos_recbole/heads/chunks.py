@@ -26,7 +26,8 @@ def chunked_sum(
         step: how many rows make a chunk.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*rows, *shared, *parameters)):
-        return _ChunkedSum.apply(function, step, len(rows), len(shared), *rows, *shared, *parameters)
+        apply: Callable[..., torch.Tensor] = _ChunkedSum.apply
+        return apply(function, step, len(rows), len(shared), *rows, *shared, *parameters)
     total = rows[0].new_zeros((), dtype=_wide(rows[0]))
     for chunk in _chunks(rows, step):
         total += function(*chunk, *shared)

@@ -37,7 +37,8 @@ class DnDHead(MixtureHead):
         return state_Nd[:, None, :], state_Nd.new_zeros(len(state_Nd), 1)
 
     def item_vectors(self, weight_Vd: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.decoupling(weight_Vd))
+        candidate_Vd: torch.Tensor = self.dropout(self.decoupling(weight_Vd))
+        return candidate_Vd
 
 
 HEAD = HeadSpec(

@@ -23,7 +23,8 @@ class _Gate(nn.Module):
 
     def forward(self, rows_Ri: torch.Tensor) -> torch.Tensor:
         """Returns the map of rows [R, inputs], [R, outputs]."""
-        return self.output(functional.silu(self.hidden(rows_Ri)))
+        mapped_Ro: torch.Tensor = self.output(functional.silu(self.hidden(rows_Ri)))
+        return mapped_Ro
 
     def of_columns(self, columns_iR: torch.Tensor) -> torch.Tensor:
         """Returns the map of columns [inputs, R], [outputs, R]."""
@@ -108,7 +109,7 @@ class MoLHead(LogitHead):
         pair_gate_PNV = self.pair_gate.of_columns(logit_PNV.flatten(1)).view_as(logit_PNV)
         gate_PNV = query_gate_PN1 * item_gate_VP.T[:, None, :] + pair_gate_PNV
         weight_PNV = self.gate_dropout(torch.softmax(functional.silu(gate_PNV), dim=0))
-        mixed_NV = (weight_PNV * logit_PNV).sum(dim=0)
+        mixed_NV: torch.Tensor = (weight_PNV * logit_PNV).sum(dim=0)
         if self.training and self.gate_dropout.p:
             mixed_NV = mixed_NV / weight_PNV.sum(dim=0).clamp(min=_SMALLEST_SUM)
         return mixed_NV[:, None]

@@ -76,8 +76,9 @@ class ProjectedHead(OutputHead):
 
     def vectors(self, state_Nd: torch.Tensor) -> torch.Tensor:
         """Returns the vectors tanh(U_k h) [N, K, d]."""
-        vector_NKd = self.projection(state_Nd).view(-1, self.n_vectors, self.width)
-        return self.dropout(self.activation(vector_NKd))
+        vector_NKd: torch.Tensor = self.projection(state_Nd).view(-1, self.n_vectors, self.width)
+        vector_NKd = self.dropout(self.activation(vector_NKd))
+        return vector_NKd
 
     def log_weights(self, state_Nd: torch.Tensor) -> torch.Tensor:
         """Returns the log weights log softmax(M h) [N, K]."""

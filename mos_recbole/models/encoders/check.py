@@ -38,7 +38,8 @@ def encoder_fault(encoder: Encoder, n_items: int, length: int) -> str | None:
     if torch.allclose(encoder(later_BL)[:, :-1], state[:, :-1], atol=1e-4):
         return None
     return (
-        "its states change with later items; expected a CausalEncoder's to know earlier items only, or a QueryEncoder"
+        "its states change with later items; "
+        "expected a CausalEncoder, which knows earlier items only, or a QueryEncoder"
     )
 
 
