@@ -46,7 +46,7 @@ class ClipGradNorm(TypedDict):
 # Ours, of every model. Those of heads and encoders are declared beside their classes.
 _SPLIT_HELP = "; ".join(f"{spec.name}, {spec.help}" for spec in SPLITS.values())
 OWN = (
-    Setting("split", Literal[tuple(SPLITS)], next(iter(SPLITS)), f"Which interactions are targets: {_SPLIT_HELP}."),
+    Setting("split", Literal[tuple(SPLITS)], "leave_one_out", f"Which interactions are targets: {_SPLIT_HELP}."),
     *(setting for spec in SPLITS.values() for setting in spec.settings),
     Setting(
         "tie_order",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recbole.data.dataset import Dataset, SequentialDataset
 
 from mos_recbole.data import Segments, SequenceDataset, Sequences, Split
-from mos_recbole.data.splits import leave_one_out
+from mos_recbole.data.splits.leave_one_out import leave_one_out
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.training import make_train_loader

@@ -17,7 +17,7 @@ from mos_recbole import run_experiment
 from mos_recbole.data import Segments, SequenceDataset, Split
 from mos_recbole.data.prepare import time_order
 from mos_recbole.data.sequences import Sequences
-from mos_recbole.data.splits import temporal_split
+from mos_recbole.data.splits.temporal import temporal_split
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import compute_metrics, rank_targets_by_scores
 from mos_recbole.experiment import load_settings

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mos_recbole import RunResult
 from mos_recbole.cli import main
 from mos_recbole.data import SequenceDataset
-from mos_recbole.data.splits import leave_one_out
+from mos_recbole.data.splits.leave_one_out import leave_one_out
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, ScoreIsNaN
 from mos_recbole.experiment import load_settings

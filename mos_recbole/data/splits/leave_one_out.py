@@ -26,7 +26,7 @@ def leave_one_out(sequences: Sequences) -> Split:
     return Split(train, valid, test)
 
 
-LEAVE_ONE_OUT = SplitSpec(
+SPLIT = SplitSpec(
     "leave_one_out",
     leave_one_out,
     help="a user's last item for the test, the one before it for validation",

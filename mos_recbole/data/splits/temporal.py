@@ -133,7 +133,7 @@ def _n_items(all_items: np.ndarray, chosen: np.ndarray) -> int:
     return int(is_there.sum())
 
 
-TEMPORAL = SplitSpec(
+SPLIT = SplitSpec(
     "temporal",
     temporal_split,
     help="one time for all users: test from then on, validation right before it",

@@ -1,0 +1,48 @@
+"""What holds for every split, whatever it is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mos_recbole.data import SPLITS, Sequences
+
+HISTORIES = st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+def flat(histories: Sequence[Sequence[int]]) -> Sequences:
+    times = [time for history in histories for time in sorted(history)]
+    offsets = np.cumsum([0, *map(len, histories)])
+    users = np.arange(1, len(histories) + 1, dtype=np.int32)
+    return Sequences(np.arange(1, len(times) + 1, dtype=np.int32), np.array(times, dtype=np.int64), offsets, users)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@given(histories=HISTORIES)
+def test_a_target_is_on_one_side_and_follows_its_own_users_context(name: str, histories: list[list[int]]) -> None:
+    """With the default settings; a context has an item at least. Facts come with a sentence."""
+    spec, sequences = SPLITS[name], flat(histories)
+    split = spec.apply(sequences, {setting.key: setting.default for setting in spec.settings})
+    seen: set[int] = set()
+    for side in (split.train, split.valid, split.test):
+        rows, segment = side.targets()
+        users, context = side.user[segment], side.context_start[segment]
+        assert (sequences.offsets[users] <= context).all()
+        assert (context < rows).all()
+        assert (rows < sequences.offsets[users + 1]).all()
+        assert seen.isdisjoint(rows.tolist())
+        seen |= set(rows.tolist())
+    assert bool(split.facts) == bool(split.note)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_setting_that_replaces_another_is_the_splits_own(name: str) -> None:
+    """Where it is set, the other one is not read and so no part of the protocol."""
+    spec = SPLITS[name]
+    defaults = {setting.key: setting.default for setting in spec.settings}
+    assert list(spec.read(defaults)) == [key for key in defaults if defaults.get(spec.replaced_by.get(key, "")) is None]
+    for key, other in spec.replaced_by.items():
+        assert {key, other} <= defaults.keys()
+        assert key not in spec.read(defaults | {other: 1})
