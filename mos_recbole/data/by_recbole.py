@@ -10,7 +10,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from mos_recbole.data.cache import array_info
 from mos_recbole.data.prepare import time_order
-from mos_recbole.data.prepared import fingerprint, name_arrays
+from mos_recbole.data.prepared import FLAT_ARRAYS, fingerprint, name_arrays
 from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.data.sequences import Sequences
 
@@ -130,8 +130,8 @@ class DatasetByRecBole(Dataset):
 
     def _fingerprint_by_recbole(self) -> str:
         flat = self.sequences
-        arrays = {"items": flat.items, "times": flat.times, "offsets": flat.offsets, "users": flat.users}
-        arrays |= name_arrays(*(pa.array(self.field2id_token[name][1:]) for name in (self.uid_field, self.iid_field)))
+        names = (pa.array(self.field2id_token[name][1:]) for name in (self.uid_field, self.iid_field))
+        arrays = {name: getattr(flat, name) for name in FLAT_ARRAYS} | name_arrays(*names)
         # The flat arrays hold these columns already; but not times that RecBole changed.
         left_out = {self.uid_field, self.iid_field}
         if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):

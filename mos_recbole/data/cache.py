@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,13 @@ def entry_of(array: np.ndarray) -> Path | None:
 Build = Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
-def cached(file: Path, identity: Mapping[str, Any], made_of: Mapping[str, Any], build: Build) -> Entry:
+def cached(name: str, identity: Sequence[str | int], made_of: Mapping[str, Any], build: Build) -> Entry:
     """Returns the entry of a file for these ingredients; builds it where there is none or a damaged one.
 
     Args:
-        file: what the data are made of.
-        identity: tells whether the file is the same as before. A new entry replaces those of the same path and device
-            with another identity.
+        name: readable beginning of the entry's name.
+        identity: of the file: its path and device, then what changes with its content. A new entry replaces those of
+            the same path and device with another identity. (The same path on another device is another machine's.)
         made_of: what else decides the content, of JSON's types.
         build: returns the arrays and facts of the entry.
 
@@ -108,8 +108,7 @@ def cached(file: Path, identity: Mapping[str, Any], made_of: Mapping[str, Any], 
             in every process, on what is often a part of the memory.)
     """
     root = cache_folder()
-    # The same path on another device is another machine's file.
-    place = f"{file.stem}-{_hash_of([identity['path'], identity['device']])[:12]}-"
+    place = f"{name}-{_hash_of(identity[:2])[:12]}-"
     of_file = f"{place}{_hash_of(identity)[:12]}-"
     folder = root / f"{of_file}{_hash_of([FORMAT, made_of])[:16]}"
     if (entry := _opened(folder)) is not None:

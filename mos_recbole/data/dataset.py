@@ -90,15 +90,9 @@ class SequenceDataset(DatasetByRecBole):
                 f"data set {self.dataset_name!r}: no folder {self.dataset_path}; expected {self.dataset_name}.inter "
                 "in it, or MovieLens' ratings.csv (data_path sets the folder above; ml-100k is built in)"
             )
-        return LogFile.find(
-            Path(self.dataset_path),
-            self.dataset_name,
-            self.uid_field,
-            self.iid_field,
-            self.time_field,
-            self.config["field_separator"],
-            self.config["encoding"],
-        )
+        fields = self.uid_field, self.iid_field, self.time_field
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        return LogFile.find(Path(self.dataset_path), self.dataset_name, fields, separator, encoding)
 
     def _wanted_columns(self) -> list[str]:
         columns = self._file.columns

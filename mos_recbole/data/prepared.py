@@ -18,7 +18,7 @@ from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.errors import InputError
 
-_FLAT = ("items", "times", "offsets", "users")
+FLAT_ARRAYS = ("items", "times", "offsets", "users")
 _NAMES = ("user_names", "user_name_ends", "item_names", "item_name_ends")
 
 
@@ -37,12 +37,12 @@ class PreparedLog:
     def __init__(self, entry: Entry) -> None:
         self._arrays, facts = entry.arrays, entry.facts
         files = {name: f"column{number}" for number, name in enumerate(facts["columns"])}
-        self.sequences = Sequences(**{name: self._arrays[name] for name in _FLAT}, time_scale=facts["time_scale"])
+        self.sequences = Sequences(**{name: self._arrays[name] for name in FLAT_ARRAYS}, time_scale=facts["time_scale"])
         self.columns = {name: self._arrays[file] for name, file in files.items()}
         self.incomplete_rows: int = facts["incomplete_rows"]
         self.tied_share: float = facts["tied_share"]
         self.fingerprint = fingerprint(
-            {name: entry.infos[name] for name in _FLAT + _NAMES},
+            {name: entry.infos[name] for name in FLAT_ARRAYS + _NAMES},
             {name: entry.infos[file] for name, file in files.items()},
             facts["time_scale"],
         )
@@ -92,7 +92,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         if _identity(file) != identity:
             raise InputError(f"{file.path}: changed while it was read")
         done = prepare(log, filters)
-        arrays = {name: getattr(done.sequences, name) for name in _FLAT}
+        arrays = {name: getattr(done.sequences, name) for name in FLAT_ARRAYS}
         arrays |= name_arrays(done.user_names, done.item_names)
         arrays |= {f"column{number}": column for number, column in enumerate(done.columns.values())}
         return arrays, {
@@ -110,7 +110,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         "wanted": wanted,
         "filters": asdict(filters),
     }
-    return PreparedLog(cached(file.path, identity, made_of, build))
+    return PreparedLog(cached(file.path.stem, identity, made_of, build))
 
 
 @cache
@@ -122,17 +122,11 @@ def _code() -> dict[str, str]:
     return {"source": digest.hexdigest()} | {name: version(name) for name in ("numpy", "pandas", "pyarrow", "scipy")}
 
 
-def _identity(file: LogFile) -> dict[str, Any]:
+def _identity(file: LogFile) -> tuple[str | int, ...]:
+    """Returns what changes with the file; path and device first, which tell where it is."""
     path = file.path.resolve()
     found = path.stat()
-    return {
-        "path": str(path),
-        "device": found.st_dev,
-        "inode": found.st_ino,
-        "size": found.st_size,
-        "modified": found.st_mtime_ns,
-        "changed": found.st_ctime_ns,
-    }
+    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def name_arrays(user_names: pa.Array, item_names: pa.Array) -> dict[str, np.ndarray]:

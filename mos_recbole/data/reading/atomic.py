@@ -30,27 +30,26 @@ class LogFile:
     encoding: str
 
     @classmethod
-    def find(cls, folder: Path, name: str, user: str, item: str, time: str, separator: str, encoding: str) -> "LogFile":
+    def find(cls, folder: Path, name: str, fields: tuple[str, str, str], separator: str, encoding: str) -> "LogFile":
         """Returns a data set's file: `<name>.inter`, or where there is none the `ratings.csv` of a MovieLens folder.
 
         Args:
-            folder: of the data set.
-            name: of the data set.
-            user, item, time: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD.
+            folder, name: of the data set.
+            fields: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD.
             separator, encoding: of the atomic file.
 
         Raises:
             InputError: neither file is there, or the header is not what it should be or lacks one of the three columns.
         """
-        path = folder / f"{name}.inter"
-        ratings = folder / RATINGS_FILE
+        path, ratings = folder / f"{name}.inter", folder / RATINGS_FILE
+        user, item, time = fields
         if not path.exists() and ratings.is_file():
             header = _first_line(ratings, encoding)
             if header != RATINGS_HEADER:
                 raise InputError(f"{ratings}, line 1: found {header!r}; expected {RATINGS_HEADER!r}")
             return cls(ratings, {user: "token", item: "token", "rating": "float", time: "float"}, ",", encoding)
         columns = read_header(path, separator, encoding)
-        for key, column in (("USER_ID_FIELD", user), ("ITEM_ID_FIELD", item), ("TIME_FIELD", time)):
+        for key, column in zip(("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"), fields, strict=True):
             if column not in columns:
                 raise InputError(f"{path}, line 1: no column {column!r}, which {key} names; found {', '.join(columns)}")
         for column in (user, item):
@@ -59,11 +58,7 @@ class LogFile:
         return cls(path, columns, separator, encoding)
 
     def require_whole_lines(self) -> None:
-        """Raises the error that names the first line that is not text or has another number of fields.
-
-        Raises:
-            InputError: there is such a line.
-        """
+        """Raises an `InputError` that names the first line that is not text or has another number of fields."""
         for number, line in self._data_lines():
             fields = _decode(self.path, number, line, self.encoding).split(self.separator)
             if len(fields) != len(self.columns):
