@@ -1,4 +1,4 @@
-"""Lists the finished runs of a results folder."""
+"""Lists the finished runs of a results folder, oldest first."""
 
 import argparse
 from pathlib import Path
@@ -13,9 +13,24 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.report import runs_table
+    # Results alone: the rooms above them wait for PyTorch.
+    from tabulate import tabulate
+
     from mos_recbole.results import find_records
 
-    records = find_records(options.output)
-    print(runs_table(records) if records else f"no finished runs in {options.output}")
+    rows = [
+        {
+            "run": record.run_id,
+            "model": record.model,
+            "data": record.dataset,
+            "seed": record.seed,
+            "epochs": f"{record.best_epoch}/{record.epochs}",
+            f"valid {record.valid_metric}": f"{record.valid[record.valid_metric].value:.4f}",
+            "protocol": record.protocol_hash,
+            "finished": record.finished[:19],
+        }
+        for record in find_records(options.output)
+    ]
+    table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
+    print(table if rows else f"no finished runs in {options.output}")
     return 0

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ OPTIONS = [
     for action in parser._actions
     if action.option_strings and action.dest not in ("help", "settings")
 ]
+RESULTS = Path(__file__).parents[2] / "results"
 WITH_SETTINGS = ["run", "sweep", "prepare"]
 
 
@@ -165,8 +167,8 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "None" not in text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
-def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str], tmp_path) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["ls", "{results}"]])
+def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str]) -> None:
     """PyTorch and RecBole take seconds to import."""
     program = (
         "import sys; from mos_recbole.cli import main\n"
@@ -174,6 +176,6 @@ def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str], tmp_path) -
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'recbole', 'ray', 'matplotlib') if name in sys.modules], file=sys.stderr)"
     )
-    given = [argument.format(folder=tmp_path) for argument in arguments]
+    given = [argument.format(results=RESULTS) for argument in arguments]
     done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "[]\n")
