@@ -449,41 +449,29 @@ def test_another_file_keeps_its_own(toy: Path, cache: Path) -> None:
     assert len(entries(cache)) == 2
 
 
-def _truncate(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 1)
+def flipped(data: bytes, place: int) -> bytes:
+    """Returns the data with one bit changed."""
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
 
 
-def _flip_last(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+HARMS: dict[str, Callable[[bytes], bytes | None]] = {
+    "removed": lambda data: None,
+    "truncated": lambda data: data[:-1],
+    "last flipped": lambda data: flipped(data, len(data) - 1),
+    "middle flipped": lambda data: flipped(data, len(data) // 2),
+    "first flipped": lambda data: flipped(data, 0),
+    "empty": lambda data: b"",
+    "longer": lambda data: data + b"\0" * 8,
+}
 
 
-def _flip_middle(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-
-
-def _flip_first(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[0] ^= 1
-    path.write_bytes(data)
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _lengthen(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0" * 8)
-
-
-@pytest.mark.parametrize("harm", [Path.unlink, _truncate, _flip_last, _flip_middle, _flip_first, _empty, _lengthen])
-@pytest.mark.parametrize("name", ["items.npy", "times.npy", "user_names.npy", "offsets.npy", "entry.json"])
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    "name", ["items.npy", "times.npy", "user_names.npy", "user_name_ends.npy", "offsets.npy", "users.npy", "entry.json"]
+)
 def test_a_broken_entry_is_built_anew(
     name: str,
-    harm: Callable[[Path], None],
+    harm: str,
     toy: Path,
     cache: Path,
     readings: list[Path],
@@ -493,7 +481,10 @@ def test_a_broken_entry_is_built_anew(
     expected = load(toy, ThroughRecBole)
     load(toy)
     (entry,) = entries(cache)
-    harm(entry / name)
+    data = HARMS[harm]((entry / name).read_bytes())
+    (entry / name).unlink()
+    if data is not None:
+        (entry / name).write_bytes(data)
     readings.clear()
     caplog.clear()
     rebuilt = load(toy)
