@@ -132,6 +132,24 @@ def of_dnd(head, h, items, bias):
     return softmax(np.array([h @ (decoupling @ w) for w in items]) + bias)
 
 
+LAYERS = 3
+# Small heads of every kind, by names of the tests.
+MAKERS: dict[str, Callable[..., OutputHead]] = {
+    "softmax": SoftmaxHead,
+    "cosine": CosineHead,
+    "cosine, learned": lambda *args, **kwargs: CosineHead(*args, learned=True, **kwargs),
+    "mos": lambda *args, **kwargs: MoSHead(*args, n_components=3, **kwargs),
+    "moc": lambda *args, **kwargs: MoCHead(*args, n_components=3, **kwargs),
+    "sigsoftmax": SigsoftmaxHead,
+    "moss": lambda *args, **kwargs: MoSSHead(*args, n_components=3, **kwargs),
+    "doc": lambda *args, **kwargs: DOCHead(*args, n_layers=LAYERS, components_of_layers=[1, 2], **kwargs),
+    "mixtape": lambda *args, **kwargs: MixtapeHead(*args, n_components=4, gate_size=3, **kwargs),
+    "mol": lambda *args, **kwargs: MoLHead(
+        *args, query_vectors=2, item_vectors=3, vector_size=4, gate_size=5, pair_gate_size=7, **kwargs
+    ),
+    "dnd": DnDHead,
+}
+
 FORMULAS: dict[type[OutputHead], Callable] = {
     SoftmaxHead: of_softmax,
     CosineHead: of_cosine,

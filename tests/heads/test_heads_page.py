@@ -21,6 +21,17 @@ def built_in() -> list[str]:
     return [name for name, spec in HEADS.items() if spec.origin is None]
 
 
+def papers_table() -> list[str]:
+    """Returns the lines that the page must have on the heads' papers."""
+    return [f"| {HEADS[name].label} | {HEADS[name].paper} |" for name in built_in() if HEADS[name].paper]
+
+
+def test_papers_are_those_of_the_specs() -> None:
+    """Every line of the table of papers follows from the heads' specs, and there are no others."""
+    text = (_ROOT / "docs" / "heads.md").read_text(encoding="utf-8").split("## Papers\n")[1].split("\n## ")[0]
+    assert [line for line in text.splitlines() if line.startswith("|")][2:] == papers_table()
+
+
 def test_all_heads_are_there() -> None:
     assert sorted(rows()) == sorted(built_in())
 

@@ -1,14 +1,13 @@
 """All output heads: against their formulas in NumPy, their gradients, and what must hold for every head."""
 
 import copy
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from heads_by_hand import FORMULAS, log_prob_by_hand
+from heads_by_hand import FORMULAS, LAYERS, MAKERS, log_prob_by_hand
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import stateless
@@ -23,29 +22,11 @@ from mos_recbole.heads import (
     MoCHead,
     MoLHead,
     MoSHead,
-    MoSSHead,
     OutputHead,
-    SigsoftmaxHead,
     SoftmaxHead,
     logits,
 )
 
-LAYERS = 3
-MAKERS: dict[str, Callable[..., OutputHead]] = {
-    "softmax": SoftmaxHead,
-    "cosine": CosineHead,
-    "cosine, learned": lambda *args, **kwargs: CosineHead(*args, learned=True, **kwargs),
-    "mos": lambda *args, **kwargs: MoSHead(*args, n_components=3, **kwargs),
-    "moc": lambda *args, **kwargs: MoCHead(*args, n_components=3, **kwargs),
-    "sigsoftmax": SigsoftmaxHead,
-    "moss": lambda *args, **kwargs: MoSSHead(*args, n_components=3, **kwargs),
-    "doc": lambda *args, **kwargs: DOCHead(*args, n_layers=LAYERS, components_of_layers=[1, 2], **kwargs),
-    "mixtape": lambda *args, **kwargs: MixtapeHead(*args, n_components=4, gate_size=3, **kwargs),
-    "mol": lambda *args, **kwargs: MoLHead(
-        *args, query_vectors=2, item_vectors=3, vector_size=4, gate_size=5, pair_gate_size=7, **kwargs
-    ),
-    "dnd": DnDHead,
-}
 NAMES = list(MAKERS)
 ALL = pytest.mark.parametrize("name", NAMES)
 BIAS = pytest.mark.parametrize("item_bias", [False, True])
