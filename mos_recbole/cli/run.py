@@ -18,11 +18,18 @@ examples:
 import argparse
 import logging
 import sys
+from typing import TYPE_CHECKING, TypeAlias
 
 from mos_recbole.cli.output import is_main, log_for_run, several_processes
 from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.errors import InputError, TrainingDiverged
 
+if TYPE_CHECKING:
+    from mos_recbole.results import RunResult
+    from mos_recbole.settings import Settings
+
+# A run that did not finish: model and seed, and why.
+Failure: TypeAlias = tuple[str, InputError | TrainingDiverged]
 _log = logging.getLogger(__name__)
 
 SUMMARY = "train models, evaluate them by one protocol, print a table"
@@ -45,10 +52,8 @@ def add_options(parser: Parser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
-    from mos_recbole.cli.progress import EpochProgress
-    from mos_recbole.experiment import count_parameters, load_settings, match_parameters, run_experiment
+    from mos_recbole.experiment import count_parameters, load_settings, match_parameters
     from mos_recbole.models import load_plugin, model_name
-    from mos_recbole.report import comparison_table
     from mos_recbole.training.processes import only_first_traceback
 
     if several_processes():
@@ -70,8 +75,26 @@ def call(options: argparse.Namespace) -> int:
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
     for warning in (warning for one in runs for warning in one.warnings):
         _log.warning(warning)
-    records = []
-    failures: list[tuple[str, InputError | TrainingDiverged]] = []
+    records, failures = _train(runs, options)
+    refused = any(isinstance(error, InputError) for _, error in failures)
+    if failures and not records:
+        if refused:
+            raise InputError("\n".join(dict.fromkeys(str(error) for _, error in failures)))
+        raise TrainingDiverged("; ".join(f"{name}: {error}" for name, error in failures))
+    if is_main():
+        _print(records, failures)
+    if refused:
+        return 2
+    return 1 if failures else 0
+
+
+def _train(runs: "list[Settings]", options: argparse.Namespace) -> "tuple[list[RunResult], list[Failure]]":
+    """Returns the records of the runs that finished, and the others with their errors."""
+    from mos_recbole.cli.progress import EpochProgress
+    from mos_recbole.experiment import run_experiment
+
+    records: list[RunResult] = []
+    failures: list[Failure] = []
     for number, one in enumerate(runs, start=1):
         name = f"[{number}/{len(runs)}] {one.model} seed {one.values['seed']}"
         with log_for_run(name), EpochProgress(name, one, quiet=options.quiet or not is_main()) as progress:
@@ -88,21 +111,18 @@ def call(options: argparse.Namespace) -> int:
                 failures.append((f"{one.model} seed {one.values['seed']}", error))
                 continue
         records.append(record)
-    refused = any(isinstance(error, InputError) for _, error in failures)
-    if failures and not records:
-        if refused:
-            raise InputError("\n".join(dict.fromkeys(str(error) for _, error in failures)))
-        raise TrainingDiverged("; ".join(f"{name}: {error}" for name, error in failures))
-    if is_main():
-        protocol = records[0].protocol
-        print(f"\nTest metrics on {records[0].dataset}, {protocol['split']['name']}, full ranking; ± 95 % interval")
-        print(comparison_table(records))
-        print("\nFiles (record, outcomes, training log, checkpoints):")
-        for record in records:
-            print(f"  {record.folder}")
-        for name, failure in failures:
-            what = "error" if isinstance(failure, InputError) else "training failed"
-            print(f"{what}: {name}: {failure}", file=sys.stderr)
-    if refused:
-        return 2
-    return 1 if failures else 0
+    return records, failures
+
+
+def _print(records: "list[RunResult]", failures: "list[Failure]") -> None:
+    from mos_recbole.report import comparison_table
+
+    split = records[0].protocol["split"]["name"]
+    print(f"\nTest metrics on {records[0].dataset}, {split}, full ranking; ± 95 % interval")
+    print(comparison_table(records))
+    print("\nFiles (record, outcomes, training log, checkpoints):")
+    for record in records:
+        print(f"  {record.folder}")
+    for name, failure in failures:
+        what = "error" if isinstance(failure, InputError) else "training failed"
+        print(f"{what}: {name}: {failure}", file=sys.stderr)
