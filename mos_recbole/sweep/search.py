@@ -80,6 +80,7 @@ class OptunaPerModel(Searcher):
             if (new := self._new_trial(*key)) is not None:
                 self._left[key] -= 1
                 self._number += 1
+                self._known.add(new[0].trial.run)
                 self._register(new[0])
                 return self._hand_out(trial_id, *new)
             self._left[key] = 0
@@ -128,15 +129,14 @@ class OptunaPerModel(Searcher):
         study.enqueue_trial(planned.trial.parameters)
         suggestion = study.ask()
         self._parameters(suggestion, *planned.key)
+        self._known.add(planned.trial.run)
         return suggestion
 
     def _hand_out(self, trial_id: str, planned: PlannedTrial, suggestion: optuna.Trial) -> dict[str, Any]:
-        self._known.add(planned.trial.run)
         self._running[trial_id] = planned, suggestion
         return {"trial": describe(planned)}
 
     def _tell(self, planned: PlannedTrial, suggestion: optuna.Trial, value: float | None) -> None:
-        self._known.add(planned.trial.run)
         self._studies[planned.key].tell(suggestion, value, optuna.trial.TrialState.FAIL if value is None else None)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -260,8 +260,8 @@ def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Undistu
 # ---------------------------------------------------------------------------------------------------- end to end
 
 
-def told(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """Returns what trials told Ray, by run and name, from the files that it wrote for TensorBoard."""
+def reported(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Returns what trials reported to Ray, by run and name, from the files that it wrote for TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[str, dict[str, list[float]]] = {}
@@ -304,7 +304,7 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
         assert log is not None
         assert (record.epochs, record.resumed) == (SETTINGS["epochs"], False)
         assert record.settings["learning_rate"] == trial.parameters["learning_rate"]
-    _assert_only_validation_was_told(folder)
+    _assert_only_validation_was_reported(folder)
 
     before = state(folder, "**/*")
     with Sweep(file, "--output", undisturbed.output) as again:
@@ -320,9 +320,9 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
     assert all(before[name][1] == after[name][1] for name in (*REPRODUCIBLE, "trials.csv"))
 
 
-def _assert_only_validation_was_told(folder: Path) -> None:
+def _assert_only_validation_was_reported(folder: Path) -> None:
     """After every epoch the validation of that epoch, at the end that of the best one; of the test set nothing."""
-    reports = told(folder)
+    reports = reported(folder)
     for trial in read_trials(folder):
         record, log = read_record(trial.folder(folder)), trial.training_log(folder)
         assert log is not None

@@ -106,7 +106,7 @@ def test_the_best_trial_always_goes_on_to_its_end(race: Any) -> None:
 @settings(max_examples=100, deadline=None)
 @given(races(), st.floats(0, 1))
 def test_reports_of_earlier_sessions_are_remembered(race: Any, share: float) -> None:
-    """A scheduler that was told of the logs decides as the one that saw the reports as they came."""
+    """A scheduler that was given the logs decides like the one that got the reports."""
     curves, last, stopping, mode, seed = race
     lasts, models = {("A", "toy"): last}, dict.fromkeys(curves, "A")
     live = Simulation(AshaPerModel(stopping, lasts, mode), curves, mode, models)
