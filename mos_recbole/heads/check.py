@@ -27,23 +27,24 @@ def head_fault(head: OutputHead, n_items: int, n_layers: int) -> str | None:
     if isinstance(head, MixtureHead):
         vector, log_prior = head.components(state)
         width = head.item_vectors(weight).shape[-1]
-        fault = _shape_fault("components gives vectors", vector, (_N_STATES, n_components, width), "[N, K, d]")
+        fault = shape_fault("components gives vectors", vector, (_N_STATES, n_components, width), "[N, K, d]")
         fault = fault or _weight_fault("components", log_prior, n_components)
     elif isinstance(head, LogitHead):
         logits = head.logits(state, head.items(weight))
-        fault = _shape_fault("logits gives logits", logits, (_N_STATES, n_components, n_items), "[N, K, V]")
+        fault = shape_fault("logits gives logits", logits, (_N_STATES, n_components, n_items), "[N, K, V]")
         fault = fault or _weight_fault("log_prior", head.log_prior(state), n_components)
     return fault or _probability_fault(head, state, weight)
 
 
-def _shape_fault(what: str, tensor: torch.Tensor, expected: tuple[int, ...], letters: str) -> str | None:
+def shape_fault(what: str, tensor: torch.Tensor, expected: tuple[int, ...], letters: str) -> str | None:
+    """Returns that a tensor has another shape than expected, or is not finite; None if neither is so."""
     if tuple(tensor.shape) != expected:
         return f"{what} of shape {tuple(tensor.shape)}; expected {letters} = {expected}"
     return None if torch.isfinite(tensor).all() else f"{what} that are not finite"
 
 
 def _weight_fault(method: str, log_prior_NK: torch.Tensor, n_components: int) -> str | None:
-    fault = _shape_fault(f"{method} gives log weights", log_prior_NK, (_N_STATES, n_components), "[N, K]")
+    fault = shape_fault(f"{method} gives log weights", log_prior_NK, (_N_STATES, n_components), "[N, K]")
     if fault is not None:
         return fault
     total = log_prior_NK.exp().sum(dim=1)
@@ -57,7 +58,7 @@ def _weight_fault(method: str, log_prior_NK: torch.Tensor, n_components: int) ->
 
 def _probability_fault(head: OutputHead, state: torch.Tensor, weight: torch.Tensor) -> str | None:
     log_prob = head.log_prob(state, weight)
-    fault = _shape_fault("log_prob gives log-probabilities", log_prob, (_N_STATES, len(weight)), "[N, V]")
+    fault = shape_fault("log_prob gives log-probabilities", log_prob, (_N_STATES, len(weight)), "[N, V]")
     if fault is not None:
         return fault
     total = log_prob.exp().sum(dim=1)

@@ -6,10 +6,9 @@ import traceback
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mos_recbole.errors import InputError
-from mos_recbole.heads import HeadSpec
-from mos_recbole.models.encoders import EncoderSpec
 from mos_recbole.models.registry import ENCODERS, HEADS
 
 # How the names of plugins' modules begin.
@@ -33,32 +32,26 @@ def load_plugin(path: Path) -> None:
             f"{path}: {error.strerror}; expected a Python file that registers encoders or heads"
         ) from error
     origin = (path, hashlib.sha256(source).hexdigest())
-    known: list[EncoderSpec | HeadSpec] = [*ENCODERS.values(), *HEADS.values()]
-    if any(spec.origin == origin for spec in known):
+    registries: tuple[dict[str, Any], ...] = (ENCODERS, HEADS)
+    if any(spec.origin == origin for registry in registries for spec in registry.values()):
         return
-    encoders, heads = dict(ENCODERS), dict(HEADS)
-    # What the file registered before it was edited.
-    for name in [name for name, spec in encoders.items() if _is_from(spec, path)]:
-        del ENCODERS[name]
-    for name in [name for name, spec in heads.items() if _is_from(spec, path)]:
-        del HEADS[name]
-    kept = {*ENCODERS, *HEADS}
+    before = [dict(registry) for registry in registries]
+    for registry in registries:
+        # What the file registered before it was edited.
+        for name in [name for name, spec in registry.items() if spec.origin is not None and spec.origin[0] == path]:
+            del registry[name]
+    kept = [set(registry) for registry in registries]
     try:
         _run(path, source)
-        if {*ENCODERS, *HEADS} == kept:
+        if kept == [set(registry) for registry in registries]:
             raise InputError(f"{path}: registers neither an encoder nor a head (docs/plugins.md has an example)")
     except InputError:
-        ENCODERS.clear()
-        HEADS.clear()
-        ENCODERS.update(encoders)
-        HEADS.update(heads)
+        for registry, known in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(known)
         raise
-    ENCODERS.update({name: replace(spec, origin=origin) for name, spec in ENCODERS.items() if name not in kept})
-    HEADS.update({name: replace(spec, origin=origin) for name, spec in HEADS.items() if name not in kept})
-
-
-def _is_from(spec: EncoderSpec | HeadSpec, path: Path) -> bool:
-    return spec.origin is not None and spec.origin[0] == path
+    for registry, names in zip(registries, kept, strict=True):
+        registry |= {name: replace(spec, origin=origin) for name, spec in registry.items() if name not in names}
 
 
 def _run(path: Path, source: bytes) -> None:

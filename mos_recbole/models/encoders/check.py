@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from mos_recbole.heads.check import shape_fault
 from mos_recbole.models.encoders.base import CausalEncoder, Encoder, LayeredEncoder
 
 
@@ -26,12 +27,12 @@ def encoder_fault(encoder: Encoder, n_items: int, length: int) -> str | None:
     item_seq_BL = torch.randint(1, n_items, (2, length))
     if not isinstance(encoder, CausalEncoder):
         state = encoder(item_seq_BL, torch.full((2,), length), torch.ones(2, dtype=torch.long))
-        return _state_fault("forward", state, (2, width), "[B, d]")
+        return shape_fault("forward gives states", state, (2, width), "[B, d]")
     state = encoder(item_seq_BL)
-    fault = _state_fault("forward", state, (2, length, width), "[B, L, d]")
+    fault = shape_fault("forward gives states", state, (2, length, width), "[B, L, d]")
     if fault is None and isinstance(encoder, LayeredEncoder):
         shape = (2, length, encoder.n_layers, width)
-        fault = _state_fault("layers", encoder.layers(item_seq_BL), shape, "[B, L, n_layers, d]")
+        fault = shape_fault("layers gives states", encoder.layers(item_seq_BL), shape, "[B, L, n_layers, d]")
     if fault is not None or length == 1:
         return fault
     later_BL = torch.cat([item_seq_BL[:, :-1], item_seq_BL[:, -1:] % (n_items - 1) + 1], dim=1)
@@ -41,9 +42,3 @@ def encoder_fault(encoder: Encoder, n_items: int, length: int) -> str | None:
         "its states change with later items; "
         "expected a CausalEncoder, which knows earlier items only, or a QueryEncoder"
     )
-
-
-def _state_fault(method: str, state: torch.Tensor, expected: tuple[int, ...], letters: str) -> str | None:
-    if tuple(state.shape) != expected:
-        return f"{method} gives states of shape {tuple(state.shape)}; expected {letters} = {expected}"
-    return None if torch.isfinite(state).all() else f"{method} gives states that are not finite"
