@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from mos_recbole.analysis.slices import FEWEST_THAT_DIFFER, FEWEST_USERS
 from mos_recbole.evaluation import (
     bootstrap_difference,
     compare_means,
@@ -34,7 +35,6 @@ from mos_recbole.evaluation import (
     sign_flip_test,
     sign_test,
 )
-from mos_recbole.report.slices import FEWEST_THAT_DIFFER, FEWEST_USERS
 
 RESAMPLES = 499
 

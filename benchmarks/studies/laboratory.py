@@ -33,11 +33,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from mos_recbole.evaluation import Difference, compare_means
+from mos_recbole.evaluation import Difference, compare_means, holm
 from mos_recbole.experiment import count_parameters, load_settings, run_experiment
 from mos_recbole.experiment.matching import match_parameters
-from mos_recbole.report.compare import holm
-from mos_recbole.report.formats import format_difference, format_p_value
+from mos_recbole.report.formatting import format_difference, format_p_value
 from mos_recbole.report.style import STYLE, add_legend, model_looks, save_figure
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings

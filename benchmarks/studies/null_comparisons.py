@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mos_recbole.analysis import aligned_outcomes, group_by_configuration, labels, metric_values, user_numbers
 from mos_recbole.evaluation import compare_means, sign_flip_test
-from mos_recbole.report.configurations import group_by_configuration, labels
-from mos_recbole.report.tables import aligned_outcomes, metric_values, user_numbers
 from mos_recbole.results import find_records
 
 LEVEL = 0.05

@@ -25,16 +25,17 @@ _RUN = (
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("sides", nargs="+", metavar="RUN", help=_RUN)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
     parser.add_argument("--metrics", action=Several, metavar="NAME", help="metrics of ranks (default: those of table)")
     parser.add_shared("--results", "--dataset", "--best", "--where", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.report import compare_sides, find_sides, parse_condition
-    from mos_recbole.report.tables import TABLE_METRICS
+    from mos_recbole.analysis import TABLE_METRICS, compare_groups, find_run_groups, parse_condition
+    from mos_recbole.report import comparisons_table
 
     where = [parse_condition(text) for text in options.where]
-    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
-    print_table(compare_sides(sides, options.metrics or TABLE_METRICS, where), options.format)
+    groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
+    comparisons = compare_groups(groups, options.metrics or TABLE_METRICS, where)
+    print_table(comparisons_table(comparisons), options.format)
     return 0

@@ -5,8 +5,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from mos_recbole.report import Table
 _logger = logging.getLogger("mos_recbole")
 
 
@@ -86,19 +88,8 @@ def print_failure(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-class Result(Protocol):
-    """A table with a caption."""
-
-    def table(self, tablefmt: str) -> str: ...
-    def caption(self) -> str: ...
-
-
-def print_table(result: Result, tablefmt: str) -> None:
+def print_table(table: "Table", tablefmt: str) -> None:
     """Prints a table and its caption; the caption of a CSV table goes to standard error."""
-    print(result.table(tablefmt))
-    if tablefmt == "csv":
-        print(result.caption(), file=sys.stderr)
-    elif tablefmt == "latex":
-        print("\n".join(f"% {line}" for line in result.caption().splitlines()))
-    else:
-        print(f"\n{result.caption()}")
+    print(table.text(tablefmt))
+    if tablefmt == "csv" and table.caption:
+        print(table.caption, file=sys.stderr)

@@ -119,7 +119,7 @@ def _print(records: "list[RunResult]", failures: "list[Failure]") -> None:
 
     split = records[0].protocol["split"]["name"]
     print(f"\nTest metrics on {records[0].dataset}, {split}, full ranking; ± 95 % interval")
-    print(comparison_table(records))
+    print(comparison_table(records).text())
     print("\nFiles (record, outcomes, training log, checkpoints):")
     for record in records:
         print(f"  {record.folder}")

@@ -22,15 +22,16 @@ _BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or 
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("sides", nargs="+", metavar="RUN", help="one or two, named as for compare")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="one or two, named as for compare")
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
     parser.add_shared("--metric", "--results", "--dataset", "--best", "--where", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.report import find_sides, parse_condition, parse_slice_by, slice_sides
+    from mos_recbole.analysis import find_run_groups, parse_condition, parse_slice_by, slice_groups
+    from mos_recbole.report import slices_table
 
     by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
-    sides = find_sides(options.sides, options.results, dataset=options.dataset, best=options.best)
-    print_table(slice_sides(sides, options.metric, by, where), options.format)
+    groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
+    print_table(slices_table(slice_groups(groups, options.metric, by, where)), options.format)
     return 0

@@ -45,7 +45,7 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.experiment.spectra import SpectrumPlan, measure_run
     from mos_recbole.io import require_writable
     from mos_recbole.models import load_plugin
-    from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, write_spectra
+    from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, spectra_table, write_spectra
 
     for plugin in options.plugin:
         load_plugin(plugin)
@@ -66,6 +66,6 @@ def call(options: argparse.Namespace) -> int:
     ]
     spectra = Spectra(tuple(measured), options.seed)
     written = write_spectra(spectra, output)
-    print_table(spectra, options.format)
+    print_table(spectra_table(spectra), options.format)
     print(f"files in {output}: {', '.join(path.name for path in written)}", file=sys.stderr)
     return 0

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mos_recbole.cli.output import print_table
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "rebuild the comparison table from the files of finished runs"
@@ -25,5 +26,5 @@ def call(options: argparse.Namespace) -> int:
         records = [record for record in records if record.dataset == options.dataset]
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
-    print(comparison_table(records, options.format))
+    print_table(comparison_table(records), options.format)
     return 0

@@ -6,12 +6,20 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from mos_recbole.analysis import (
+    TABLE_METRICS,
+    Comparison,
+    Condition,
+    SliceBy,
+    Slices,
+    compare_groups,
+    configuration_rows,
+    join_comparisons,
+    read_queries,
+    slice_queries,
+)
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Bins
 from mos_recbole.report.article import Article, read_article
-from mos_recbole.report.compare import Comparison, compare_sides, join_comparisons
-from mos_recbole.report.queries import Condition, read_queries
-from mos_recbole.report.slices import SliceBy, Slices, slice_queries
 from mos_recbole.report.study import DIMENSION, Matchup, Section
 from mos_recbole.report.study_figures import (
     Drawing,
@@ -19,7 +27,6 @@ from mos_recbole.report.study_figures import (
     draw_difference_maps,
     draw_dimensions,
     draw_slices,
-    draw_ties,
     draw_training_curves,
 )
 from mos_recbole.report.study_tables import (
@@ -29,23 +36,15 @@ from mos_recbole.report.study_tables import (
     main_table,
     paired_table,
     slices_table,
-    ties_table,
 )
 from mos_recbole.report.style import Look, model_looks
-from mos_recbole.report.tables import TABLE_METRICS, configuration_rows
-from mos_recbole.report.ties import TieEffects
-from mos_recbole.results import RunResult
+from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, RunResult
 
-_TIME_GAP = "time_gap"
-_SLICED_BY = ("train_count", "oldest_distance", "previous_distance", "context_length", _TIME_GAP)
+_SLICED_BY = SLICED_COLUMNS
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
-# The oldest item is another one in a window of another length.
 _OF_WINDOW = "oldest_distance"
 _BINS = 4
-# A gap of 0 is a tie; no gap is negative.
-_TIE_EDGES = (-1.0, 0.0, float("inf"))
-_TIE_LABELS = ("tied", "not tied")
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,6 @@ class Contents:
 
     items: tuple[Table | Drawing, ...]
     notes: tuple[str, ...]
-
-
-def ties_contents(effects: TieEffects) -> Contents:
-    """Returns what is shown of the order of ties, which is about runs of several protocols."""
-    return Contents((draw_ties(effects, model_looks(row.label for row in effects.rows)), ties_table(effects)), ())
 
 
 def section_contents(section: Section, metric: str) -> Contents:
@@ -83,7 +77,7 @@ def section_contents(section: Section, metric: str) -> Contents:
     items: list[Table | Drawing] = [main_table(list(rows.values()))]
     notes = list(section.notes)
     if section.matched_pairs:
-        parts = [compare_sides(pair, metrics) for pair in section.matched_pairs]
+        parts = [compare_groups(pair, metrics) for pair in section.matched_pairs]
         items.append(paired_table(join_comparisons(parts)))
     else:
         notes.append("No paired differences: no model has a baseline head beside it in the same settings and code.")
@@ -118,7 +112,7 @@ def _article_differences(article: Article, section: Section) -> dict[tuple[int, 
             if not all(article.describes(side.runs[0]) for side in pair):
                 continue
             for without_rare in (False, True):
-                compared = compare_sides(pair, [article.metric], [rare] if without_rare else [])
+                compared = compare_groups(pair, [article.metric], [rare] if without_rare else [])
                 found[dimension, without_rare] = compared.rows[0]
     return dict(sorted(found.items()))
 
@@ -146,7 +140,7 @@ def _matchup_contents(
                 notes.append(f"No slices by {' and '.join(columns)} at {DIMENSION} {dimension}: {error}")
                 continue
             # All dimensions stand in one table, which tells them apart.
-            found[columns][dimension] = _name_ties(replace(slices, sides=models))
+            found[columns][dimension] = replace(slices, labels=models)
     items: list[Table | Drawing] = []
     for columns, by_dimension in found.items():
         if not by_dimension:
@@ -175,23 +169,11 @@ def _first_runs(matchup: Matchup) -> list[RunResult]:
 def _bins(matchup: Matchup, column: str) -> SliceBy:
     """Returns how a column is sliced: by the article's protocol in the article's bins."""
     article = read_article()
-    if column == _TIME_GAP:
-        return SliceBy(column, _TIE_EDGES)
+    if OUTCOME_COLUMNS[column].edges is not None:
+        return SliceBy(column, OUTCOME_COLUMNS[column].edges)
     if column in article.bins and all(map(article.describes, _first_runs(matchup))):
         return SliceBy(column, article.bins[column])
     return SliceBy(column, _BINS)
-
-
-def _name_ties(slices: Slices) -> Slices:
-    """Returns slices in which the bins of time_gap are in words."""
-    if _TIME_GAP not in [by.column for by in slices.by]:
-        return slices
-    words = dict(zip(Bins(_TIE_EDGES).labels, _TIE_LABELS, strict=True))
-    axes = tuple(tuple(words.get(label, label) for label in axis) for axis in slices.axes)
-    cells = tuple(
-        replace(cell, labels=tuple(words.get(label, label) for label in cell.labels)) for cell in slices.cells
-    )
-    return replace(slices, axes=axes, cells=cells)
 
 
 def _training_curves(section: Section, looks: Mapping[str, Look]) -> Drawing:

@@ -7,13 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
+from mos_recbole.analysis import (
+    RunGroup,
+    attributes,
+    find_run_groups,
+    require_distinct_runs,
+    require_one_protocol,
+)
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, RELATIVE_THRESHOLDS, SINGLE
-from mos_recbole.report.configurations import attributes
-from mos_recbole.report.queries import require_distinct_runs, require_one_protocol
-from mos_recbole.report.sides import Side, find_sides
+from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import RunResult
 
 View = Literal["raw", "centred"]
@@ -37,7 +41,7 @@ class MeasuredSide:
         spectra: of each of them, in their order.
     """
 
-    side: Side
+    side: RunGroup
     spectra: tuple[OutputSpectra, ...]
 
     @property
@@ -101,14 +105,6 @@ class Spectra:
         ]
         return pd.concat(parts, ignore_index=True)
 
-    def table(self, tablefmt: str = "github") -> str:
-        """Returns a table with a row a configuration, in one of tabulate's formats; all of `frame` as "csv"."""
-        if tablefmt == "csv":
-            return self.frame().to_csv(index=False).rstrip("\n")
-        rows = [_texts(measured) for measured in self.sides]
-        alignment = ["left" if name in _TEXT_COLUMNS else "right" for name in rows[0]]
-        return tabulate(rows, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=alignment)
-
     def caption(self) -> str:
         """Returns what the table's numbers mean, in a few lines."""
         first = self.sides[0].spectra[0].raw
@@ -149,14 +145,23 @@ class Spectra:
             )
 
 
-def find_spectrum_sides(names: Sequence[str], folders: Sequence[Path], dataset: str | None = None) -> list[Side]:
-    """Returns a side for every configuration that the names stand for, as `find_sides`.
+def spectra_table(spectra: Spectra) -> Table:
+    """Returns a table with a row per configuration."""
+    rows = [
+        {name: Cell(text, is_text=name in _TEXT_COLUMNS) for name, text in _texts(measured).items()}
+        for measured in spectra.sides
+    ]
+    return Table("spectrum", "Spectra", spectra.caption(), rows, spectra.frame())
+
+
+def find_spectrum_sides(names: Sequence[str], folders: Sequence[Path], dataset: str | None = None) -> list[RunGroup]:
+    """Returns a side for every configuration that the names stand for, as `find_run_groups`.
 
     Raises:
         InputError: as there; a run on two sides; different protocols, which have different queries; or a run without
             its checkpoint.
     """
-    sides = find_sides(names, folders, dataset=dataset, every=True)
+    sides = find_run_groups(names, folders, dataset=dataset, every=True)
     require_distinct_runs(sides)
     require_one_protocol(sides)
     for run in (run for side in sides for run in side.runs):

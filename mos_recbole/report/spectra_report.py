@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mos_recbole.io import require_writable
-from mos_recbole.report.markup import markdown
-from mos_recbole.report.spectra import Spectra
+from mos_recbole.report.spectra import Spectra, spectra_table
+from mos_recbole.report.table import escape_markdown
 
 FIGURE = "spectrum"
 
@@ -27,10 +27,10 @@ def write_spectra(spectra: Spectra, output: Path) -> list[Path]:
     from mos_recbole.report.style import save_figure
 
     require_writable(output)
-    caption = "\n".join(f"- {markdown(line)}" for line in spectra.caption().splitlines())
+    caption = "\n".join(f"- {escape_markdown(line)}" for line in spectra.caption().splitlines())
     writers: Mapping[str, Callable[[Path], object]] = {
         "spectrum.md": lambda path: path.write_text(
-            f"# Spectra\n\n{spectra.table()}\n\n{caption}\n", encoding="utf-8", newline="\n"
+            f"# Spectra\n\n{spectra_table(spectra).grid('github')}\n\n{caption}\n", encoding="utf-8", newline="\n"
         ),
         "spectrum.csv": lambda path: spectra.frame().to_csv(path, index=False, lineterminator="\n"),
         "singular_values.parquet": lambda path: spectra.singular_values().to_parquet(path, index=False),

@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mos_recbole.analysis import RunGroup, best_on_validation, group_by_configuration, labels
 from mos_recbole.errors import InputError
-from mos_recbole.report.configurations import group_by_configuration, labels
-from mos_recbole.report.sides import Side, best_on_validation
 from mos_recbole.results import (
     LOG_FILE,
     RECORD_FILE,
@@ -38,7 +37,7 @@ class Matchup:
 
     baseline: str
     model: str
-    pairs: dict[int, tuple[Side, Side]]
+    pairs: dict[int, tuple[RunGroup, RunGroup]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class Section:
     title: str
     name: str
     runs: tuple[RunResult, ...]
-    sides: tuple[Side, ...]
-    chosen: dict[tuple[str, int], Side]
+    sides: tuple[RunGroup, ...]
+    chosen: dict[tuple[str, int], RunGroup]
     notes: tuple[str, ...]
 
     @property
@@ -69,7 +68,7 @@ class Section:
         return sorted(seen, key=lambda model: not model.endswith(BASELINE_HEAD))
 
     @cached_property
-    def matched_pairs(self) -> list[tuple[Side, Side]]:
+    def matched_pairs(self) -> list[tuple[RunGroup, RunGroup]]:
         """Every configuration after the baseline head's with the same settings, where there is one."""
         pairs = []
         for side in self.sides:
@@ -132,7 +131,7 @@ def read_study(folders: Sequence[Path]) -> Study:
 
 def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int]) -> Section:
     groups = group_by_configuration(runs)
-    sides = {label: Side(label, tuple(group)) for label, group in zip(labels(groups), groups, strict=True)}
+    sides = {label: RunGroup(label, tuple(group)) for label, group in zip(labels(groups), groups, strict=True)}
     by_dimension: dict[tuple[str, int], list[str]] = {}
     for label, side in sides.items():
         dimension = side.runs[0].settings.get(DIMENSION)
@@ -150,7 +149,7 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int]) ->
             notes.append(f"Left out of figures and slices: {error}")
             continue
         label = rivals[configurations.index(best)]
-        chosen[model, dimension] = Side(label, tuple(best), by_validation=True)
+        chosen[model, dimension] = RunGroup(label, tuple(best), by_validation=True)
         notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
     name = f"{runs[0].dataset}-{runs[0].protocol['split']['name']}-{runs[0].protocol_hash[:8]}"
     return Section(title, slug(name), tuple(runs), tuple(sides.values()), chosen, tuple(notes))

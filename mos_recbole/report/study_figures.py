@@ -13,21 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
+from mos_recbole.analysis import Slices
 from mos_recbole.evaluation import Interval
 from mos_recbole.report.figures import plot_training_curves
-from mos_recbole.report.slices import Slices
 from mos_recbole.report.study import DIMENSION
 from mos_recbole.report.style import GREY, PANEL, STYLE, Look, add_legend, say_empty
-from mos_recbole.report.ties import TieEffects
-
-AXIS_LABELS = {
-    "train_count": "how often training holds the target",
-    "previous_distance": "distance of the target to the item before it",
-    "oldest_distance": "distance of the target to the oldest item of the context",
-    "context_length": "items before the target",
-    "time_gap": "time since the previous interaction",
-}
-"""What the columns of the outcomes are, in words."""
+from mos_recbole.results import axis_label
 
 _SMALL = "few queries or users"
 _WIDEST = 3  # of axes of differences, in largest differences
@@ -90,29 +81,12 @@ def draw_slices(
         _limit_relative(panels[-1], by_dimension.values())
         add_legend(figure, {model: looks[model] for model in models}, _small_marks(by_dimension.values()))
     caption = (
-        f"Above: test {metric} of {models[0]} and {models[1]} by {AXIS_LABELS[column]}, with 95 % intervals; the "
+        f"Above: test {metric} of {models[0]} and {models[1]} by {axis_label(column)}, with 95 % intervals; the "
         f"number at a bin is that of its queries. Below: relative difference of {models[1]} from {models[0]}, with its "
         "95 % interval, not adjusted for the number of bins; an interval that leaves the picture is longer than shown. "
         "Hollow: too few queries or users for the interval to be trusted."
     )
     return Drawing(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {column}", caption, figure)
-
-
-def draw_ties(effects: TieEffects, looks: Mapping[str, Look]) -> Drawing:
-    """Returns the metric by the order of ties, of all targets, of tied ones and of the others."""
-    panels_of = {"all targets": "mean", "tied with the item before": "tied", "not tied": "untied"}
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(len(panels_of))
-        for ax, (title, attribute) in zip(panels, panels_of.items(), strict=True):
-            means = {(row.label, row.order): getattr(row, attribute) for row in effects.rows}
-            plot_orders({key: mean for key, mean in means.items() if mean is not None}, effects.metric, looks, ax)
-            ax.set_title(title)
-        add_legend(figure, looks, [])
-    caption = (
-        f"Test {effects.metric} on {effects.dataset} by the order of interactions of equal time: means over seeds and "
-        "queries with 95 % bootstrap intervals over users and seeds. Each panel has its own scale."
-    )
-    return Drawing("ties", f"{effects.metric} by the order of ties", caption, figure)
 
 
 def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimension: Mapping[int, Slices]) -> Drawing:
@@ -141,8 +115,8 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_dimen
         )
         _add_small_patch(figure, by_dimension.values())
     caption = (
-        f"Relative difference of test {metric} of {models[1]} from {models[0]} over {AXIS_LABELS[columns[0]]} and "
-        f"{AXIS_LABELS[columns[1]]}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
+        f"Relative difference of test {metric} of {models[1]} from {models[0]} over {axis_label(columns[0])} and "
+        f"{axis_label(columns[1])}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
         f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
         f"trusted; the scale of colours does not count such cells. n/a: {models[0]} has 0, or there is one user."
     )
@@ -233,7 +207,7 @@ def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
         ax: where to draw.
     """
     (by,) = slices.by
-    ax.set(xlabel=AXIS_LABELS[by.column], ylabel=f"test {slices.metric}")
+    ax.set(xlabel=axis_label(by.column), ylabel=f"test {slices.metric}")
     for side, look in enumerate(looks):
         shift = _beside(side, len(looks))
         for small in (False, True):
@@ -253,7 +227,7 @@ def plot_relative_difference(slices: Slices, look: Look, ax: Axes) -> Axes:
         ax: where to draw.
     """
     (by,) = slices.by
-    ax.set(xlabel=AXIS_LABELS[by.column], ylabel="relative difference")
+    ax.set(xlabel=axis_label(by.column), ylabel="relative difference")
     ax.axhline(0, color=GREY, linewidth=0.8)
     for small in (False, True):
         chosen = [n for n, cell in enumerate(slices.cells) if cell.relative is not None and cell.small == small]
@@ -358,7 +332,7 @@ def _draw_map(
     long = sum(map(len, slices.axes[1])) > _LABELS_FIT
     ax.set_xticks(range(n_columns), [label.replace(", ", ",\n") if long else label for label in slices.axes[1]])
     ax.set_yticks(range(n_rows), slices.axes[0])
-    ax.set(xlabel=AXIS_LABELS[columns.column], ylabel=AXIS_LABELS[rows.column])
+    ax.set(xlabel=axis_label(columns.column), ylabel=axis_label(rows.column))
     ax.grid(visible=False)
     ax.tick_params(length=0, labelsize=8)
     ax.spines[:].set_visible(False)
@@ -405,28 +379,6 @@ def _label_bins(ax: Axes, slices: Slices) -> None:
 def _beside(number: int, count: int) -> float:
     """Returns how far the points of one of several models are moved, so that intervals do not cover each other."""
     return 0.12 * (number - (count - 1) / 2)
-
-
-def plot_orders(means: Mapping[tuple[str, str], Interval], metric: str, looks: Mapping[str, Look], ax: Axes) -> Axes:
-    """Returns the axes with a metric by the order of ties, with intervals, a look per model.
-
-    Args:
-        means: by model and order.
-        metric: which one.
-        looks: of the models.
-        ax: where to draw.
-    """
-    ax.set(xlabel="order of ties", ylabel=f"test {metric}")
-    if not means:
-        return say_empty(ax)
-    orders = list(dict.fromkeys(order for _, order in means))
-    for number, model in enumerate(looks):
-        own = [order for order in orders if (model, order) in means]
-        places = [orders.index(order) + _beside(number, len(looks)) for order in own]
-        _draw_intervals(ax, places, [means[model, order] for order in own], looks[model], "")
-    ax.set_xticks(range(len(orders)), orders)
-    ax.set_xlim(-0.5, len(orders) - 0.5)
-    return ax
 
 
 def _panels(n: int, rows: int = 1) -> tuple[Figure, list[Axes]]:

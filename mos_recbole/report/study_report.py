@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mos_recbole.analysis import rank_metrics
 from mos_recbole.errors import InputError
 from mos_recbole.io import require_writable
 from mos_recbole.report.facts import moment, section_facts, section_settings
-from mos_recbole.report.queries import rank_metrics
-from mos_recbole.report.study import read_study, slug
-from mos_recbole.report.ties import tie_effects
+from mos_recbole.report.study import read_study
 
 if TYPE_CHECKING:
     from mos_recbole.report.contents import Contents
@@ -57,7 +56,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None, metric: st
             that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report.contents import section_contents, ties_contents
+    from mos_recbole.report.contents import section_contents
     from mos_recbole.report.page import PageFigure, PageSection, render_page
     from mos_recbole.report.study_tables import Table
     from mos_recbole.report.style import save_figure
@@ -70,9 +69,6 @@ def write_report(folders: Sequence[Path], output: Path | None = None, metric: st
         _Part(one.title, one.name, section_contents(one, metric), section_facts(one), section_settings(one))
         for one in study.sections
     ]
-    for effects in tie_effects([run for section in study.sections for run in section.runs], metric):
-        name = slug(f"{effects.dataset}-ties-{effects.protocol_hash[:8]}")
-        parts.append(_Part(f"{effects.dataset}, the order of ties", name, ties_contents(effects)))
     with _replacing(output) as temporary:
         paths, sections = [], []
         for part in parts:

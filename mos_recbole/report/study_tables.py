@@ -6,14 +6,17 @@ from dataclasses import dataclass
 import pandas as pd
 from tabulate import tabulate
 
+from mos_recbole.analysis import Comparison, Comparisons, ConfigurationRow
+from mos_recbole.analysis import Slices as SliceResults
+from mos_recbole.report import table as new
 from mos_recbole.report.article import Article
-from mos_recbole.report.compare import Comparison, Comparisons
+from mos_recbole.report.comparisons import comparisons_table
 from mos_recbole.report.formats import format_p_value, format_relative, interval_numbers
+from mos_recbole.report.formatting import format_interval
 from mos_recbole.report.markup import latex_table, markdown
-from mos_recbole.report.slices import Slices
+from mos_recbole.report.runs import configurations_table
+from mos_recbole.report.slices import slices_table as one_slices_table
 from mos_recbole.report.study import DIMENSION
-from mos_recbole.report.tables import ConfigurationRow, comparison_cells, format_interval
-from mos_recbole.report.ties import TieEffects
 
 _TEXT_COLUMNS = ("model", "A", "B", "metric", "targets", "ties")
 
@@ -61,60 +64,45 @@ class Table:
 
 def main_table(rows: Sequence[ConfigurationRow]) -> Table:
     """Returns all configurations with their test metrics."""
-    frame = pd.DataFrame(
-        [
-            {
-                "model": row.label,
-                "parameters": row.runs[0].parameters,
-                "seeds": len(row.runs),
-                "epochs": sum(run.epochs for run in row.runs) / len(row.runs),
-                "train_seconds": sum(run.train_seconds for run in row.runs) / len(row.runs),
-                **{
-                    f"{metric}{end}": getattr(interval, field)
-                    for metric, interval in row.intervals.items()
-                    for end, field in (("", "mean"), (" low", "low"), (" high", "high"))
-                },
-            }
-            for row in rows
-        ]
-    )
     caption = (
         "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval "
         "over users and, where there are several, seeds. Intervals of two rows that overlap say little of the "
         "difference between them, which the paired table tests. Training time is the median over seeds; in the CSV "
         "file, epochs and training time are means over seeds."
     )
-    return _from_cells("models", "Models", caption, comparison_cells(rows), frame)
+    table = configurations_table(rows)
+    return Table("models", "Models", caption, *_cells(table), table.frame)
 
 
 def paired_table(comparisons: Comparisons) -> Table:
     """Returns the differences of the models from their baselines."""
-    header, *rows = _cells(comparisons)
+    table = comparisons_table(comparisons)
     caption = (
         "A has the baseline head, B is another model of the same encoder, RecBole's own among them, in all settings "
         "that both have the same.\n"
-        f"{comparisons.caption()}"
+        f"{table.caption}"
     )
-    return Table("paired", "Differences from the baseline head", caption, header, tuple(rows), comparisons.frame())
+    return Table("paired", "Differences from the baseline head", caption, *_cells(table), table.frame)
 
 
-def slices_table(name: str, title: str, by_dimension: Mapping[int, Slices]) -> Table:
+def slices_table(name: str, title: str, by_dimension: Mapping[int, SliceResults]) -> Table:
     """Returns the slices of a model and its baseline at all dimensions, below each other."""
-    cells = {dimension: _cells(slices) for dimension, slices in by_dimension.items()}
+    tables = {dimension: one_slices_table(slices) for dimension, slices in by_dimension.items()}
+    cells = {dimension: _cells(table) for dimension, table in tables.items()}
     header = (DIMENSION, *next(iter(cells.values()))[0])
-    rows = [(str(dimension), *row) for dimension, (_, *rows) in cells.items() for row in rows]
-    frames = [slices.frame() for slices in by_dimension.values()]
+    rows = [(str(dimension), *row) for dimension, (_, rows) in cells.items() for row in rows]
+    frames = [table.frame for table in tables.values()]
     for dimension, frame in zip(by_dimension, frames, strict=True):
         frame.insert(0, DIMENSION, dimension)
     # Of what the captions have in common once.
-    lines = dict.fromkeys(line for slices in by_dimension.values() for line in slices.caption().splitlines())
+    lines = dict.fromkeys(line for table in tables.values() for line in table.caption.splitlines())
     own = [f"p values are corrected for each {DIMENSION} by itself."] if len(by_dimension) > 1 else []
     return Table(name, title, "\n".join([*lines, *own]), header, tuple(rows), pd.concat(frames, ignore_index=True))
 
 
-def _cells(source: Comparisons | Slices | TieEffects) -> list[tuple[str, ...]]:
+def _cells(table: new.Table) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Returns the header and the rows of a table as text."""
-    return [tuple(cell.strip() for cell in line.split("\t")) for line in source.table("tsv").splitlines()]
+    return table.header, tuple(tuple(cell.text for cell in row.values()) for row in table.rows)
 
 
 def article_table(article: Article, chosen: Mapping[tuple[str, int], ConfigurationRow]) -> Table:
@@ -175,18 +163,3 @@ def article_differences_table(article: Article, ours: Mapping[tuple[int, bool], 
     header = (DIMENSION, "targets", "article", "here [95 %]", "p")
     frame = pd.DataFrame(records)
     return Table("article-differences", "The article's differences", caption, header, tuple(rows), frame)
-
-
-def ties_table(effects: TieEffects) -> Table:
-    """Returns the effects of the order of ties."""
-    header, *rows = _cells(effects)
-    title = f"{effects.metric} by the order of ties"
-    return Table("ties", title, effects.caption(), header, tuple(rows), effects.frame())
-
-
-def _from_cells(name: str, title: str, caption: str, cells: Sequence[Mapping[str, str]], frame: pd.DataFrame) -> Table:
-    return Table(name, title, caption, tuple(cells[0]), _tuples([list(row.values()) for row in cells]), frame)
-
-
-def _tuples(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(row) for row in rows)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from mos_recbole.analysis import TABLE_METRICS, aligned_outcomes, metric_intervals, metric_values, user_numbers
 from mos_recbole.analysis.selection import (
     Comparison,
     Configuration,
@@ -24,15 +25,8 @@ from mos_recbole.analysis.selection import (
 )
 from mos_recbole.evaluation import Interval, bootstrap_means, metric_direction, needs_top_items
 from mos_recbole.io import atomic_write
+from mos_recbole.report.formatting import format_interval
 from mos_recbole.report.markup import latex_table, markdown
-from mos_recbole.report.tables import (
-    TABLE_METRICS,
-    aligned_outcomes,
-    format_interval,
-    metric_intervals,
-    metric_values,
-    user_numbers,
-)
 from mos_recbole.results import RunResult, SweepPlan, Trial, read_plan, read_trials
 
 COST_COLUMNS = (

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +22,7 @@ LAST_CHECKPOINT = "last.pt"
 RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
 RUNS_FOLDER = "runs"
 
+_Read = TypeVar("_Read")
 _log = logging.getLogger(__name__)
 
 
@@ -121,11 +122,7 @@ class RunResult(Document):
         Raises:
             InputError: the file is missing or broken.
         """
-        path = self.folder / OUTCOMES_FILE
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}") from error
+        return self._read(OUTCOMES_FILE, pd.read_parquet)
 
     def outcomes_columns(self) -> list[str]:
         """Returns the names of the outcomes' columns, without reading the rest.
@@ -133,11 +130,7 @@ class RunResult(Document):
         Raises:
             InputError: the file is missing or broken.
         """
-        path = self.folder / OUTCOMES_FILE
-        try:
-            return pyarrow.parquet.read_schema(path).names
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}") from error
+        return list(self._read(OUTCOMES_FILE, pyarrow.parquet.read_schema).names)
 
     def training_log(self) -> pd.DataFrame:
         """Returns one row per epoch: loss, seconds and validation metrics.
@@ -145,9 +138,13 @@ class RunResult(Document):
         Raises:
             InputError: the file is missing or broken.
         """
-        path = self.folder / LOG_FILE
+        return self._read(LOG_FILE, read_log)
+
+    def _read(self, name: str, read: Callable[[Path], _Read]) -> _Read:
+        """Returns what a file of the run holds. Raises InputError where it is missing or broken."""
+        path = self.folder / name
         try:
-            return pd.read_csv(path, float_precision="round_trip")
+            return read(path)
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -166,6 +163,11 @@ class RunResult(Document):
         """Writes the record, last of a run's files: a folder with a record is a finished run."""
         write_document(folder / RECORD_FILE, self)
         self._folder = folder
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """Returns a training log, every number to its last digit."""
+    return pd.read_csv(path, float_precision="round_trip")
 
 
 def run_identity(settings: dict[str, Any], data_fingerprint: str, code: str, platform: dict[str, str]) -> str:

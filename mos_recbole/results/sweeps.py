@@ -5,7 +5,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mos_recbole.results.records import LOG_FILE, RECORD_FILE, RUNS_FOLDER, Document, read_document, write_document
+from mos_recbole.results.records import (
+    LOG_FILE,
+    RECORD_FILE,
+    RUNS_FOLDER,
+    Document,
+    read_document,
+    read_log,
+    write_document,
+)
 
 SWEEP_FILE = "sweep.json"
 TRIALS_FOLDER = "trials"
@@ -85,7 +93,7 @@ class Trial(Document):
     def training_log(self, sweep: Path) -> pd.DataFrame | None:
         """Returns one row per epoch of its run so far, or None before the first one ended; see `RunResult`."""
         path = self.folder(sweep) / LOG_FILE
-        return pd.read_csv(path, float_precision="round_trip") if path.exists() else None
+        return read_log(path) if path.exists() else None
 
     def best_validation(self, sweep: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
         """Returns the best validation of its run so far, or None before the first one."""

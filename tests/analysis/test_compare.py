@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mos_recbole import cli
+from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, compare_means
-from mos_recbole.report import Side, compare_sides, find_sides
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
 
 # ---------------------------------------------------------------------------------------------------- statistics
@@ -364,16 +364,16 @@ def test_the_table_and_its_caption(call, make: Maker) -> None:
 def test_the_numbers_are_those_of_compare_means(make: Maker) -> None:
     """On the metric's values by query, aligned whatever the order of rows in the files; Holm by hand."""
     models = ("Alpha", "Alphabet", "Beta")
-    sides = [Side(model, tuple(make(model, seed) for seed in (1, 2))) for model in models]
-    result = compare_sides(sides, ["Recall@5", "mrr@20"])
+    sides = [RunGroup(model, tuple(make(model, seed) for seed in (1, 2))) for model in models]
+    result = compare_groups(sides, ["Recall@5", "mrr@20"])
     assert [(row.first, row.second, row.metric) for row in result.rows] == [
         (*pair, metric)
         for pair in (("Alpha", "Alphabet"), ("Alpha", "Beta"), ("Alphabet", "Beta"))
         for metric in ("Recall@5", "MRR@20")
     ]
 
-    def ranks(side: Side) -> np.ndarray:
-        return np.stack([run.outcomes().sort_values("user")["rank"].to_numpy() for run in side.runs])
+    def ranks(group: RunGroup) -> np.ndarray:
+        return np.stack([run.outcomes().sort_values("user")["rank"].to_numpy() for run in group.runs])
 
     recall = [(ranks(side) <= 5).astype(float) for side in sides]
     row = result.rows[2]
@@ -388,7 +388,7 @@ def test_the_numbers_are_those_of_compare_means(make: Maker) -> None:
 
 def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """p = .01, .04, .03, .005 become .03, .06, .06, .02."""
-    sides = [Side(model, (make(model),)) for model in ("Alpha", "Alphabet")]
+    sides = [RunGroup(model, (make(model),)) for model in ("Alpha", "Alphabet")]
     p_values = iter([0.01, 0.04, 0.03, 0.005])
 
     def with_p(*_: object) -> Difference:
@@ -396,8 +396,8 @@ def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch
             0, 0, 0, next(p_values), 1, 1, False
         )
 
-    monkeypatch.setattr("mos_recbole.report.compare.compare_means", with_p)
-    adjusted = [row.adjusted_p_value for row in compare_sides(sides).rows]
+    monkeypatch.setattr("mos_recbole.analysis.compare.compare_means", with_p)
+    adjusted = [row.adjusted_p_value for row in compare_groups(sides).rows]
     assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
@@ -420,7 +420,9 @@ def test_formats(call, make: Maker) -> None:
     assert (status, error) == (0, "")
     assert r"Beta\_2" in out
     assert r"95 \% interval" in out
-    assert out.splitlines()[-1].startswith("% With one seed")
+    before, _, table = out.partition("% Needs \\usepackage{booktabs}.\n")
+    assert before.splitlines()[-1].startswith("% With one seed")
+    assert table.startswith("\\begin{tabular}")
     assert "mean A" in call("Alpha", "Beta_2", "--format", "simple")[1]
 
 
@@ -448,14 +450,14 @@ def test_gauc_is_of_the_mean_rank_of_ties(rule: str, make: Maker) -> None:
         return table
 
     protocol = PROTOCOL | {"tie_rule": rule}
-    sides = [Side(model, (make(model, table=tied, protocol=protocol),)) for model in ("Alpha", "Beta")]
-    (row,) = compare_sides(sides, ["GAUC"]).rows
+    sides = [RunGroup(model, (make(model, table=tied, protocol=protocol),)) for model in ("Alpha", "Beta")]
+    (row,) = compare_groups(sides, ["GAUC"]).rows
     assert row.first_mean == pytest.approx((200 - 12) / 199)
     assert row.difference.effect == 0
 
 
 def test_one_seed_says_nothing_of_others(call, make: Maker) -> None:
-    """The caption names the sides with one seed."""
+    """The caption names the groups with one seed."""
     for seed in (1, 2):
         make("Alpha", seed)
     make("Beta", 1)
@@ -464,10 +466,10 @@ def test_one_seed_says_nothing_of_others(call, make: Maker) -> None:
     assert "seeds (Alpha: 2, Beta: 1)" in out
 
 
-# ---------------------------------------------------------------------------------------------------- naming sides
+# ---------------------------------------------------------------------------------------------------- naming groups
 
 
-def test_sides_by_folder_and_by_id(call, make: Maker) -> None:
+def test_groups_by_folder_and_by_id(call, make: Maker) -> None:
     """A run's folder needs no results folder; an id may be cut to six digits, and the labels tell the runs apart."""
     one, two = make("Alpha", 1, run_id="abcdef0000000001"), make("Alpha", 2, run_id="abcdee0000000002")
     by_folder = call(one.folder, two.folder, "--results", "no-such-folder")
@@ -606,23 +608,23 @@ def test_a_seed_twice_and_several_configurations_on_a_side(call, make: Maker) ->
     assert "seed 1 appears 2 times" in message
     assert all((run.run_id in message) == (run.seed == 1) for run in runs)
     with pytest.raises(InputError, match="2 configurations"):
-        Side("mixed", (make("Alpha", 5, heads=1), make("Alpha", 6, heads=2)))
+        RunGroup("mixed", (make("Alpha", 5, heads=1), make("Alpha", 6, heads=2)))
     with pytest.raises(InputError, match="no runs"):
-        Side("none", ())
+        RunGroup("none", ())
 
 
-def test_a_run_on_two_sides(call, make: Maker) -> None:
+def test_a_run_in_two_groups(call, make: Maker) -> None:
     """A model against itself, or against one of its runs."""
     run = make("Alpha", 1)
     make("Alpha", 2)
     assert run.run_id in refusal(call("Alpha", "Alpha"))
-    assert "on two sides" in refusal(call("Alpha", run.run_id))
+    assert "in two groups" in refusal(call("Alpha", run.run_id))
 
 
 def test_one_side_is_no_comparison(call, make: Maker) -> None:
     """A second one is asked for."""
     make("Alpha")
-    assert "two sides" in refusal(call("Alpha"))
+    assert "two or more groups" in refusal(call("Alpha"))
 
 
 def test_different_protocols(call, make: Maker) -> None:
@@ -690,6 +692,6 @@ def test_the_function_takes_names_too(make: Maker) -> None:
     """What the command does, from Python."""
     make("Alpha")
     make("Beta")
-    result = compare_sides(find_sides(["Alpha", "Beta"], [make.folder]), ["NDCG@10"])
+    result = compare_groups(find_run_groups(["Alpha", "Beta"], [make.folder]), ["NDCG@10"])
     assert len(result.rows) == 1
     assert result.n_users == 40

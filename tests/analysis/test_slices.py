@@ -14,9 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mos_recbole import cli
+from mos_recbole.analysis import (
+    RunGroup,
+    SliceBy,
+    Slices,
+    compare_groups,
+    parse_condition,
+    parse_slice_by,
+    slice_groups,
+)
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bins, compare_means, mean_interval, quantile_bins, relative_difference
-from mos_recbole.report import Side, SliceBy, Slices, compare_sides, parse_condition, parse_slice_by, slice_sides
+from mos_recbole.report import comparisons_table, slices_table
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
 
 # ---------------------------------------------------------------------------------------------------- bins
@@ -158,10 +167,10 @@ def make(tmp_path: Path) -> Make:
     return run
 
 
-def two_sides(make: Make, shared: pd.DataFrame, seeds: tuple[int, int] = (2, 3)) -> list[Side]:
+def two_groups(make: Make, shared: pd.DataFrame, seeds: tuple[int, int] = (2, 3)) -> list[RunGroup]:
     """Alpha and Beta, which is a little better."""
     return [
-        Side(model, tuple(make(model, seed, shared, better) for seed in range(1, n + 1)))
+        RunGroup(model, tuple(make(model, seed, shared, better) for seed in range(1, n + 1)))
         for model, n, better in zip(("Alpha", "Beta"), seeds, (0.0, 0.3), strict=True)
     ]
 
@@ -175,7 +184,7 @@ METRICS = {
 # ---------------------------------------------------------------------------------------------------- cells
 
 
-def by_hand(side: Side, metric: str, placed: Callable[[pd.Series], object], cell: object) -> list[list[float]]:
+def by_hand(side: RunGroup, metric: str, placed: Callable[[pd.Series], object], cell: object) -> list[list[float]]:
     """Returns a list a seed of the metric of the queries in a cell, in the order of user and position."""
     rows = []
     for run in side.runs:
@@ -189,9 +198,9 @@ def by_hand(side: Side, metric: str, placed: Callable[[pd.Series], object], cell
 def test_cells_are_those_of_loops(make: Make, metric: str, edges: tuple[float, ...]) -> None:
     """Means, numbers, differences; crossed, with ties on edges, missing values, infinite ranks and empty cells."""
     shared = queries(150, 12)
-    sides = two_sides(make, shared)
+    sides = two_groups(make, shared)
     distances = (0.0, 0.5, 0.9)
-    found = slice_sides(sides, metric, [SliceBy("train_count", edges), SliceBy("previous_distance", distances)])
+    found = slice_groups(sides, metric, [SliceBy("train_count", edges), SliceBy("previous_distance", distances)])
 
     def placed(row: pd.Series) -> tuple[int, int]:
         return bin_by_hand(edges, row["train_count"]), bin_by_hand(distances, row["previous_distance"])
@@ -226,14 +235,14 @@ def test_cells_are_those_of_loops(make: Make, metric: str, edges: tuple[float, .
 def test_cells_partition_the_queries(make: Make, seed: int) -> None:
     """Quantile bins hold every query once; the cells' means, weighted, are the mean over all of `compare`."""
     shared = queries(90, 9, seed)
-    sides = two_sides(make, shared)
+    sides = two_groups(make, shared)
     for by in ([SliceBy("train_count", 1 + seed)], [SliceBy("train_count", 3), SliceBy("user", None)]):
-        found = slice_sides(sides, "ndcg@10", by)
+        found = slice_groups(sides, "ndcg@10", by)
         assert found.metric == "NDCG@10"
         sizes = [cell.n_queries for cell in found.cells]
         assert sum(sizes) == 90
         filled = [cell for cell in found.cells if cell.n_queries]
-        (whole,) = compare_sides(sides, ["NDCG@10"]).rows
+        (whole,) = compare_groups(sides, ["NDCG@10"]).rows
         for side, mean in enumerate((whole.first_mean, whole.second_mean)):
             weighted = sum(cell.means[side].mean * cell.n_queries for cell in filled) / 90
             assert weighted == pytest.approx(mean)
@@ -243,25 +252,25 @@ def test_cells_partition_the_queries(make: Make, seed: int) -> None:
 
 def test_a_cell_is_the_comparison_of_its_queries(make: Make) -> None:
     """--where with the cell's bounds gives the cell's difference."""
-    sides = two_sides(make, queries(150, 12))
-    found = slice_sides(sides, "Recall@5", [SliceBy("train_count", (0, 4, 8, 11))])
+    sides = two_groups(make, queries(150, 12))
+    found = slice_groups(sides, "Recall@5", [SliceBy("train_count", (0, 4, 8, 11))])
     where = [parse_condition("train_count > 4"), parse_condition("train_count<=8")]
-    compared = compare_sides(sides, ["Recall@5"], where)
+    compared = compare_groups(sides, ["Recall@5"], where)
     assert compared.rows[0].difference == found.cells[1].difference
     assert compared.rows[0].relative == found.cells[1].relative
     assert (compared.n_queries, compared.n_left_out) == (found.cells[1].n_queries, 150 - found.cells[1].n_queries)
     assert f"Only the {compared.n_queries} of 150 queries with train_count > 4 and train_count <= 8." in (
-        compared.caption()
+        comparisons_table(compared).caption
     )
-    subset = slice_sides(sides, "Recall@5", [SliceBy("train_count", 2)], where)
+    subset = slice_groups(sides, "Recall@5", [SliceBy("train_count", 2)], where)
     assert subset.axes == (("[5, 6]", "(6, 8]"),)
-    assert "train_count > 4" in subset.caption()
+    assert "train_count > 4" in slices_table(subset).caption
 
 
 def test_conditions_on_text_and_missing_values(make: Make) -> None:
     """= and != compare text; a query without a value fulfils no condition."""
     shared = queries(120, 12)
-    sides = two_sides(make, shared)
+    sides = two_groups(make, shared)
     for text, expected in (
         ("target=i3", (shared["target"] == "i3").sum()),
         ("target != i3", (shared["target"] != "i3").sum()),
@@ -269,19 +278,19 @@ def test_conditions_on_text_and_missing_values(make: Make) -> None:
         ("previous_distance!=0.5", (shared["previous_distance"].notna() & (shared["previous_distance"] != 0.5)).sum()),
         ("train_count==3", (shared["train_count"] == 3).sum()),
     ):
-        assert compare_sides(sides, ["Recall@5"], [parse_condition(text)]).n_queries == expected
+        assert compare_groups(sides, ["Recall@5"], [parse_condition(text)]).n_queries == expected
 
 
 def test_one_side(make: Make) -> None:
     """Means with intervals, no difference."""
-    side = two_sides(make, queries(300, 60))[0]
-    found = slice_sides([side], "Recall@5", [SliceBy("train_count", 3)])
-    assert found.sides == ("Alpha",)
+    side = two_groups(make, queries(300, 60))[0]
+    found = slice_groups([side], "Recall@5", [SliceBy("train_count", 3)])
+    assert found.labels == ("Alpha",)
     assert all(cell.difference is None and cell.relative is None for cell in found.cells)
     assert all(cell.means[0].low < cell.means[0].mean < cell.means[0].high for cell in found.cells)
     assert not any(cell.small for cell in found.cells)
-    assert "Recall@5 ± 95 %" in found.table()
-    assert "Holm" not in found.caption()
+    assert "Recall@5 ± 95 %" in slices_table(found).text()
+    assert "Holm" not in slices_table(found).caption
 
 
 def test_gauc_of_targets_without_rivals(make: Make) -> None:
@@ -296,36 +305,40 @@ def test_gauc_of_targets_without_rivals(make: Make) -> None:
         table["rank"] = np.where(table["candidates"] == 1, 1.0, np.minimum(table["rank"], 200))
         table.to_parquet(run.folder / OUTCOMES_FILE)
         runs.append(run)
-    found = slice_sides([Side(run.model, (run,)) for run in runs], "GAUC", [SliceBy("train_count", 2)])
+    found = slice_groups([RunGroup(run.model, (run,)) for run in runs], "GAUC", [SliceBy("train_count", 2)])
     assert found.total.n_queries == 73
-    assert "7 queries, whose target is the only candidate, have no GAUC." in found.caption()
-    assert "With one seed, nothing is said of other seeds of Alpha, Beta." in found.caption()
+    assert "7 queries, whose target is the only candidate, have no GAUC." in slices_table(found).caption
+    assert "With one seed, nothing is said of other seeds of Alpha, Beta." in slices_table(found).caption
 
 
 def test_small_cells_are_marked_and_not_hidden(make: Make) -> None:
     """Few users, few in whom the sides differ, or one user with most of the queries; the caption has the rule."""
     shared = queries(400, 80)
-    sides = two_sides(make, shared)
-    found = slice_sides(sides, "Recall@5", [SliceBy("train_count", (0, 10, 11))])
+    sides = two_groups(make, shared)
+    found = slice_groups(sides, "Recall@5", [SliceBy("train_count", (0, 10, 11))])
     assert [cell.small for cell in found.cells] == [False, found.cells[1].n_users < 30]
-    few = slice_sides(sides, "Recall@5", [SliceBy("target", None), SliceBy("train_count", 4)])
+    few = slice_groups(sides, "Recall@5", [SliceBy("target", None), SliceBy("train_count", 4)])
     assert all(cell.small and cell.difference is not None for cell in few.cells)
-    assert "users |" in few.table()
-    assert all(line.count("*") == 1 for line in few.table().splitlines()[2:-1])
-    assert "fewer than 30 users" in few.caption()
+    assert "users |" in slices_table(few).text()
+    assert all(line.count("*") == 1 for line in slices_table(few).grid("github").splitlines()[2:-1])
+    assert "fewer than 30 users" in slices_table(few).caption
     heavy = shared.assign(user=np.where(np.arange(400) < 320, "u0", shared["user"]))
-    alone = slice_sides(two_sides(make, heavy), "Recall@5", [SliceBy("train_count", 1)])
+    alone = slice_groups(two_groups(make, heavy), "Recall@5", [SliceBy("train_count", 1)])
     assert alone.cells[0].small
     twin = make("Twin", 1, shared)
     sides[0].runs[0].outcomes().to_parquet(twin.folder / OUTCOMES_FILE)
-    alike = slice_sides([Side("Alpha", sides[0].runs[:1]), Side("Twin", (twin,))], "Recall@5", [SliceBy("train_count")])
+    alike = slice_groups(
+        [RunGroup("Alpha", sides[0].runs[:1]), RunGroup("Twin", (twin,))], "Recall@5", [SliceBy("train_count")]
+    )
     assert all(cell.small and cell.difference.effect == 0 for cell in alike.cells)
 
 
 def test_the_frame_has_all_numbers(make: Make) -> None:
     """A row a cell; Holm's correction over the cells that are tested."""
-    found = slice_sides(two_sides(make, queries(150, 12)), "Recall@5", [SliceBy("train_count", (0, 5, 11, 20))])
-    frame = found.frame()
+    found = slice_groups(two_groups(make, queries(150, 12)), "Recall@5", [SliceBy("train_count", (0, 5, 11, 20))])
+    frame = slices_table(found).frame
+    assert frame.iloc[-1]["train_count"] == "all"
+    frame = frame[:-1]
     assert frame["train_count"].tolist() == ["[0, 5]", "(5, 11]", "(11, 20]"]
     assert (frame["A"] + frame["B"] + frame["metric"]).unique().tolist() == ["AlphaBetaRecall@5"]
     for row, cell in zip(frame.to_dict("records"), found.cells, strict=True):
@@ -336,20 +349,23 @@ def test_the_frame_has_all_numbers(make: Make) -> None:
     p = sorted(frame["p"].dropna())
     assert sorted(frame["p (Holm)"].dropna()) == pytest.approx([min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])])
     assert np.isnan(frame["p"].iloc[2])
-    assert "1 cell of 3 without queries." in found.caption()
+    assert "1 cell of 3 without queries." in slices_table(found).caption
 
 
 def test_what_is_in_no_cell_is_told(make: Make) -> None:
     """Queries outside of bins, without a value, and bins that ties merged."""
     shared = queries(100, 12)
-    sides = two_sides(make, shared)
+    sides = two_groups(make, shared)
     missing = shared["previous_distance"].isna().sum()
-    caption = slice_sides(sides, "Recall@5", [SliceBy("previous_distance", (0.2, 0.5))]).caption()
+    caption = slices_table(slice_groups(sides, "Recall@5", [SliceBy("previous_distance", (0.2, 0.5))])).caption
     outside = 100 - missing - shared["previous_distance"].between(0.2, 0.5).sum()
     assert f"{missing} of 100 queries have no previous_distance." in caption
     assert f"{outside} of 100 queries are outside of the bins of previous_distance." in caption
-    merged = slice_sides(sides, "Recall@5", [SliceBy("train_count", 20)])
-    assert f"train_count: {len(merged.cells)} of 20 bins, since many queries have equal values." in merged.caption()
+    merged = slice_groups(sides, "Recall@5", [SliceBy("train_count", 20)])
+    assert (
+        f"train_count: {len(merged.cells)} of 20 bins, since many queries have equal values."
+        in slices_table(merged).caption
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- what is refused
@@ -376,32 +392,32 @@ def test_what_is_in_no_cell_is_told(make: Make) -> None:
 )
 def test_columns_and_bins_that_cannot_be(make: Make, by: list[SliceBy], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        slice_sides(two_sides(make, queries(110, 12)), "Recall@5", by)
+        slice_groups(two_groups(make, queries(110, 12)), "Recall@5", by)
 
 
 def test_no_query_in_bins_of_both(make: Make) -> None:
     shared = queries(60, 6).assign(one=np.arange(60), two=np.arange(60))
     with pytest.raises(InputError, match="both one and two"):
-        slice_sides(two_sides(make, shared), "Recall@5", [SliceBy("one", (0, 9)), SliceBy("two", (20, 30))])
+        slice_groups(two_groups(make, shared), "Recall@5", [SliceBy("one", (0, 9)), SliceBy("two", (20, 30))])
 
 
 def test_sides_that_cannot_be_compared(make: Make) -> None:
     """Three sides, none, other queries, another protocol, a run twice: as `compare` refuses them."""
     shared = queries(60, 6)
-    alpha, beta = two_sides(make, shared)
+    alpha, beta = two_groups(make, shared)
     by = [SliceBy("train_count")]
     for sides in ([], [alpha, beta, alpha]):
         with pytest.raises(InputError, match="one or two"):
-            slice_sides(sides, "Recall@5", by)
-    with pytest.raises(InputError, match="on two sides"):
-        slice_sides([alpha, alpha], "Recall@5", by)
+            slice_groups(sides, "Recall@5", by)
+    with pytest.raises(InputError, match="in two groups"):
+        slice_groups([alpha, alpha], "Recall@5", by)
     for other in (shared.iloc[:-1], shared.assign(target="i9")):
         with pytest.raises(InputError, match="other queries"):
-            slice_sides([alpha, Side("Gamma", (make("Gamma", 1, other),))], "Recall@5", by)
+            slice_groups([alpha, RunGroup("Gamma", (make("Gamma", 1, other),))], "Recall@5", by)
     with pytest.raises(InputError, match="different protocols"):
-        slice_sides([alpha, Side("Delta", (make("Delta", 1, shared, protocol_hash="beef"),))], "Recall@5", by)
+        slice_groups([alpha, RunGroup("Delta", (make("Delta", 1, shared, protocol_hash="beef"),))], "Recall@5", by)
     with pytest.raises(InputError, match="recommended lists"):
-        slice_sides([alpha], "ItemCoverage@10", by)
+        slice_groups([alpha], "ItemCoverage@10", by)
 
 
 @pytest.mark.parametrize("text", ["train_count", "", ">5", "train_count>", "train_count 5", "a b > 3"])
@@ -422,7 +438,7 @@ def test_conditions_that_are_none(text: str) -> None:
 )
 def test_conditions_that_cannot_be(make: Make, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        compare_sides(two_sides(make, queries(60, 6)), ["Recall@5"], [parse_condition(text)])
+        compare_groups(two_groups(make, queries(60, 6)), ["Recall@5"], [parse_condition(text)])
 
 
 # ---------------------------------------------------------------------------------------------------- the command
@@ -462,17 +478,17 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
 
 def test_the_command(call: Callable, make: Make) -> None:
     """Prints the table and its caption; CSV and LaTeX; options with = too."""
-    sides = two_sides(make, queries(150, 40))
+    sides = two_groups(make, queries(150, 40))
     by = ["--by", "train_count:0,5,11", "--by=previous_distance:2"]
     status, out, error = call("Alpha", "Beta", *by, "--metric=recall@5", "--where=train_count<=9")
     assert (status, error) == (0, "")
-    expected: Slices = slice_sides(
+    expected: Slices = slice_groups(
         sides,
         "Recall@5",
         [SliceBy("train_count", (0, 5, 11)), SliceBy("previous_distance", 2)],
         [parse_condition("train_count<=9")],
     )
-    assert out == f"{expected.table()}\n\n{expected.caption()}\n"
+    assert out == f"{slices_table(expected).text()}\n"
     assert "A: Alpha, B: Beta" in out
     status, out, error = call("Alpha", "Beta", *by, "--format", "csv")
     assert status == 0
@@ -481,14 +497,15 @@ def test_the_command(call: Callable, make: Make) -> None:
     assert "Holm" in error
     status, out, _ = call("Alpha", *by, "--format", "latex")
     assert status == 0
-    assert out.splitlines()[-1].startswith("%")
+    assert out.startswith("% Recall@100 by train_count and previous_distance\n")
+    assert out.endswith("\\end{tabular}\n")
     status, out, _ = call("Alpha", "--by", "target:each")
     assert (status, out.count("| i")) == (0, 5)
 
 
 def test_the_command_refuses(call: Callable, make: Make) -> None:
     """With exit status 2, one message and nothing printed."""
-    two_sides(make, queries(60, 6))
+    two_groups(make, queries(60, 6))
     for arguments in (
         ["Alpha", "--by", "train_cout"],
         ["Alpha", "Beta", "--by", "train_count", "--where", "train_count"],

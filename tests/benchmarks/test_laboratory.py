@@ -8,7 +8,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from mos_recbole.report import compare_sides, find_sides
+from mos_recbole.analysis import compare_groups, find_run_groups
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "studies" / "laboratory.py"
 
@@ -56,8 +56,8 @@ def test_the_laboratory(laboratory: ModuleType, data: Path, tmp_path: Path) -> N
     assert set(lines.index.get_level_values("head")) == {"MoS", "Softmax, wide"}
     rate = {side[0].model: side[0].settings["learning_rate"] for side in (softmax, mixture)}
     names = [f"{model}:learning_rate={value}" for model, value in rate.items()]
-    sides = find_sides(names, [side[0].folder.parents[1] for side in (softmax, mixture)])
-    for row in compare_sides(sides, ["NDCG@10", "Recall@10"]).rows:
+    sides = find_run_groups(names, [side[0].folder.parents[1] for side in (softmax, mixture)])
+    for row in compare_groups(sides, ["NDCG@10", "Recall@10"]).rows:
         assert lines.loc[("MoS", row.metric), "difference"] == pytest.approx(row.difference.effect, abs=1e-6)
         assert lines.loc[("MoS", row.metric), "p"] == pytest.approx(row.difference.p_value, abs=1e-6)
     loss = -sum(record.outcomes()["log_probability"].mean() for record in mixture) / 3

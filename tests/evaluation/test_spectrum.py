@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from mos_recbole import cli
+from mos_recbole.analysis import RunGroup
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum, centre_, exact_spectrum, randomised_spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, SINGLE
 from mos_recbole.experiment import load_run, spectra
 from mos_recbole.experiment.spectra import SpectrumPlan, draw_queries, measure_run
 from mos_recbole.heads import MoCHead, MoSHead, OutputHead, SoftmaxHead
-from mos_recbole.report import MeasuredSide, Side, Spectra, find_spectrum_sides, spectra_report, write_spectra
+from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, spectra_report, spectra_table, write_spectra
 from mos_recbole.report.spectra_figure import draw_spectra
 from mos_recbole.results import BEST_CHECKPOINT, RunResult, find_records
 from mos_recbole.training import evaluate_model, make_query_set
@@ -519,7 +520,7 @@ Spoil = Callable[[Path], object]
         (("GRU4RecMoS", "--queries", 31), "--queries 31: there are 30 validation queries"),
         (("GRU4RecMoS", "--components", 3), "--components 3 is for --method randomised"),
         (("GRU4RecMos",), "nearest: GRU4RecMoS"),
-        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is on two sides"),
+        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is in two groups"),
         (("GRU4RecMoS:mos_heads=5",), "no such runs"),
         (("GRU4RecMoS:mos_hats=5",), "unknown setting 'mos_hats'; nearest: mos_heads"),
         (("GRU4RecMoS", "--embedding_size=3"), "spectrum takes no settings"),
@@ -638,7 +639,7 @@ def measured(tmp_path: Path) -> Spectra:
         values = [
             np.concatenate([np.geomspace(1, 0.1 / seed, width + 1), np.full(99 - width, tail)]) for seed in (1, 2)
         ]
-        sides.append(MeasuredSide(Side(f"{model} embedding_size={width}", runs),
+        sides.append(MeasuredSide(RunGroup(f"{model} embedding_size={width}", runs),
                                   tuple(fabricated(one, width) for one in values)))  # fmt: skip
     return Spectra(tuple(sides), 0)
 
@@ -665,8 +666,8 @@ def test_figure(measured: Spectra) -> None:
 def test_rows_that_are_not_certain(measured: Spectra, tmp_path: Path) -> None:
     """≥ where more may be there; two numbers where the truth is between; a dash without d."""
     run = Maker(tmp_path / "other")("GRU4RecMoS", 8, 1)
-    side = MeasuredSide(Side("GRU4RecMoS", (run,)), (fabricated(np.geomspace(1, 0.1, 20), None, residual=0.05),))
-    (row,) = cells(Spectra((side,), 0).table())
+    side = MeasuredSide(RunGroup("GRU4RecMoS", (run,)), (fabricated(np.geomspace(1, 0.1, 20), None, residual=0.05),))
+    (row,) = cells(spectra_table(Spectra((side,), 0)).grid("github"))
     assert (row["rank"], row["> 1 %"], row["d"], row["beyond d+1"]) == ("≥ 20", "≥ 20", "-", "-")
     assert re.fullmatch(r"[\d.]+–[\d.]+", row["eff. rank"])
     assert "the residual r at most 0.05 σ₁" in Spectra((side,), 0).caption()
@@ -675,7 +676,7 @@ def test_rows_that_are_not_certain(measured: Spectra, tmp_path: Path) -> None:
 def test_components_of_layers_are_components(tmp_path: Path) -> None:
     """K of a Direct Output Connection is how many softmaxes it mixes, whichever layers they read."""
     run = Maker(tmp_path / "doc")("GRU4RecDOC", 8, 1, doc_heads=[1, 2])
-    side = MeasuredSide(Side("GRU4RecDOC", (run,)), (fabricated(np.geomspace(1, 0.1, 20), 8),))
+    side = MeasuredSide(RunGroup("GRU4RecDOC", (run,)), (fabricated(np.geomspace(1, 0.1, 20), 8),))
     assert side.n_components == 3
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from mos_recbole.analysis import metric_intervals
 from mos_recbole.analysis.selection import (
     best_trial_configurations,
     compare_configurations,
@@ -27,7 +28,6 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report import COST_COLUMNS, trials_frame, write_sweep_report
 from mos_recbole.report.figures import model_looks, pareto_frontier, plot_parameter, plot_pareto
-from mos_recbole.report.tables import metric_intervals
 from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_record, read_trials
 
 REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricated import MOS, SOFTMAX, Maker
 
 from mos_recbole.errors import InputError
 from mos_recbole.results import RECORD_FILE, RunResult, find_records, read_plan, read_record
-from tests.fabricated import MOS, SOFTMAX, Maker
 
 RESULTS = Path(__file__).parents[2] / "results"
 NEW_FIELDS = ("encoder", "head", "n_components", "width", "baseline", "split_leakage")

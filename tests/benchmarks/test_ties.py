@@ -1,5 +1,6 @@
 """The effect of the order of ties, against plain loops, on models that were trained on it."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from conftest import write_inter
 from fabricated import Maker
 
 from mos_recbole import run_experiment
-from mos_recbole.report import tie_effects
-from mos_recbole.report.study_tables import ties_table
-from mos_recbole.report.ties import TieEffects
 from mos_recbole.results import RunResult, find_records
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
+from ties import TieEffects, main, tie_effects, ties_table
 
 ORDERS = ("file", "random", "reverse")
 SETTINGS = {"hidden_size": 8, "embedding_size": 8, "epochs": 2, "split": "temporal", "test_share": 0.3}
@@ -79,13 +80,14 @@ def test_means_and_differences_equal_plain_loops(records: list[RunResult]) -> No
 
 def test_table_and_caption(records: list[RunResult]) -> None:
     (effects,) = tie_effects(records, "Recall@3")
-    lines = effects.table().splitlines()
+    table = ties_table(effects)
+    lines = table.grid("github").splitlines()
     assert len(lines) == 2 + 3
     assert [line.split("|")[2].strip() for line in lines[2:]] == list(ORDERS)
     share = records[0].data["tied_test_share"]
-    assert f"{share:.1%} of the test's targets" in effects.caption()
-    assert "null hypothesis" in effects.caption()
-    frame = effects.frame()
+    assert f"{share:.1%} of the test's targets" in table.caption
+    assert "null hypothesis" in table.caption
+    frame = table.frame
     assert frame["Recall@3"].tolist() == [row.mean.mean for row in effects.rows]
     assert frame["p"].isna().tolist() == [True, False, False]
 
@@ -170,3 +172,20 @@ def test_every_row_of_the_table_has_every_column(make: Maker) -> None:
     in_orders(make)
     shown = ties_table(tie_effects(find_records(make.folder))[0])
     assert {len(row) for row in shown.rows} == {len(shown.header)}
+
+
+def test_the_script_prints_a_table(make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    in_orders(make)
+    monkeypatch.setattr("sys.argv", ["ties.py", str(make.folder)])
+    assert main() == 0
+    expected = ties_table(tie_effects(find_records(make.folder))[0]).text()
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_the_script_says_what_is_missing(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    make(tie_order="file")
+    monkeypatch.setattr("sys.argv", ["ties.py", str(make.folder)])
+    assert main() == 2
+    assert "no configuration has runs with tie_order: file and with another order" in capsys.readouterr().err

@@ -1,18 +1,34 @@
-"""What the order of interactions of equal time does to a metric: the same data and models, the ties in other orders."""
+"""Measures what the order of interactions of equal time does to a metric: the same data and models, the ties in other
+orders (setting `tie_order`). Reads the results of finished runs and sweeps.
 
+example:
+  python benchmarks/studies/ties.py results/article/ml-100k/heads results/article/ml-100k/ties-random
+"""
+
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
+from mos_recbole.analysis import aligned_outcomes, group_by_configuration, labels, metric_values, user_numbers
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means, holm
-from mos_recbole.report.configurations import group_by_configuration, labels
-from mos_recbole.report.formats import format_count, format_difference, format_p_value, interval_numbers
-from mos_recbole.report.tables import aligned_outcomes, format_interval, metric_values, user_numbers
-from mos_recbole.results import RunResult
+from mos_recbole.report import Table
+from mos_recbole.report.formatting import (
+    difference_cell,
+    format_count,
+    interval_cell,
+    interval_columns,
+    number_cell,
+    p_value_cell,
+    words,
+)
+from mos_recbole.report.table import TABLE_FORMATS
+from mos_recbole.results import RunResult, find_records
 
 _ORDERS = ("file", "random", "reverse")
 
@@ -62,62 +78,60 @@ class TieEffects:
     tied_share: float
     tied_test_share: float
 
-    def table(self, tablefmt: str = "github") -> str:
-        """Returns a table with a row a configuration and order, in one of tabulate's formats."""
-        cells = [
+
+def ties_table(effects: TieEffects) -> Table:
+    """Returns a table with a row per configuration and order."""
+    rows = [
+        {
+            "model": words(row.label),
+            "ties": words(row.order),
+            "seeds": number_cell(row.n_seeds, "d"),
+            effects.metric: interval_cell(row.mean),
+            "tied targets": interval_cell(row.tied) if row.tied else words("none"),
+            "others": interval_cell(row.untied) if row.untied else words("none"),
+            "less the file's order [95 %]": difference_cell(row.difference),
+            "p": p_value_cell(row.difference.p_value if row.difference else None),
+            "p (Holm)": p_value_cell(row.adjusted_p_value),
+        }
+        for row in effects.rows
+    ]
+    frame = pd.DataFrame(
+        [
             {
                 "model": row.label,
                 "ties": row.order,
                 "seeds": row.n_seeds,
-                self.metric: format_interval(row.mean),
-                "tied targets": format_interval(row.tied) if row.tied else "none",
-                "others": format_interval(row.untied) if row.untied else "none",
-                "less the file's order [95 %]": format_difference(row.difference) if row.difference else "-",
-                "p": format_p_value(row.difference.p_value) if row.difference else "-",
-                "p (Holm)": "-" if row.adjusted_p_value is None else format_p_value(row.adjusted_p_value),
+                **interval_columns(effects.metric, row.mean),
+                **interval_columns("tied targets", row.tied),
+                **interval_columns("others", row.untied),
+                **interval_columns("less the file's order", _as_interval(row.difference)),
+                "p": row.difference.p_value if row.difference else None,
+                "p (Holm)": row.adjusted_p_value,
+                "common targets": row.n_common or None,
             }
-            for row in self.rows
+            for row in effects.rows
         ]
-        alignment = ["left"] * 2 + ["right"] * 7
-        return tabulate(cells, headers="keys", tablefmt=tablefmt, disable_numparse=True, colalign=alignment)
-
-    def frame(self) -> pd.DataFrame:
-        """Returns the table in full precision, a row a configuration and order."""
-        return pd.DataFrame(
-            [
-                {
-                    "model": row.label,
-                    "ties": row.order,
-                    "seeds": row.n_seeds,
-                    **interval_numbers(self.metric, row.mean),
-                    **interval_numbers("tied targets", row.tied),
-                    **interval_numbers("others", row.untied),
-                    **interval_numbers("less the file's order", _as_interval(row.difference)),
-                    "p": row.difference.p_value if row.difference else None,
-                    "p (Holm)": row.adjusted_p_value,
-                    "common targets": row.n_common or None,
-                }
-                for row in self.rows
-            ]
-        )
-
-    def caption(self) -> str:
-        """Returns what the table's numbers mean, in a few lines."""
-        common = min((row.n_common for row in self.rows if row.difference is not None), default=0)
-        return (
-            f"{self.dataset}: {self.tied_share:.1%} of the interactions share their time with another of the same "
-            f"user, and {self.tied_test_share:.1%} of the test's targets have the time of the item before them: which "
-            "of the two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over "
-            "users and seeds; models are trained and tested on the same interactions with ties in the file's order, "
-            "in one random order, and in the file's order backwards.\n"
-            f"less the file's order: on the {format_count(common, 'target')} or more that are queries in both; p: "
-            "two-sided, of the null hypothesis that the order leaves the mean over all users and seeds as it is; users "
-            "are the unit, seeds the second level; Holm's correction over this table."
-        )
+    )
+    return Table("ties", f"{effects.metric} by the order of equal times", _caption(effects), rows, frame)
 
 
 def _as_interval(difference: Difference | None) -> Interval | None:
     return None if difference is None else Interval(difference.effect, difference.low, difference.high)
+
+
+def _caption(effects: TieEffects) -> str:
+    """Returns what the table's numbers mean, in a few lines."""
+    common = min((row.n_common for row in effects.rows if row.difference is not None), default=0)
+    return (
+        f"{effects.dataset}: {effects.tied_share:.1%} of the interactions share their time with another of the same "
+        f"user, and {effects.tied_test_share:.1%} of the test's targets have the time of the item before them: which "
+        "of the two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over "
+        "users and seeds; models are trained and tested on the same interactions with ties in the file's order, "
+        "in one random order, and in the file's order backwards.\n"
+        f"less the file's order: on the {format_count(common, 'target')} or more that are queries in both; p: "
+        "two-sided, of the null hypothesis that the order leaves the mean over all users and seeds as it is; users "
+        "are the unit, seeds the second level; Holm's correction over this table."
+    )
 
 
 def tie_effects(records: Sequence[RunResult], metric: str = "Recall@100") -> list[TieEffects]:
@@ -216,3 +230,27 @@ def _common_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray,
         keys.append(key.assign(time=key.groupby(["user", "target"]).cumcount()))
     both = keys[0].merge(keys[1], on=["user", "target", "time"], suffixes=("_first", "_second"))
     return both["row_first"].to_numpy(), both["row_second"].to_numpy()
+
+
+def main() -> int:
+    """Prints a table for each data set and split with runs in several orders of ties."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
+    parser.add_argument("--metric", default="Recall@100", help="computed from target ranks (default: Recall@100)")
+    parser.add_argument("--format", default="github", choices=TABLE_FORMATS, help="default: github")
+    options = parser.parse_args()
+    try:
+        records = [record for folder in options.folders for record in find_records(folder)]
+        found = tie_effects(records, options.metric)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not found:
+        print("no configuration has runs with tie_order: file and with another order", file=sys.stderr)
+        return 2
+    print("\n\n".join(ties_table(effects).text(options.format) for effects in found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The sides of a comparison, found by the names that a user gives them."""
+"""Groups of runs, found by the names that a user gives them."""
 
 import difflib
 import re
@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from mos_recbole.analysis.configurations import attributes, describe, differing_settings, group_by_configuration
 from mos_recbole.analysis.selection import rank_by_validation
 from mos_recbole.errors import InputError
-from mos_recbole.report.configurations import attributes, describe, differing_settings, group_by_configuration
 from mos_recbole.results import RECORD_FILE, SWEEP_FILE, RunResult, find_records, read_plan, read_record
 
 _LISTED = 20  # lines of what to choose from
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison: the runs of one configuration, one a seed.
+class RunGroup:
+    """The runs of one configuration, one per seed: what is compared with another.
 
     Attributes:
         label: what tables call it.
@@ -58,15 +58,15 @@ class _Pick:
     by_validation: bool = False
 
 
-def find_sides(
+def find_run_groups(
     names: Sequence[str],
     folders: Sequence[Path],
     *,
     dataset: str | None = None,
     best: bool = False,
     every: bool = False,
-) -> list[Side]:
-    """Returns a side for every name, with labels that tell them apart.
+) -> list[RunGroup]:
+    """Returns a group of runs for every name, with labels that tell them apart.
 
     Args:
         names: each the folder of a run; a run id, or six or more of its first digits; a model, for all its runs; or
@@ -74,7 +74,7 @@ def find_sides(
         folders: results folders in which ids and models are looked up.
         dataset: only runs on this data set.
         best: of a name with several configurations take the one that is best on validation.
-        every: of such a name take all configurations, each as a side.
+        every: of such a name take all configurations, each as a group.
 
     Raises:
         InputError: a name that is unknown or that fits several runs or configurations.
@@ -88,7 +88,9 @@ def find_sides(
     # The same settings and seed a second time: on another device, say.
     repeated = {label for label in labels if labels.count(label) > 1}
     return [
-        Side(f"{label} run={pick.runs[0].run_id}" if label in repeated else label, tuple(pick.runs), pick.by_validation)
+        RunGroup(
+            f"{label} run={pick.runs[0].run_id}" if label in repeated else label, tuple(pick.runs), pick.by_validation
+        )
         for label, pick in zip(labels, picks, strict=True)
     ]
 

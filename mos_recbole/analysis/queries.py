@@ -1,4 +1,4 @@
-"""The queries of a comparison: metrics and columns of sides that were evaluated on the same ones."""
+"""The queries of a comparison: metrics and columns of groups of runs that were evaluated on the same ones."""
 
 import difflib
 import operator
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mos_recbole.analysis.outcomes import iterate_aligned_outcomes, metric_values, user_numbers
+from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import canonical_metric, needs_top_items
-from mos_recbole.report.sides import Side
-from mos_recbole.report.tables import iterate_aligned_outcomes, metric_values, user_numbers
-from mos_recbole.results import RunResult
+from mos_recbole.results import ANSWER_COLUMNS, RunResult
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
@@ -53,7 +52,8 @@ class Condition:
             value, values_Q = self.value, values_Q.astype(str)
         else:
             raise InputError(f"condition {self}: {self.column} holds text, which is equal (=) or not (!=)")
-        return ~missing_Q & _OPERATORS[self.operator](values_Q, value)
+        fulfils_Q: np.ndarray = ~missing_Q & _OPERATORS[self.operator](values_Q, value)
+        return fulfils_Q
 
 
 def parse_condition(text: str) -> Condition:
@@ -73,12 +73,12 @@ def parse_condition(text: str) -> Condition:
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries that some sides share.
+    """The queries that some groups share.
 
     Attributes:
         user_Q: the queries' users, numbered from 0.
         columns: of the outcomes, by name, [Q] each; the same for all runs.
-        values: of every side the metrics by name, float64 [seeds, Q] each; NaN where a query has no such metric.
+        values: of every group the metrics by name, float64 [seeds, Q] each; NaN where a query has no such metric.
         n_left_out: queries that do not fulfil the conditions, which are not among these.
     """
 
@@ -93,23 +93,23 @@ class Queries:
 
 
 def read_queries(
-    sides: Sequence[Side], metrics: Sequence[str], columns: Sequence[str] = (), where: Sequence[Condition] = ()
+    groups: Sequence[RunGroup], metrics: Sequence[str], columns: Sequence[str] = (), where: Sequence[Condition] = ()
 ) -> Queries:
-    """Returns the queries of sides that may be compared, with their metrics and the columns that are asked for.
+    """Returns the queries of groups that may be compared, with their metrics and the columns that are asked for.
 
     Args:
-        sides: of different runs, evaluated by one protocol.
+        groups: of different runs, evaluated by one protocol.
         metrics: in RecBole's spelling (`rank_metrics`).
         columns: of outcomes.parquet, about the query and not about a model's answer.
         where: conditions, of which the queries fulfil all.
 
     Raises:
-        InputError: a run on two sides, different protocols or queries, outcomes that are missing, a column that is
+        InputError: a run in two groups, different protocols or queries, outcomes that are missing, a column that is
             missing or in which runs differ, a condition that a column cannot fulfil, or that no query does.
     """
-    require_distinct_runs(sides)
-    require_one_protocol(sides)
-    runs = [run for side in sides for run in side.runs]
+    require_distinct_runs(groups)
+    require_one_protocol(groups)
+    runs = [run for group in groups for run in group.runs]
     wanted = list(dict.fromkeys([*columns, *(condition.column for condition in where)]))
     found: dict[str, np.ndarray] = {}
     rows: list[dict[str, np.ndarray]] = []
@@ -126,31 +126,18 @@ def read_queries(
             found.setdefault(column, values_Q)
         rows.append({metric: metric_values([table], metric)[0] for metric in metrics})
     by_run = iter(rows)
-    by_side = [[next(by_run) for _ in side.runs] for side in sides]
+    by_group = [[next(by_run) for _ in group.runs] for group in groups]
     keep = np.logical_and.reduce([np.full(len(user_Q), True), *(one.holds(found[one.column]) for one in where)])
     if not keep.any():
         raise InputError(f"none of {len(keep):,} queries has {' and '.join(map(str, where))}")
     return Queries(
         user_Q=user_Q[keep],
         columns={column: values_Q[keep] for column, values_Q in found.items()},
-        values=tuple({metric: np.stack([row[metric][keep] for row in side]) for metric in metrics} for side in by_side),
+        values=tuple(
+            {metric: np.stack([row[metric][keep] for row in group]) for metric in metrics} for group in by_group
+        ),
         n_left_out=int((~keep).sum()),
     )
-
-
-def rank_metrics(metrics: Sequence[str]) -> list[str]:
-    """Returns the metrics in RecBole's spelling, each once. Raises InputError for those that ranks do not decide."""
-    try:
-        names = list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    of_lists = [name for name in names if needs_top_items(name)]
-    if of_lists:
-        raise InputError(
-            f"metric {', '.join(of_lists)}: about the recommended lists, while runs keep the ranks of the targets; "
-            "expected Recall, Hit, NDCG, MRR, MAP or Precision with a cut-off, or GAUC"
-        )
-    return names
 
 
 def is_numeric(values_Q: np.ndarray) -> bool:
@@ -158,8 +145,7 @@ def is_numeric(values_Q: np.ndarray) -> bool:
     return values_Q.dtype.kind in "iufb"
 
 
-# What a model answers, or is made of that.
-_ANSWERS = ("rank", "tied", "log_probability", "mean_rank")
+_ANSWERS = (*ANSWER_COLUMNS, "mean_rank")
 
 
 def _column(table: pd.DataFrame, column: str, run: RunResult) -> np.ndarray:
@@ -185,29 +171,29 @@ def _alike(first_Q: np.ndarray, second_Q: np.ndarray) -> bool:
     return bool(((first_Q == second_Q) | (pd.isna(first_Q) & pd.isna(second_Q))).all())
 
 
-def require_distinct_runs(sides: Sequence[Side]) -> None:
-    """Raises InputError if two sides have a run in common."""
-    seen: dict[str, Side] = {}
-    for side in sides:
-        for run in side.runs:
+def require_distinct_runs(groups: Sequence[RunGroup]) -> None:
+    """Raises InputError if two groups have a run in common."""
+    seen: dict[str, RunGroup] = {}
+    for group in groups:
+        for run in group.runs:
             if run.run_id in seen:
                 raise InputError(
-                    f"run {run.run_id} is on two sides, {seen[run.run_id].label} and {side.label}: what is compared "
-                    "must be different runs"
+                    f"run {run.run_id} is in two groups, {seen[run.run_id].label} and {group.label}: groups that are "
+                    "compared must have different runs"
                 )
-        seen |= {run.run_id: side for run in side.runs}
+        seen |= {run.run_id: group for run in group.runs}
 
 
-def require_one_protocol(sides: Sequence[Side]) -> None:
-    """Raises InputError, with what differs, if the sides' numbers may not be compared."""
-    first = sides[0]
+def require_one_protocol(groups: Sequence[RunGroup]) -> None:
+    """Raises InputError, with what differs, if the groups' numbers may not be compared."""
+    first = groups[0]
     faults = [
-        f"{first.label} and {side.label}: {'; '.join(_protocol_differences(first.runs[0], side.runs[0]))}"
-        for side in sides[1:]
-        if side.runs[0].protocol_hash != first.runs[0].protocol_hash
+        f"{first.label} and {group.label}: {'; '.join(_protocol_differences(first.runs[0], group.runs[0]))}"
+        for group in groups[1:]
+        if group.runs[0].protocol_hash != first.runs[0].protocol_hash
     ]
     if faults:
-        raise InputError("\n".join(["sides of different protocols cannot be compared", *faults]))
+        raise InputError("\n".join(["runs of different protocols cannot be compared", *faults]))
 
 
 def _protocol_differences(first: RunResult, second: RunResult) -> Iterator[str]:

@@ -1,0 +1,149 @@
+"""The comparison of runs in pairs: paired tests on the same queries, across seeds, corrected for their number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from mos_recbole.analysis.outcomes import TABLE_METRICS, rank_metrics
+from mos_recbole.analysis.queries import Condition, read_queries
+from mos_recbole.analysis.run_groups import RunGroup
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import (
+    Difference,
+    Interval,
+    SignTest,
+    bootstrap_difference,
+    compare_means,
+    effect_size,
+    holm,
+    relative_difference,
+    sign_flip_test,
+    sign_test,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A metric of two groups of runs, A and B.
+
+    Attributes:
+        difference: of B from A, with interval and p value as if it were the only one.
+        adjusted_p_value: corrected by Holm's method for all comparisons made together.
+        relative: (B - A) / A; None where A is 0.
+        effect_size: d_z, the difference in standard deviations of users' differences.
+        bootstrap: the difference with its bootstrap interval.
+        sign_flip_p_value: of the permutation test over users, which takes the seeds as given.
+        signs: in how many users B is better and worse.
+    """
+
+    first: str
+    second: str
+    metric: str
+    first_mean: float
+    second_mean: float
+    difference: Difference
+    adjusted_p_value: float
+    relative: Interval | None
+    effect_size: Interval
+    bootstrap: Interval
+    sign_flip_p_value: float
+    signs: SignTest
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """All pairs of some groups by some metrics, pair by pair. `compare_groups` returns it.
+
+    Attributes:
+        where: conditions that all queries fulfil.
+        n_left_out: queries that do not fulfil them.
+    """
+
+    groups: tuple[RunGroup, ...]
+    rows: tuple[Comparison, ...]
+    n_queries: int
+    n_users: int
+    where: tuple[Condition, ...] = ()
+    n_left_out: int = 0
+
+
+def compare_groups(
+    groups: Sequence[RunGroup], metrics: Sequence[str] = TABLE_METRICS, where: Sequence[Condition] = ()
+) -> Comparisons:
+    """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
+
+    The metrics are recomputed from the outcomes files. GAUC leaves out queries whose target is the only candidate.
+
+    Args:
+        groups: two or more, evaluated by one protocol.
+        metrics: any that are computed from target ranks, whatever metrics and cut-offs the runs were configured with.
+        where: conditions; only queries that fulfil all are compared.
+
+    Raises:
+        InputError: fewer than two groups, a run in two of them, different protocols or queries, a metric that is
+            unknown or needs the recommended lists, outcomes that are missing or of one user, or a condition that no
+            query fulfils.
+    """
+    if len(groups) < 2:
+        raise InputError("a comparison needs two or more groups of runs, such as two models")
+    names = rank_metrics(metrics)
+    queries = read_queries(groups, names, where=where)
+    users = queries.user_Q
+    rows = []
+    for metric in names:
+        values = [of_group[metric] for of_group in queries.values]
+        defined = np.logical_and.reduce([~np.isnan(one).any(axis=0) for one in values])
+        for a, b in combinations(range(len(groups)), 2):
+            first, second = values[a][:, defined], values[b][:, defined]
+            try:
+                row = _compare(groups[a].label, groups[b].label, metric, first, second, users[defined])
+            except ValueError as error:
+                raise InputError(f"{groups[a].label} and {groups[b].label}, {metric}: {error}") from error
+            rows.append((a, b, row))
+    rows.sort(key=lambda numbered: numbered[:2])
+    adjusted = holm([row.difference.p_value for *_, row in rows])
+    return Comparisons(
+        groups=tuple(groups),
+        rows=tuple(replace(row, adjusted_p_value=p_value) for (*_, row), p_value in zip(rows, adjusted, strict=True)),
+        n_queries=len(users),
+        n_users=queries.n_users,
+        where=tuple(where),
+        n_left_out=queries.n_left_out,
+    )
+
+
+def _compare(
+    first: str, second: str, metric: str, first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
+) -> Comparison:
+    """Returns the comparison as if it were the only one."""
+    difference = compare_means(first_SQ, second_RQ, user_Q)
+    return Comparison(
+        first=first,
+        second=second,
+        metric=metric,
+        first_mean=float(first_SQ.mean()),
+        second_mean=float(second_RQ.mean()),
+        difference=difference,
+        adjusted_p_value=difference.p_value,
+        relative=relative_difference(first_SQ, second_RQ, user_Q),
+        effect_size=effect_size(first_SQ, second_RQ, user_Q),
+        bootstrap=bootstrap_difference(first_SQ, second_RQ, user_Q),
+        sign_flip_p_value=sign_flip_test(first_SQ, second_RQ, user_Q),
+        signs=sign_test(first_SQ, second_RQ, user_Q),
+    )
+
+
+def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
+    """Returns comparisons as one table, p values corrected for all of its rows.
+
+    Args:
+        parts: one or more, of the same queries.
+    """
+    groups = {group.label: group for part in parts for group in part.groups}
+    assert len({group.runs[0].protocol_hash for group in groups.values()}) == 1
+    rows = [row for part in parts for row in part.rows]
+    adjusted = holm([row.difference.p_value for row in rows])
+    joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
+    return replace(parts[0], groups=tuple(groups.values()), rows=tuple(joined))

@@ -1,0 +1,108 @@
+"""The table of a comparison."""
+
+import pandas as pd
+
+from mos_recbole.analysis.compare import Comparison, Comparisons
+from mos_recbole.analysis.run_groups import RunGroup
+from mos_recbole.report.formatting import (
+    arrow,
+    difference_cell,
+    format_count,
+    interval_columns,
+    number_cell,
+    p_value_cell,
+    words,
+)
+from mos_recbole.report.table import Cell, Table
+
+
+def comparisons_table(comparisons: Comparisons) -> Table:
+    """Returns a table with a row per comparison."""
+    return Table(
+        name="comparisons",
+        title="Comparisons in pairs",
+        caption=_caption(comparisons),
+        rows=[_cells(row) for row in comparisons.rows],
+        frame=pd.DataFrame([_numbers(row) for row in comparisons.rows]),
+    )
+
+
+def seeds_and_choice(groups: tuple[RunGroup, ...]) -> list[str]:
+    """Returns what a caption must say of groups with one seed and of groups that validation chose."""
+    lines = []
+    if single := [group.label for group in groups if len(group.runs) == 1]:
+        lines.append(f"With one seed, nothing is said of other seeds of {', '.join(single)}.")
+    if chosen := [group.label for group in groups if group.by_validation]:
+        lines.append(f"Configurations chosen by validation: {', '.join(chosen)}.")
+    return lines
+
+
+def _cells(row: Comparison) -> dict[str, Cell]:
+    relative = row.relative.mean if row.relative else float("nan")
+    return {
+        "A": words(row.first),
+        "B": words(row.second),
+        "metric": words(f"{row.metric} {arrow(row.metric)}"),
+        "mean A": number_cell(row.first_mean, ".4f"),
+        "mean B": number_cell(row.second_mean, ".4f"),
+        "B - A [95 % interval]": difference_cell(row.difference),
+        "relative": Cell(f"{100 * relative:+.2f} %" if row.relative else "n/a", relative),
+        "d_z": number_cell(row.effect_size.mean, "+.3f"),
+        "p": p_value_cell(row.difference.p_value),
+        "p (Holm)": p_value_cell(row.adjusted_p_value),
+        "p (flips)": p_value_cell(row.sign_flip_p_value),
+    }
+
+
+def _caption(comparisons: Comparisons) -> str:
+    """Returns what the table's numbers mean, in a few lines."""
+    groups, n_queries = comparisons.groups, comparisons.n_queries
+    several = any(len(group.runs) > 1 for group in groups)
+    numbers = {len(group.runs) for group in groups}
+    seeds = (
+        format_count(numbers.pop(), "seed")
+        if len(numbers) == 1
+        else "seeds (" + ", ".join(f"{group.label}: {len(group.runs)}" for group in groups) + ")"
+    )
+    lines = [
+        f"B - A: difference of the means over {seeds} and {format_count(n_queries, 'query', 'queries')} of "
+        f"{format_count(comparisons.n_users, 'user')}, the same for all; its interval is not adjusted for the "
+        "number of comparisons. d_z: in standard deviations of users' differences.",
+        f"p: two-sided, of the null hypothesis that A and B have the same mean over all users"
+        f"{' and seeds' if several else ''}. Users are the unit, paired"
+        + ("; seeds are random too, those of A independent of those of B" if several else "")
+        + "; Student's t with Satterthwaite's degrees of freedom (after Clark's min F').",
+        "p (Holm), the one to report: p corrected by Holm's method for the "
+        f"{format_count(len(comparisons.rows), 'comparison')} of this table.",
+        "p (flips): of the null hypothesis that users' differences are symmetric about 0, by flips of their signs; "
+        "assumes no normality, but takes the seeds as given: of other seeds it says nothing. Not corrected.",
+    ]
+    if comparisons.where:
+        total = n_queries + comparisons.n_left_out
+        lines.append(f"Only the {n_queries:,} of {total:,} queries with {' and '.join(map(str, comparisons.where))}.")
+    return "\n".join([*lines, *seeds_and_choice(groups)])
+
+
+def _numbers(row: Comparison) -> dict[str, str | float]:
+    return {
+        "A": row.first,
+        "B": row.second,
+        "metric": row.metric,
+        "mean A": row.first_mean,
+        "mean B": row.second_mean,
+        "B - A": row.difference.effect,
+        "B - A low": row.difference.low,
+        "B - A high": row.difference.high,
+        "standard error": row.difference.standard_error,
+        "degrees of freedom": row.difference.degrees_of_freedom,
+        "bootstrap low": row.bootstrap.low,
+        "bootstrap high": row.bootstrap.high,
+        **interval_columns("relative", row.relative),
+        **interval_columns("d_z", row.effect_size),
+        "p": row.difference.p_value,
+        "p (Holm)": row.adjusted_p_value,
+        "p (flips)": row.sign_flip_p_value,
+        "p (signs)": row.signs.p_value,
+        "users better": row.signs.better,
+        "users worse": row.signs.worse,
+    }

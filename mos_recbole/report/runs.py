@@ -1,0 +1,73 @@
+"""The table of configurations with their test metrics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
+from mos_recbole.report.formatting import (
+    arrow,
+    format_duration,
+    format_range,
+    interval_cell,
+    interval_columns,
+    number_cell,
+    words,
+)
+from mos_recbole.report.table import Cell, Table
+from mos_recbole.results import RunResult
+
+
+def comparison_table(records: Sequence[RunResult]) -> Table:
+    """Returns a table, without caption, with a row per model and settings: runs that differ in the seed share it.
+
+    Raises:
+        InputError: as `configuration_rows`.
+    """
+    return configurations_table(configuration_rows(records))
+
+
+def configurations_table(
+    rows: Sequence[ConfigurationRow], metrics: Sequence[str] | None = None, caption: str = ""
+) -> Table:
+    """Returns a table with a row per configuration: parameters, epochs, median training time, test metrics ± interval.
+
+    Args:
+        rows: of `configuration_rows`.
+        metrics: of the rows' metrics those that are shown; all by default.
+        caption: of the table.
+    """
+    shown = [list(row.intervals) if metrics is None else list(metrics) for row in rows]
+    frame = pd.DataFrame(
+        [
+            {
+                "model": row.label,
+                "parameters": row.runs[0].parameters,
+                "seeds": len(row.runs),
+                "epochs": sum(run.epochs for run in row.runs) / len(row.runs),
+                "train_seconds": sum(run.train_seconds for run in row.runs) / len(row.runs),
+                **{
+                    column: value
+                    for metric in names
+                    for column, value in interval_columns(metric, row.intervals[metric]).items()
+                },
+            }
+            for row, names in zip(rows, shown, strict=True)
+        ]
+    )
+    cells = [_cells(row, names) for row, names in zip(rows, shown, strict=True)]
+    return Table("models", "Models", caption, cells, frame)
+
+
+def _cells(row: ConfigurationRow, metrics: Sequence[str]) -> dict[str, Cell]:
+    epochs = [run.epochs for run in row.runs]
+    seconds = float(np.median([run.train_seconds for run in row.runs]))
+    return {
+        "model": words(row.label),
+        "parameters": number_cell(row.runs[0].parameters, ","),
+        "seeds": number_cell(len(row.runs), "d"),
+        "epochs": Cell(format_range(epochs), min(epochs)),
+        "training time": Cell(format_duration(seconds), seconds),
+        **{f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in metrics},
+    }
