@@ -58,9 +58,7 @@ def call(options: argparse.Namespace) -> int:
     measured = [
         MeasuredSide(
             side,
-            tuple(
-                measure_run(run, plan, device=options.device, data_path=data_path, note=_log.info) for run in side.runs
-            ),
+            tuple(measure_run(run, plan, device=options.device, data_path=data_path) for run in side.runs),
         )
         for side in sides
     ]

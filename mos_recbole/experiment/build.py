@@ -7,35 +7,37 @@ from typing import Any
 
 import torch
 
-from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
+from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
 from mos_recbole.settings import RecBoleConfig, Settings
+from mos_recbole.training import model_data
 
 # RecBole's models, PyTorch's layers, and heads and encoders refuse values by these exceptions.
 _REFUSALS = (ValueError, NotImplementedError, AssertionError)
 _REFUSING_MODULES = ("recbole.model.", "torch.nn.", "mos_recbole.heads.", "mos_recbole.models.")
 
 
-def build_model(settings: Settings, config: RecBoleConfig, data: SequenceDataset) -> torch.nn.Module:
-    """Returns the model with its first weights.
+def build_model(settings: Settings, config: RecBoleConfig, data: RunData) -> torch.nn.Module:
+    """Returns the model with its first weights, on the device of the data.
 
     Args:
         settings: of the run.
         config: RecBole's, of the same settings.
-        data: of `training.model_data`.
+        data: of the run.
 
     Raises:
         InputError: the data lack what the model needs; the model, its encoder or its head refuses the settings; or a
             plugin's code fails.
     """
     model_class: Any = settings.model_class
-    if faults := requirement_faults(config, data):
+    dataset = model_data(config, data.dataset, data.split)
+    if faults := requirement_faults(config, dataset):
         raise InputError("\n".join(faults))
     try:
         # FEARec and LDiffRec print debugging output.
         with contextlib.redirect_stdout(io.StringIO()):
-            return model_class(config, data)
+            return model_class(config, dataset).to(data.device)
     except InputError:
         raise
     except Exception as error:  # a plugin's constructor may raise anything

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from recbole.utils import init_seed
 
-from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.machine import choose_device
+from mos_recbole.experiment.run_data import RunData
 from mos_recbole.settings import Settings
-from mos_recbole.training import make_train_loader, make_trainer, model_data
+from mos_recbole.training import make_train_loader, make_trainer
 
 
 def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0) -> float:
@@ -24,14 +24,11 @@ def time_training(settings: Settings, device: str = "cpu", seconds: float = 1.0)
     Raises:
         InputError: as `run_experiment`.
     """
-    chosen_device = choose_device(device)
-    config = settings.recbole_config(chosen_device)
-    data = SequenceDataset(config)
-    split = data.split()
+    data = RunData(settings, choose_device(device))
+    config = data.config
     init_seed(config["seed"], config["reproducibility"])
-    model = build_model(settings, config, model_data(config, data, split)).to(chosen_device)
-    trainer = make_trainer(config, model, Path(), "", False, time.perf_counter())
-    return trainer.epochs * trainer.time_epoch(make_train_loader(config, data, split), seconds)
+    trainer = make_trainer(config, build_model(settings, config, data), Path(), "", False, time.perf_counter())
+    return trainer.epochs * trainer.time_epoch(make_train_loader(config, data.dataset, data.split), seconds)
 
 
 def count_parameters(settings: Settings) -> int:
@@ -40,6 +37,5 @@ def count_parameters(settings: Settings) -> int:
     Raises:
         InputError: as `run_experiment`.
     """
-    config = settings.recbole_config(torch.device("cpu"))
-    data = SequenceDataset(config)
-    return count_trainable(build_model(settings, config, model_data(config, data, data.split())))
+    data = RunData(settings, torch.device("cpu"))
+    return count_trainable(build_model(settings, data.config, data))

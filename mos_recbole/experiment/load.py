@@ -10,9 +10,10 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol
 from mos_recbole.experiment.build import build_model
 from mos_recbole.experiment.machine import choose_device
+from mos_recbole.experiment.run_data import RunData
 from mos_recbole.results import RunResult
 from mos_recbole.settings import RecBoleConfig, load_settings
-from mos_recbole.training import load_checkpoint, model_data
+from mos_recbole.training import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,13 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
             f"{config['data_path']}: no such folder; expected the data of run {record.run_id}. Its record has only "
             "their name: --dataset FOLDER tells where they are"
         )
-    data = SequenceDataset(config)
-    split = data.split()
-    if data.fingerprint() != record.data["fingerprint"]:
+    data = RunData(settings, chosen_device)
+    if data.fingerprint != record.data["fingerprint"]:
         raise InputError(
             f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
             f"with the fingerprint {record.data['fingerprint'][:16]}..."
         )
-    model: AbstractRecommender = build_model(settings, config, model_data(config, data, split)).to(chosen_device).eval()
+    model: AbstractRecommender = build_model(settings, data.config, data).eval()
     state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
     try:
         model.load_state_dict(state["state_dict"])
@@ -73,4 +73,4 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: does not fit {record.model} as it is in this version: {reason}") from error
-    return TrainedRun(model, config, data, split, settings.protocol)
+    return TrainedRun(model, data.config, data.dataset, data.split, data.protocol)

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from recbole.utils import init_seed
 
-from mos_recbole.evaluation import TargetRanks, metric_direction
+from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.build import build_model, count_trainable
-from mos_recbole.experiment.evaluator import Evaluator
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
 from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
 from mos_recbole.experiment.outcomes import outcomes_table
@@ -39,10 +38,10 @@ from mos_recbole.training import (
     QuerySet,
     Selection,
     TrainLoader,
+    evaluate_model,
     join_processes,
     make_train_loader,
     make_trainer,
-    model_data,
 )
 
 _log = logging.getLogger(__name__)
@@ -148,7 +147,7 @@ class Run:
         config, data = self.config, self.data
         self._note(f"{self.settings.dataset}: {data.summary.describe()}")
         init_seed(config["seed"], config["reproducibility"])
-        self.model = build_model(self.settings, config, model_data(config, data.dataset, data.split)).to(self.device)
+        self.model = build_model(self.settings, config, data)
         self.trainer = make_trainer(
             config, self.model, self.folder, self.run_id, self.show_progress, self.started, self.processes
         )
@@ -158,9 +157,6 @@ class Run:
         elif self.processes.is_main:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-        self.evaluator = Evaluator(
-            self.model, config, data, self.settings.metric_names, self.show_progress, self.processes
-        )
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         return self.trainer
@@ -177,7 +173,7 @@ class Run:
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
         valid = self._metrics(self.data.valid_queries)
-        test, ranks = self.evaluator.metrics(self.data.test_queries())
+        test, ranks = self._evaluate(self.data.test_queries())
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
 
@@ -225,7 +221,22 @@ class Run:
 
     def _metrics(self, queries: QuerySet) -> dict[str, float]:
         # The main process's numbers, so that all processes select and stop alike.
-        return self.processes.broadcast(self.evaluator.metrics(queries)[0])
+        return self.processes.broadcast(self._evaluate(queries)[0])
+
+    def _evaluate(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
+        """Returns the metrics of the model as it stands, and the ranks that they were computed from."""
+        names, protocol = self.settings.metric_names, self.data.protocol
+        top_k = max((parse_metric(name)[1] or 0 for name in names if needs_top_items(name)), default=0)
+        ranks = evaluate_model(self.model, self.config, queries, top_k, self.show_progress, self.processes)
+        values, _ = compute_metrics(
+            names,
+            ranks.ranks(protocol.tie_rule).numpy(),
+            ranks.ranks("mean").numpy(),
+            ranks.n_candidates.numpy(),
+            None if ranks.top_items is None else ranks.top_items.numpy(),
+            self.data.catalogue,
+        )
+        return values, ranks
 
     def _note(self, text: str) -> None:
         if self.processes.is_main:

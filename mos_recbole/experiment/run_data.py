@@ -5,6 +5,7 @@ from functools import cached_property
 import torch
 
 from mos_recbole.data import DataSummary, SequenceDataset
+from mos_recbole.evaluation import CatalogueCounts
 from mos_recbole.settings import Settings
 from mos_recbole.training import QuerySet, make_query_set
 
@@ -25,12 +26,21 @@ class RunData:
         self.dataset = SequenceDataset(self.config)
         self.split = self.dataset.split()
         self.protocol = settings.protocol
-        self.fingerprint = self.dataset.fingerprint()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the prepared data."""
+        return self.dataset.fingerprint()
 
     @cached_property
     def summary(self) -> DataSummary:
         """Counts of the data."""
         return self.dataset.summary(self.split)
+
+    @cached_property
+    def catalogue(self) -> CatalogueCounts:
+        """How often training has each item, for metrics of whole lists."""
+        return CatalogueCounts(self.dataset.train_counts(self.split), self.config["tail_ratio"])
 
     @cached_property
     def valid_queries(self) -> QuerySet:

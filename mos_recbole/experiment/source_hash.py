@@ -13,8 +13,8 @@ import yaml
 _PACKAGE = __name__.partition(".")[0]
 # Runs that are trained as one have the ids of the same runs alone.
 _STARTS = (f"{_PACKAGE}.experiment.run", f"{_PACKAGE}.experiment.fused")
-# Reached by the run, which hands it numbers that are final.
-_RESULTS = f"{_PACKAGE}.results"
+# Reached by runs, but they only write down final numbers or draw.
+_WITHOUT_NUMBERS = (f"{_PACKAGE}.results.", f"{_PACKAGE}.progress.")
 
 
 @cache
@@ -43,14 +43,14 @@ def imported_modules(root: Path) -> dict[str, ast.Module]:
     """Returns the syntax trees of the package's modules that a run imports, directly or not, by their names.
 
     A name that comes from a package's `__init__` leads to the module that defines it; what else the `__init__` imports
-    does not count. Nor does the results room, which writes down numbers that are final.
+    does not count. Nor do results, which are written down when numbers are final, and progress bars.
     """
     source = _Source(root)
     found: dict[str, ast.Module] = {}
     waiting = list(_STARTS)
     while waiting:
         module = waiting.pop()
-        if module not in found and not f"{module}.".startswith(f"{_RESULTS}."):
+        if module not in found and not f"{module}.".startswith(_WITHOUT_NUMBERS):
             found[module] = source.tree(module)
             waiting += source.imports(module)
     return found
@@ -79,7 +79,13 @@ class _Source:
         return self._trees[module]
 
     def imports(self, module: str) -> Iterator[str]:
-        """Yields the modules that a module imports, at its top or within its functions."""
+        """Yields the modules that a module imports, at its top or within its functions.
+
+        An `__init__` counts if it defines names itself. It may look for modules in its folder, so these count too.
+        """
+        path = self.path(module)
+        if path is not None and path.name == "__init__.py":
+            yield from (f"{module}.{name}" for name in self._submodules(path.parent))
         for node in ast.walk(self.tree(module)):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names if self.path(alias.name) is not None)
@@ -87,6 +93,12 @@ class _Source:
                 base = self._base(module, node)
                 if self.path(base) is not None:
                     yield from filter(None, (self._defining(base, alias.name) for alias in node.names))
+
+    @staticmethod
+    def _submodules(folder: Path) -> Iterator[str]:
+        for path in sorted(folder.iterdir()):
+            if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").is_file():
+                yield path.stem
 
     def _base(self, module: str, node: ast.ImportFrom) -> str:
         """Returns the absolute name of the module that names are imported from."""

@@ -1,6 +1,7 @@
 """The spectrum of finished runs: what their models say of the same validation queries, as one matrix a run."""
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.results import RunResult
 from mos_recbole.training import QuerySet, make_query_set, query_scores
 from mos_recbole.training.loaders import Fields
+
+_log = logging.getLogger(__name__)
 
 # All singular values of 2,048 queries x 12,000 items take seconds on one core, of 4,096 about a minute, and of the most
 # that are allowed an hour.
@@ -102,7 +105,6 @@ def measure_run(
     *,
     device: str = "auto",
     data_path: str | Path | None = None,
-    note: Callable[[str], None] = lambda text: None,
 ) -> OutputSpectra:
     """Returns the spectra of a finished run's log-probabilities, of its best epoch, for N of its validation queries.
 
@@ -117,7 +119,6 @@ def measure_run(
         record: of the run.
         plan: how.
         device, data_path: as of `load_run`.
-        note: called with a sentence on what is done.
 
     Raises:
         InputError: as `load_run`; a plan that the matrix does not allow; or scores that are infinite or NaN.
@@ -130,7 +131,7 @@ def measure_run(
     method = plan.method_for(n_queries, len(item_V))
     switched = plan.method == "auto" and method == "randomised"
     why = f", since the smaller side is over {AUTO_EXACT:,}" if switched else ""
-    note(f"{record.folder.name}: {n_queries:,} queries x {len(item_V):,} items, {method}{why}")
+    _log.info(f"{record.folder.name}: {n_queries:,} queries x {len(item_V):,} items, {method}{why}")
     chosen = torch.from_numpy(draw_queries(len(queries), n_queries, plan.seed))
     probabilities = isinstance(run.model, EncoderHeadRecommender)
     compute = _log_prob if probabilities else _log_softmax_of_scores

@@ -1,0 +1,43 @@
+"""Models that cannot be built: one message with the place, for this run alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mos_recbole import run_experiment
+from mos_recbole.errors import InputError
+from mos_recbole.models import ENCODERS, HEADS, load_plugin
+
+PLUGIN = """
+from mos_recbole.heads import HeadSpec, SoftmaxHead
+from mos_recbole.models import register_head
+
+class Odd(SoftmaxHead):
+    def __init__(self, n_items, width, *, item_bias):
+        super().__init__(n_items, width, item_bias=item_bias)
+        self.scale = {}["scale"]
+
+
+register_head(HeadSpec("odd", "Odd", Odd))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _known_models() -> Iterator[None]:
+    """Leaves the known encoders and heads as they were."""
+    before = dict(ENCODERS), dict(HEADS)
+    yield
+    for known, entries in zip((ENCODERS, HEADS), before, strict=True):
+        known.clear()
+        known.update(entries)
+
+
+def test_an_odd_error_of_a_plugin_is_an_input_error(toy: Path, tmp_path: Path) -> None:
+    """Whatever a constructor raises; the message has the file, the line and the error."""
+    path = tmp_path / "odd.py"
+    path.write_text(PLUGIN, encoding="utf-8")
+    load_plugin(path)
+    line = 1 + PLUGIN.splitlines().index('        self.scale = {}["scale"]')
+    with pytest.raises(InputError, match=rf"GRU4RecOdd: .*odd\.py, line {line}: KeyError: 'scale'"):
+        run_experiment("GRU4RecOdd", str(toy), output=tmp_path / "results", device="cpu", epochs=1)
