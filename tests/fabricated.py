@@ -17,6 +17,7 @@ SPLIT = {
 }
 # Fields and settings of runs by the article's protocol.
 ARTICLES: dict[str, Any] = {
+    "split_leakage": "No model learns from anything at or after the split's time.",
     **{"dataset": "ml-25m", "protocol": PROTOCOL | {"split": SPLIT, "candidates": "trained"}},
     "data": {"users": 60, "tied_share": 0.3, "targets_before_test": 20_278_000, "test_targets": 2_982_000},
     **{"MAX_ITEM_LIST_LENGTH": 10, "val_interval": {"rating": "[2.0,inf)"}, "filter_seen": False, "tie_order": "file"},

@@ -30,14 +30,14 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from tabulate import tabulate
 
 from mos_recbole.evaluation import Difference, compare_means, holm
 from mos_recbole.experiment import count_parameters, load_settings, run_experiment
 from mos_recbole.experiment.matching import match_parameters
+from mos_recbole.report.figures import STYLE, Figure, add_legend, model_looks, save_figure
 from mos_recbole.report.formatting import format_difference, format_p_value
-from mos_recbole.report.style import STYLE, add_legend, model_looks, save_figure
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
 
@@ -171,7 +171,7 @@ def write_tables(cells: list[Cell], seeds: list[int], work: Path, output: Path) 
     table = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     (output / "comparisons.md").write_text(table + "\n", encoding="utf-8")
     if numbers:
-        save_figure(figure_of(frame), output, "heads")
+        save_figure(figure_of(frame), output)
     return table
 
 
@@ -207,15 +207,16 @@ def figure_of(frame: pd.DataFrame) -> Figure:
     encoders, heads = (list(dict.fromkeys(frame[column])) for column in ("encoder", "head"))
     widths = sorted(set(frame["d"]))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.4 * len(encoders)), layout="constrained")
-        axes = figure.subplots(len(encoders), 2, squeeze=False)
+        drawing = Drawing(figsize=(10, 3.4 * len(encoders)), layout="constrained")
+        axes = drawing.subplots(len(encoders), 2, squeeze=False)
         for line, encoder in enumerate(encoders):
             for column, (metric, unit) in enumerate([("NDCG@10", ""), (LOSS, ", nats (less is better)")]):
                 part = frame[(frame["encoder"] == encoder) & (frame["metric"] == metric)]
                 title = f"{encoder}: {metric} less the softmax's{unit}"
                 plot_differences(axes[line, column], part, heads, widths, title)
-        add_legend(figure, model_looks(heads), [])
-    return figure
+        add_legend(drawing, model_looks(heads))
+    caption = "Differences of heads from the softmax, with 95 % intervals."
+    return Figure("heads", "Heads and the softmax", caption, drawing)
 
 
 def main() -> None:

@@ -27,14 +27,14 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from planted_rank import MEAN_LENGTH, WIDTH, compare
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mos_recbole.heads import MoCHead, MoSHead, SoftmaxHead
 from mos_recbole.heads.mixture import MixtureHead
-from mos_recbole.report.style import STYLE, save_figure
+from mos_recbole.report.figures import STYLE, Figure, save_figure
 from mos_recbole.synthetic import PlantedLog, PlantedProcess, draw_log, plant
 
 SOFTMAX, MOC, MOS = "softmax", "MoC", "MoS"
@@ -206,16 +206,17 @@ def _amount(per_item: float) -> str:
 def figure_of(cells: pd.DataFrame) -> Figure:
     """Returns the figure: test loss and Recall of the mixture of softmaxes less those of softmax and of MoC."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 10), layout="constrained")
-        axes = figure.subplots(2, 2)
+        drawing = Drawing(figsize=(11, 10), layout="constrained")
+        axes = drawing.subplots(2, 2)
         for line, rival in enumerate((SOFTMAX, MOC)):
             part = cells[cells.rival == rival]
             title = f"test loss, MoS less {rival}, nats; share of the gap closed"
             plot_map(axes[line, 0], part, "test_loss", title, lower_is_better=True, share=True)
             title = f"Recall@{K}, MoS less {rival}"
             plot_map(axes[line, 1], part, "recall", title, lower_is_better=False, share=False)
-        figure.suptitle(f"Mixture of softmaxes (MoS, K = 4, d = {WIDTH}) on planted ranks; blue: better; *: p < .01")
-    return figure
+        drawing.suptitle(f"Mixture of softmaxes (MoS, K = 4, d = {WIDTH}) on planted ranks; blue: better; *: p < .01")
+    caption = "Test loss and Recall of the mixture of softmaxes less those of softmax and of MoC."
+    return Figure("planted_map", "Mixture of softmaxes on planted ranks", caption, drawing)
 
 
 def main() -> None:
@@ -234,7 +235,7 @@ def main() -> None:
         runs.round(6).to_csv(options.output / "map_runs.csv", index=False, lineterminator="\n")
         cells = compare(runs, [SOFTMAX, WIDER, MOC], MOS)
         cells.round(6).to_csv(options.output / "map_cells.csv", index=False, lineterminator="\n")
-        save_figure(figure_of(cells), options.output, "planted_map")
+        save_figure(figure_of(cells), options.output)
         columns = ["per_item", "rival", "test_loss_difference", "test_loss_p", "test_loss_share_of_gap"]
         columns += ["recall_difference", "recall_p"]
         print(f"\nrank {rank}, {rank / WIDTH:g} times the width")

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from mos_recbole.report import COST_COLUMNS
+from mos_recbole.analysis import COST_COLUMNS
 from mos_recbole.results import LOG_FILE, RECORD_FILE, RUNS_FOLDER, SWEEP_FILE, find_records, read_plan, read_trials
 
 _SCRIPT = Path(__file__).parents[1] / "sweep.py"

@@ -26,21 +26,32 @@ from mos_recbole.analysis.queries import (
     require_distinct_runs,
     require_one_protocol,
 )
+from mos_recbole.analysis.reference import Reference, read_reference
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation, find_run_groups
 from mos_recbole.analysis.slices import Cell, Outside, SliceBy, Slices, parse_slice_by, slice_groups, slice_queries
+from mos_recbole.analysis.spectra import MeasuredGroup, Spectra, find_spectrum_groups
+from mos_recbole.analysis.study import Section, Study, read_study
+from mos_recbole.analysis.sweep_frame import COST_COLUMNS, Sweep, read_sweep, trials_frame
 
 __all__ = [
+    "COST_COLUMNS",
     "TABLE_METRICS",
     "Cell",
     "Comparison",
     "Comparisons",
     "Condition",
     "ConfigurationRow",
+    "MeasuredGroup",
     "Outside",
     "Queries",
+    "Reference",
     "RunGroup",
+    "Section",
     "SliceBy",
     "Slices",
+    "Spectra",
+    "Study",
+    "Sweep",
     "aligned_outcomes",
     "attributes",
     "best_on_validation",
@@ -48,6 +59,7 @@ __all__ = [
     "configuration_rows",
     "describe",
     "find_run_groups",
+    "find_spectrum_groups",
     "group_by_configuration",
     "iterate_aligned_outcomes",
     "join_comparisons",
@@ -58,9 +70,13 @@ __all__ = [
     "parse_slice_by",
     "rank_metrics",
     "read_queries",
+    "read_reference",
+    "read_study",
+    "read_sweep",
     "require_distinct_runs",
     "require_one_protocol",
     "slice_groups",
     "slice_queries",
+    "trials_frame",
     "user_numbers",
 ]

@@ -4,6 +4,8 @@ every model against the baseline head, and where the two differ (docs/report.md)
 examples:
   a page, tables and figures of all runs below results/, in results/report
     %(prog)s results
+  with published numbers beside yours
+    %(prog)s results/article --reference benchmarks/studies/article.yaml
   of two sweeps, by another metric, in another folder
     %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
 """
@@ -19,12 +21,15 @@ SUMMARY = "make tables, figures and one page of runs and sweeps"
 def add_options(parser: Parser) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
     parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
+    parser.add_argument(
+        "--reference", type=Path, metavar="FILE", help="YAML file of published numbers to show beside yours"
+    )
     parser.add_shared("--metric")
 
 
 def call(options: argparse.Namespace) -> int:
     from mos_recbole.report import write_report
 
-    page, *others = write_report(options.folders, options.output, options.metric)
+    page, *others = write_report(options.folders, options.output, options.metric, options.reference)
     print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0

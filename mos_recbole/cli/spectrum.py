@@ -42,25 +42,26 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    from mos_recbole.analysis import MeasuredGroup, Spectra, find_spectrum_groups
     from mos_recbole.experiment.spectra import SpectrumPlan, measure_run
     from mos_recbole.io import require_writable
     from mos_recbole.models import load_plugin
-    from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, spectra_table, write_spectra
+    from mos_recbole.report import spectra_table, write_spectra
 
     for plugin in options.plugin:
         load_plugin(plugin)
     plan = SpectrumPlan(options.queries, options.seed, options.method, options.components)
     dataset = None if options.dataset is None else Path(options.dataset)
-    sides = find_spectrum_sides(options.runs, options.results, None if dataset is None else dataset.name)
+    groups = find_spectrum_groups(options.runs, options.results, None if dataset is None else dataset.name)
     output = options.output or options.results[0] / "spectrum"
     require_writable(output)
     data_path = dataset.parent if dataset is not None and "/" in options.dataset else None
     measured = [
-        MeasuredSide(
-            side,
-            tuple(measure_run(run, plan, device=options.device, data_path=data_path) for run in side.runs),
+        MeasuredGroup(
+            group,
+            tuple(measure_run(run, plan, device=options.device, data_path=data_path) for run in group.runs),
         )
-        for side in sides
+        for group in groups
     ]
     spectra = Spectra(tuple(measured), options.seed)
     written = write_spectra(spectra, output)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
@@ -82,6 +83,14 @@ class Table:
     def csv(self) -> str:
         """Returns the numbers in full precision."""
         return self.frame.to_csv(index=False, lineterminator="\n")
+
+    def write(self, folder: Path) -> list[Path]:
+        """Returns the files that were written into a folder: Markdown, LaTeX and CSV."""
+        paths = []
+        for ending, text in (("md", self.markdown()), ("tex", self.latex()), ("csv", self.csv())):
+            paths.append(folder / f"{self.name}.{ending}")
+            paths[-1].write_text(text, encoding="utf-8", newline="\n")
+        return paths
 
     def text(self, tablefmt: str = "github") -> str:
         """Returns the table for the terminal, without an end of line.

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 
 from mos_recbole import cli
 from mos_recbole.analysis import RunGroup
+from mos_recbole.analysis.spectra import MeasuredGroup, Spectra, find_spectrum_groups
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum, centre_, exact_spectrum, randomised_spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, SINGLE
 from mos_recbole.experiment import load_run, spectra
 from mos_recbole.experiment.spectra import SpectrumPlan, draw_queries, measure_run
 from mos_recbole.heads import MoCHead, MoSHead, OutputHead, SoftmaxHead
-from mos_recbole.report import MeasuredSide, Spectra, find_spectrum_sides, spectra_report, spectra_table, write_spectra
-from mos_recbole.report.spectra_figure import draw_spectra
+from mos_recbole.report import spectra_table, write_spectra
+from mos_recbole.report.figures.spectra import draw_spectra
 from mos_recbole.results import BEST_CHECKPOINT, RunResult, find_records
 from mos_recbole.training import evaluate_model, make_query_set
 
@@ -520,7 +521,7 @@ Spoil = Callable[[Path], object]
         (("GRU4RecMoS", "--queries", 31), "--queries 31: there are 30 validation queries"),
         (("GRU4RecMoS", "--components", 3), "--components 3 is for --method randomised"),
         (("GRU4RecMos",), "nearest: GRU4RecMoS"),
-        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is in two groups"),
+        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is on two sides"),
         (("GRU4RecMoS:mos_heads=5",), "no such runs"),
         (("GRU4RecMoS:mos_hats=5",), "unknown setting 'mos_hats'; nearest: mos_heads"),
         (("GRU4RecMoS", "--embedding_size=3"), "spectrum takes no settings"),
@@ -604,8 +605,12 @@ def test_nothing_half_written(
     common = ("GRU4RecMoS:mos_heads=2", "--results", copied, "--dataset", data, "--output", tmp_path / "out")
     assert call(*common)[0] == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr(spectra_report, "FIGURE", "no/such")
-    with pytest.raises(FileNotFoundError, match="such"):
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mos_recbole.report.figures.save_figure", fail)
+    with pytest.raises(OSError, match="disk full"):
         call(*common, "--queries", 20)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
@@ -633,20 +638,20 @@ def fabricated(values: np.ndarray, width: int | None, residual: float = 0.0) -> 
 def measured(tmp_path: Path) -> Spectra:
     """Softmax at two widths and MoS at one, two seeds each."""
     make = Maker(tmp_path / "made")
-    sides = []
+    groups = []
     for model, width, tail in (("GRU4RecSoftmax", 8, 0.0), ("GRU4RecSoftmax", 16, 0.0), ("GRU4RecMoS", 8, 1e-4)):
         runs = tuple(make(model, width, seed) for seed in (1, 2))
         values = [
             np.concatenate([np.geomspace(1, 0.1 / seed, width + 1), np.full(99 - width, tail)]) for seed in (1, 2)
         ]
-        sides.append(MeasuredSide(RunGroup(f"{model} embedding_size={width}", runs),
+        groups.append(MeasuredGroup(RunGroup(f"{model} embedding_size={width}", runs),
                                   tuple(fabricated(one, width) for one in values)))  # fmt: skip
-    return Spectra(tuple(sides), 0)
+    return Spectra(tuple(groups), 0)
 
 
 def test_figure(measured: Spectra) -> None:
     """A line a run, down to just below the threshold, looks by head and width; d + 1 marked."""
-    figure = draw_spectra(measured)
+    figure = draw_spectra(measured).drawing
     assert isinstance(figure, Figure)
     assert len(figure.axes) == 2
     for ax in figure.axes:
@@ -666,18 +671,19 @@ def test_figure(measured: Spectra) -> None:
 def test_rows_that_are_not_certain(measured: Spectra, tmp_path: Path) -> None:
     """≥ where more may be there; two numbers where the truth is between; a dash without d."""
     run = Maker(tmp_path / "other")("GRU4RecMoS", 8, 1)
-    side = MeasuredSide(RunGroup("GRU4RecMoS", (run,)), (fabricated(np.geomspace(1, 0.1, 20), None, residual=0.05),))
-    (row,) = cells(spectra_table(Spectra((side,), 0)).grid("github"))
+    group = MeasuredGroup(RunGroup("GRU4RecMoS", (run,)), (fabricated(np.geomspace(1, 0.1, 20), None, residual=0.05),))
+    table = spectra_table(Spectra((group,), 0))
+    (row,) = cells(table.grid("github"))
     assert (row["rank"], row["> 1 %"], row["d"], row["beyond d+1"]) == ("≥ 20", "≥ 20", "-", "-")
     assert re.fullmatch(r"[\d.]+–[\d.]+", row["eff. rank"])
-    assert "the residual r at most 0.05 σ₁" in Spectra((side,), 0).caption()
+    assert "the residual r at most 0.05 σ₁" in table.caption
 
 
 def test_components_of_layers_are_components(tmp_path: Path) -> None:
     """K of a Direct Output Connection is how many softmaxes it mixes, whichever layers they read."""
     run = Maker(tmp_path / "doc")("GRU4RecDOC", 8, 1, doc_heads=[1, 2])
-    side = MeasuredSide(RunGroup("GRU4RecDOC", (run,)), (fabricated(np.geomspace(1, 0.1, 20), 8),))
-    assert side.n_components == 3
+    group = MeasuredGroup(RunGroup("GRU4RecDOC", (run,)), (fabricated(np.geomspace(1, 0.1, 20), 8),))
+    assert group.n_components == 3
 
 
 def test_files_of_spectra(measured: Spectra, tmp_path: Path) -> None:
@@ -693,9 +699,9 @@ def test_an_output_that_is_no_folder(measured: Spectra, tmp_path: Path) -> None:
         write_spectra(measured, tmp_path / "file")
 
 
-def test_sides_are_all_configurations(results: Path) -> None:
+def test_groups_are_all_configurations(results: Path) -> None:
     """Of a model, or of those with a setting; labels tell them apart."""
-    labels = [side.label for side in find_spectrum_sides(["GRU4RecMoS"], [results])]
+    labels = [group.label for group in find_spectrum_groups(["GRU4RecMoS"], [results])]
     assert labels == ["GRU4RecMoS mos_heads=2", "GRU4RecMoS mos_heads=3"]
-    sides = find_spectrum_sides(["GRU4RecMoS:seed=1,mos_heads=3", "GRU4RecSoftmax"], [results])
-    assert [len(side.runs) for side in sides] == [1, 2]
+    groups = find_spectrum_groups(["GRU4RecMoS:seed=1,mos_heads=3", "GRU4RecSoftmax"], [results])
+    assert [len(group.runs) for group in groups] == [1, 2]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mos_recbole.analysis.reference import read_reference
 from mos_recbole.experiment import load_settings
 from mos_recbole.sweep import Planner, read_sweep_file
 
@@ -38,7 +39,7 @@ def test_the_configuration_is_the_articles(model: str) -> None:
 def test_every_step_is_a_command(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweeps are head times dimension times five seeds, and the smallest models again with ties in other orders;
     with the settings of the data set's own file, and over them what was passed."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "studies")
     import article
 
     options = argparse.Namespace(
@@ -51,6 +52,8 @@ def test_every_step_is_a_command(dataset: str, monkeypatch: pytest.MonkeyPatch) 
     assert steps[0][1:3] == [name, "--download"]
     orders = {"heads": "file", "ties-random": "random", "ties-reverse": "reverse"}
     assert steps[4][1:4] == [f"out/{dataset}/{sweep}" for sweep in orders]
+    published = read_reference(Path(steps[4][steps[4].index("--reference") + 1]))
+    assert len(published.rows) == len(published.differences) == 6
 
     own = yaml.safe_load((STUDY / f"{dataset}.yaml").read_text())
     for step, (sweep, order) in zip(steps[1:4], orders.items(), strict=True):
@@ -74,7 +77,7 @@ def test_every_step_is_a_command(dataset: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_synthetic_data_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted while they are written, they are not taken for the data by the next call."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "studies")
     import article
 
     def interrupted(path: Path, *_: object) -> None:
@@ -104,7 +107,13 @@ def test_one_command_from_data_to_report_and_again(tmp_path: Path) -> None:
     small = ["--seeds", "1", "2", "--epochs=1", "--train_batch_size=2048"]
 
     def study() -> None:
-        command = [sys.executable, str(ROOT / "benchmarks" / "article.py"), "--dataset", "synthetic", *small]
+        command = [
+            sys.executable,
+            str(ROOT / "benchmarks" / "studies" / "article.py"),
+            "--dataset",
+            "synthetic",
+            *small,
+        ]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -24,10 +24,12 @@ from mos_recbole.analysis.selection import (
     group_configurations,
     validation_scores,
 )
+from mos_recbole.analysis.sweep_frame import COST_COLUMNS, pareto_frontier, trials_frame
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
-from mos_recbole.report import COST_COLUMNS, trials_frame, write_sweep_report
-from mos_recbole.report.figures import model_looks, pareto_frontier, plot_parameter, plot_pareto
+from mos_recbole.report import write_sweep_report
+from mos_recbole.report.figures import model_looks
+from mos_recbole.report.figures.sweep import plot_parameter, plot_pareto
 from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_record, read_trials
 
 REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")
@@ -161,7 +163,7 @@ def warnings_are_errors() -> Iterator[None]:
 @pytest.fixture
 def tables_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the figures, which take most of a report's time."""
-    monkeypatch.setattr("mos_recbole.report.figures.sweep_figures", lambda *_: {})
+    monkeypatch.setattr("mos_recbole.report.figures.sweep.draw_sweep", lambda *_: [])
 
 
 @pytest.fixture

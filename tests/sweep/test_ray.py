@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from mos_recbole import cli
-from mos_recbole.report import COST_COLUMNS
+from mos_recbole.analysis import COST_COLUMNS
 from mos_recbole.results import RunResult, Trial, find_records, read_record, read_trials
 
 ROOT = Path(__file__).parents[2]

@@ -1,16 +1,9 @@
-"""What a reader must know of a section's runs to judge its numbers, in words."""
+"""Where a section's numbers come from: data, split, seeds, code and settings, in words."""
 
 from collections.abc import Iterable
 
-from mos_recbole.report.study import Section, flatten
+from mos_recbole.analysis.study import Section, flatten
 
-_LEAKS = {
-    "leave_one_out": "Each user's last item is the test target, the one before it the validation target. Training "
-    "holds what other users did after a query's time, so models know more of fashions than they could have known then.",
-    "temporal": "One moment in time parts training from test. No model learns from anything at or after that moment; "
-    "contexts of test queries hold items after it only as far as the user had them before the target. Filters by "
-    "numbers of interactions, where there are any, count both sides.",
-}
 _CANDIDATES = {
     "all": "all items of the data set",
     "trained": "items that training holds; a target that it does not hold is a miss",
@@ -28,17 +21,21 @@ def section_facts(section: Section) -> list[tuple[str, str]]:
     protocol, data = first.protocol, first.data
     split = protocol["split"]
     details = ", ".join(f"{key} {value}" for key, value in flatten(split).items() if key != "name")
-    counts = {key: value for key, value in data.items() if isinstance(value, int | float)}
+    counts = [
+        f"{key.replace('_', ' ')} {_count(key, value)}" for key, value in data.items() if isinstance(value, int | float)
+    ]
     facts = {
-        "Data set": f"{first.dataset}: " + ", ".join(f"{_words(key)} {_count(key, counts[key])}" for key in counts),
+        "Data set": f"{first.dataset}: {', '.join(counts)}",
         "Equal times": f"in {first.settings['tie_order']} order" if "tie_order" in first.settings else "",
         "Split": f"{split['name']}" + (f" ({details})" if details else ""),
-        "Leakage": _LEAKS.get(split["name"], ""),
+        "Leakage": next(
+            (run.split_leakage for run in runs if run.split_leakage), "not recorded by these runs' version"
+        ),
         "Candidates": _CANDIDATES.get(protocol.get("candidates", ""), str(protocol.get("candidates", "")))
         + ("; without those of the user's history" if protocol.get("filter_seen") else ""),
         "Ties": _TIES.get(protocol["tie_rule"], protocol["tie_rule"]),
         "Seeds": _listed(str(seed) for seed in sorted({run.seed for run in runs})),
-        "Runs": f"{len(runs)}, in {len(section.sides)} configurations",
+        "Runs": f"{len(runs)}, in {len(section.groups)} configurations",
         "Code": _listed(run.code for run in runs),
         "Commit": _listed(run.git_commit or "not under version control" for run in runs),
         "Packages": _listed(f"{name} {version}" for run in runs for name, version in run.versions.items()),
@@ -69,10 +66,6 @@ def _count(key: str, value: float) -> str:
     if key.endswith("_share"):
         return f"{value:.1%}"
     return str(value) if key.endswith("_from") else f"{value:,}"
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
 
 
 def _listed(texts: Iterable[str]) -> str:

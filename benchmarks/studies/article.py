@@ -1,13 +1,14 @@
 """The study of Mixture-of-Softmaxes in GRU4Rec, done properly: prepare, sweep, slices and report in one command.
 
-    python benchmarks/article.py --dataset ml-25m --download
-    python benchmarks/article.py --dataset ml-latest-small --zip ml-latest-small.zip
-    python benchmarks/article.py --dataset ml-100k
+    python benchmarks/studies/article.py --dataset ml-25m --download
+    python benchmarks/studies/article.py --dataset ml-latest-small --zip ml-latest-small.zip
+    python benchmarks/studies/article.py --dataset ml-100k
 
 Interrupted in whatever way, the same command goes on. Every step is a command of mos-recbole that is printed before it
 is run. `--key=value` arguments go to all of them: --epochs=1, or another split. The protocol, what each data set adds
 to it, and the two sweeps are in configs/study/. Results are in <output>/<dataset>: the sweeps `heads` (the article's
-table), `ties-random` and `ties-reverse` (the order of ratings of equal time), and `report`.
+table), `ties-random` and `ties-reverse` (the order of ratings of equal time, compared by benchmarks/studies/ties.py),
+and `report`, with the article's numbers beside ours.
 
 On ML-25M one epoch has 18 million targets; use a GPU (--gpus-per-trial 0.5: two trials share one).
 """
@@ -19,12 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from speed.synthetic_log import write_log
 
 from mos_recbole.cli import main as mos_recbole
 from mos_recbole.io import atomic_write
 
-STUDY = Path(__file__).parents[1] / "configs" / "study"
+sys.path.append(str(Path(__file__).parents[1] / "speed"))
+from synthetic_log import write_log
+
+STUDY = Path(__file__).parents[2] / "configs" / "study"
+PUBLISHED = Path(__file__).with_name("article.yaml")
 DATASETS = ("ml-25m", "ml-latest-small", "ml-100k", "synthetic")
 SYNTHETIC_ROWS = 100_000
 
@@ -51,7 +55,8 @@ def commands(options: argparse.Namespace, passed: list[str]) -> Iterator[list[st
     ties = [f"ties-{order}" for order in ("random", "reverse")]
     for name in ties:
         yield sweep("ties.yaml", name, f"--tie_order={name.removeprefix('ties-')}")
-    yield ["report", *(str(results / name) for name in ("heads", *ties)), "--output", str(results / "report")]
+    sweeps = [str(results / name) for name in ("heads", *ties)]
+    yield ["report", *sweeps, "--reference", str(PUBLISHED), "--output", str(results / "report")]
 
 
 def _as_argument(value: object) -> str:

@@ -1,0 +1,145 @@
+"""Measured spectra of configurations: how large is the rank of what models say?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mos_recbole.analysis.configurations import attributes
+from mos_recbole.analysis.queries import require_distinct_runs, require_one_protocol
+from mos_recbole.analysis.run_groups import RunGroup, find_run_groups
+from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum
+from mos_recbole.evaluation.spectrum import RELATIVE_THRESHOLDS
+from mos_recbole.results import RunResult
+
+View = Literal["raw", "centred"]
+VIEWS: tuple[View, View] = ("raw", "centred")
+
+_WIDTHS = ("embedding_size", "hidden_size")
+
+
+@dataclass(frozen=True)
+class MeasuredGroup:
+    """A configuration with the spectra of its runs.
+
+    Attributes:
+        group: the runs.
+        spectra: of each of them, in their order.
+    """
+
+    group: RunGroup
+    spectra: tuple[OutputSpectra, ...]
+
+    @property
+    def model(self) -> str:
+        return self.group.runs[0].model
+
+    @property
+    def width(self) -> int | None:
+        """d."""
+        return self.spectra[0].width
+
+    @property
+    def n_components(self) -> int | None:
+        """K; None for a model that is no mixture."""
+        run = self.group.runs[0]
+        return run.n_components if run.baseline is not None else None
+
+    @property
+    def label(self) -> str:
+        """The model, with the settings that tell it from others beside d and K."""
+        values = attributes(self.group.runs[0])
+        shown = {"mos_heads", *(key for key in _WIDTHS if values.get(key) == self.width)}
+        words = self.group.label.split(" ")
+        return " ".join(word for word in words if word.partition("=")[0] not in shown)
+
+    def views(self, view: View) -> list[Spectrum]:
+        """Returns the runs' spectra, raw or centred."""
+        return [spectra.raw if view == "raw" else spectra.centred for spectra in self.spectra]
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Some configurations, measured on the same queries.
+
+    Attributes:
+        query_seed: by which the queries were drawn.
+    """
+
+    groups: tuple[MeasuredGroup, ...]
+    query_seed: int
+
+    def frame(self) -> pd.DataFrame:
+        """Returns a row a run, with all numbers as they are."""
+        return pd.DataFrame(
+            [
+                _numbers(measured, run, spectra) | {"query seed": self.query_seed}
+                for measured in self.groups
+                for run, spectra in zip(measured.group.runs, measured.spectra, strict=True)
+            ]
+        )
+
+    def singular_values(self) -> pd.DataFrame:
+        """Returns a row a singular value: of which run, raw or centred, its number from 1, and its value."""
+        parts = []
+        for measured in self.groups:
+            for view in VIEWS:
+                for run, spectrum in zip(measured.group.runs, measured.views(view), strict=True):
+                    numbers = np.arange(1, len(spectrum.values) + 1)
+                    part = {"run": run.run_id, "view": view, "number": numbers, "value": spectrum.values}
+                    parts.append(pd.DataFrame(part))
+        return pd.concat(parts, ignore_index=True)
+
+
+def find_spectrum_groups(names: Sequence[str], folders: Sequence[Path], dataset: str | None = None) -> list[RunGroup]:
+    """Returns a group for every configuration that the names stand for, as `find_run_groups`.
+
+    Raises:
+        InputError: as there; a run in two groups; different protocols, which have different queries; or a run without
+            its checkpoint.
+    """
+    groups = find_run_groups(names, folders, dataset=dataset, every=True)
+    require_distinct_runs(groups)
+    require_one_protocol(groups)
+    for run in (run for group in groups for run in group.runs):
+        run.checkpoint()
+    return groups
+
+
+def beyond(measure: Callable[[int], Bounds], width: int | None) -> Bounds:
+    """Returns a measure of what is beyond rank d + 1; NaN where there is no d."""
+    return Bounds(np.nan, np.nan) if width is None else measure(width + 1)
+
+
+def _numbers(measured: MeasuredGroup, run: RunResult, spectra: OutputSpectra) -> dict[str, Any]:
+    n_queries, n_items = spectra.raw.shape
+    row: dict[str, Any] = {
+        "model": run.model,
+        "label": measured.group.label,
+        "run": run.run_id,
+        "seed": run.seed,
+        "d": measured.width,
+        "K": measured.n_components,
+        "N": n_queries,
+        "V": n_items,
+        "method": spectra.raw.method,
+        "values": len(spectra.raw.values),
+        "probabilities": spectra.probabilities,
+    }
+    for view, spectrum in (("raw", spectra.raw), ("centred", spectra.centred)):
+        row |= {
+            f"{view} largest": spectrum.largest,
+            f"{view} threshold": spectrum.threshold,
+            f"{view} residual": spectrum.residual,
+        }
+        bounds = {"rank": spectrum.rank()}
+        bounds |= {f"rank above {relative:g}": spectrum.rank(relative) for relative in RELATIVE_THRESHOLDS}
+        bounds["effective rank"] = spectrum.effective_rank()
+        bounds["energy beyond d+1"] = beyond(spectrum.energy_beyond, spectra.width)
+        bounds["nats beyond d+1"] = beyond(spectrum.distance_beyond, spectra.width)
+        for name, bound in bounds.items():
+            row |= {f"{view} {name}": bound.low, f"{view} {name} most": bound.high}
+    return row

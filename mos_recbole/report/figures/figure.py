@@ -1,0 +1,166 @@
+"""The one kind of figure: what it holds, how it looks, and how it is saved. The same figure gives the same bytes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
+
+from mos_recbole.evaluation import Interval
+from mos_recbole.io import atomic_write
+
+# Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow that is faint on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+GREY = "#666666"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.hashsalt": "mos_recbole",
+    "text.parse_math": False,  # a $ in a name is a dollar
+}
+PANEL = (5.2, 3.6)  # inches
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its title and its caption.
+
+    Attributes:
+        name: of its files, without ending.
+        caption: what it shows, also for readers who cannot see it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    drawing: matplotlib.figure.Figure
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on a screen, in CSS pixels; an inch has 96."""
+        width, height = self.drawing.get_size_inches()
+        return round(96 * width), round(96 * height)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model is drawn."""
+
+    colour: str
+    marker: str
+
+
+def model_looks(models: Iterable[str]) -> dict[str, Look]:
+    """Returns a look for each model, so that it looks the same in all panels and figures."""
+    return {
+        model: Look(_COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)])
+        for number, model in enumerate(dict.fromkeys(models))
+    }
+
+
+def save_figure(figure: Figure, folder: Path) -> list[Path]:
+    """Returns the two files that were written, PNG and SVG. The same figure gives the same bytes."""
+    paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+    with matplotlib.rc_context(STYLE):
+        FigureCanvasAgg(figure.drawing)
+        for path in paths:
+            with atomic_write(path) as temporary:
+                metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
+                figure.drawing.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
+    return paths
+
+
+def make_panels(
+    n: int, columns: int | None = None, size: tuple[float, float] = PANEL
+) -> tuple[matplotlib.figure.Figure, list[Axes]]:
+    """Returns a drawing with n axes, row by row.
+
+    Args:
+        n: number of axes.
+        columns: of a row; by default two of four axes and up to three of other numbers.
+        size: width and height of one panel in inches.
+    """
+    columns = min(n, columns or (2 if n == 4 else 3))
+    rows = -(-n // columns)
+    drawing = matplotlib.figure.Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return drawing, [drawing.add_subplot(rows, columns, number + 1) for number in range(n)]
+
+
+def share_y(panels: Sequence[Axes]) -> None:
+    """Gives axes one vertical scale."""
+    for ax in panels[1:]:
+        ax.sharey(panels[0])
+
+
+def add_legend(
+    drawing: matplotlib.figure.Figure, looks: Mapping[str, Look], others: Sequence[Artist] = (), lines: bool = False
+) -> None:
+    """Adds one legend for all panels, below them.
+
+    Args:
+        drawing: where to add it.
+        looks: of the models, as markers.
+        others: further handles.
+        lines: show the models as lines instead.
+    """
+    handles: list[Artist] = [
+        Line2D([], [], color=look.colour, linewidth=1.5, label=model)
+        if lines
+        else Line2D([], [], color=look.colour, linestyle="", marker=look.marker, label=model)
+        for model, look in looks.items()
+    ]
+    handles += others
+    if handles:
+        # In inches: a handle with its gaps, and a letter of this size.
+        widest = max(1.7, 0.6 + 0.065 * max(len(str(handle.get_label())) for handle in handles))
+        columns = max(1, int(drawing.get_figwidth() / widest))
+        drawing.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=8)
+
+
+def say_empty(ax: Axes) -> Axes:
+    """Returns the axes with a note that there is nothing to show."""
+    ax.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", color=GREY, transform=ax.transAxes)
+    return ax
+
+
+def draw_intervals(
+    ax: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Look, line: str = "", *, hollow: bool = False
+) -> None:
+    """Draws means with their intervals; an infinite end is left open."""
+    if not intervals:
+        return
+    mean, low, high = np.array([(one.mean, one.low, one.high) for one in intervals]).T
+    below, above = (np.where(np.isfinite(size), size, 0) for size in (mean - low, high - mean))
+    ax.errorbar(
+        x,
+        mean,
+        yerr=(below, above),
+        color=look.colour,
+        linestyle=line,
+        linewidth=1.2,
+        elinewidth=1,
+        capsize=2.5,
+        marker=look.marker,
+        markersize=4.5,
+        markerfacecolor="white" if hollow else look.colour,
+    )
+
+
+def beside(number: int, count: int) -> float:
+    """Returns how far the points of one of several models are moved, so that intervals do not cover each other."""
+    return 0.12 * (number - (count - 1) / 2)

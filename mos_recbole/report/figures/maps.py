@@ -1,0 +1,172 @@
+"""Maps of the cells of two crossed columns: relative differences, numbers of queries, means."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import Patch, Rectangle
+
+from mos_recbole.analysis.slices import Slices
+from mos_recbole.evaluation import Interval
+from mos_recbole.report.figures.figure import STYLE, Figure, make_panels
+from mos_recbole.report.figures.slices import PERCENT_TICKS, SMALL, any_small
+from mos_recbole.results import axis_label
+
+_HATCH = "////"
+_LABELS_FIT = 45  # signs below a map, in one line
+# Purple and orange, which the colour-blind can tell apart; and shades of one colour.
+_DIVERGING = matplotlib.colormaps["PuOr_r"]
+_SEQUENTIAL = matplotlib.colormaps["Blues"]
+
+
+@matplotlib.rc_context(STYLE)
+def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_width: Mapping[int, Slices]) -> Figure:
+    """Returns the relative difference over two columns crossed, a panel per width, all in one scale of colours."""
+    cells = [cell for slices in by_width.values() for cell in slices.cells if cell.relative is not None]
+    shown = [cell for cell in cells if not cell.small] or cells
+    limit = max((abs(cell.relative.mean) for cell in shown if cell.relative), default=0.0) or 0.01
+    metric = next(iter(by_width.values())).metric
+    drawing, panels = make_panels(len(by_width))
+    for ax, (width, slices) in zip(panels, by_width.items(), strict=True):
+        plot_difference_map(slices, limit, ax).set_title(f"d = {width}")
+    colours = ScalarMappable(TwoSlopeNorm(0, -limit, limit), _DIVERGING)
+    label = f"relative difference of {metric}"
+    drawing.colorbar(colours, ax=panels, label=label, format=PERCENT_TICKS, shrink=0.9, pad=0.015)
+    _finish(drawing, panels, by_width.values())
+    caption = (
+        f"Relative difference of test {metric} of {models[1]} from {models[0]} over {axis_label(columns[0])} and "
+        f"{axis_label(columns[1])}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
+        f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
+        f"trusted; the scale of colours leaves out such cells. n/a: {models[0]} has 0, or there is one user."
+    )
+    title = f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}"
+    return Figure(f"map-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_cell_maps(columns: Sequence[str], models: Sequence[str], by_width: Mapping[int, Slices]) -> Figure:
+    """Returns the number of queries and the baseline's metric in the cells of `draw_difference_maps`."""
+    first = next(iter(by_width.values()))
+    drawing, panels = make_panels(1 + len(by_width))
+    plot_query_map(first, panels[0])
+    for ax, (width, slices) in zip(panels[1:], by_width.items(), strict=True):
+        plot_mean_map(slices, ax).set_title(f"{models[0]}, d = {width}")
+    _finish(drawing, panels, by_width.values())
+    caption = (
+        f"The cells of the map of differences: number of test queries, and test {first.metric} of {models[0]} with its "
+        "95 % interval in brackets. Hatched: too few queries or users for the interval to be trusted."
+    )
+    title = f"What is in the cells of {columns[0]} and {columns[1]}"
+    return Figure(f"cells-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)
+
+
+def plot_difference_map(slices: Slices, limit: float, ax: Axes) -> Axes:
+    """Returns the axes with the relative difference in every cell of two crossed columns.
+
+    Args:
+        slices: of two groups; the first column gives the rows of the map.
+        limit: largest relative difference, either way, of the scale of colours.
+    """
+    relatives = [cell.relative for cell in slices.cells]
+    values = [np.nan if relative is None else relative.mean for relative in relatives]
+    texts = [
+        f"{_percent(cell.relative.mean)}\n{_percent_range(cell.relative)}"
+        if cell.relative
+        else ("n/a" if cell.n_queries else "none")
+        for cell in slices.cells
+    ]
+    certain = [relative is not None and not relative.low <= 0 <= relative.high for relative in relatives]
+    return _draw_map(slices, values, texts, _DIVERGING, TwoSlopeNorm(0, -limit, limit), ax, bold=certain)
+
+
+def plot_query_map(slices: Slices, ax: Axes) -> Axes:
+    """Returns the axes with the number of queries in every cell of two crossed columns."""
+    values = [float(cell.n_queries) for cell in slices.cells]
+    texts = [f"{cell.n_queries:,}\n{cell.n_users:,} users" for cell in slices.cells]
+    ax.set_title("queries")
+    return _draw_map(slices, values, texts, _SEQUENTIAL, Normalize(0, max(values) or 1), ax)
+
+
+def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
+    """Returns the axes with the first group's metric in every cell of two crossed columns."""
+    values = [cell.means[0].mean if cell.n_queries else np.nan for cell in slices.cells]
+    texts = [_mean_text(cell.means[0]) if cell.n_queries else "none" for cell in slices.cells]
+    return _draw_map(slices, values, texts, _SEQUENTIAL, Normalize(0, 1), ax)
+
+
+def _draw_map(
+    slices: Slices,
+    values: Sequence[float],
+    texts: Sequence[str],
+    colours: Colormap,
+    norm: Normalize,
+    ax: Axes,
+    bold: Sequence[bool] = (),
+) -> Axes:
+    """Draws a map of cells, the first column's bins from below to above; a cell without a value has no colour."""
+    shape = tuple(len(axis) for axis in slices.axes)
+    grid = np.ma.masked_invalid(np.reshape(np.array(values, dtype=np.float64), shape))
+    ax.imshow(grid, cmap=colours, norm=norm, origin="lower", aspect="auto", interpolation="nearest")
+    for number, (cell, text) in enumerate(zip(slices.cells, texts, strict=True)):
+        row, column = divmod(number, shape[1])
+        filled = colours(norm(values[number])) if np.isfinite(values[number]) else (1.0, 1.0, 1.0, 1.0)
+        light = _luminance(filled) > 0.3
+        label = ax.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if light else "white")
+        if bold and bold[number]:
+            label.set_fontweight("bold")
+        if cell.small:
+            edge = "#999999" if light else "#DDDDDD"
+            corner = (column - 0.5, row - 0.5)
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch=_HATCH, edgecolor=edge, linewidth=0))
+            # On hatching, text needs a ground.
+            label.set_bbox({"boxstyle": "round,pad=0.15", "facecolor": filled, "edgecolor": "none"})
+    rows, columns = slices.by
+    long = sum(map(len, slices.axes[1])) > _LABELS_FIT
+    ax.set_xticks(range(shape[1]), [label.replace(", ", ",\n") if long else label for label in slices.axes[1]])
+    ax.set_yticks(range(shape[0]), slices.axes[0])
+    ax.set(xlabel=axis_label(columns.column), ylabel=axis_label(rows.column))
+    ax.grid(visible=False)
+    ax.tick_params(length=0, labelsize=8)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _finish(drawing: Drawing, panels: Sequence[Axes], all_slices: Iterable[Slices]) -> None:
+    """Leaves the labels of the y axis to the first panel of every line; adds a legend for hatched cells."""
+    for ax in panels:
+        place = ax.get_subplotspec()
+        assert place is not None
+        if not place.is_first_col():
+            ax.set_ylabel("")
+            ax.set_yticklabels([])
+    if any_small(all_slices):
+        patch = Patch(facecolor="white", edgecolor="#999999", hatch=_HATCH, label=SMALL)
+        drawing.legend(handles=[patch], loc="outside lower center", fontsize=8)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Returns the relative luminance of a colour (WCAG), from 0 to 1."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _mean_text(mean: Interval) -> str:
+    """Returns the mean, above its interval where there is one."""
+    return f"{mean.mean:.3f}" + ("" if np.isnan(mean.low) else f"\n[{mean.low:.3f}, {mean.high:.3f}]")
+
+
+def _percent(share: float) -> str:
+    """Returns "+1.4 %": to one decimal, to two below one per cent."""
+    percent = 100 * share
+    if not np.isfinite(percent):
+        return "∞"
+    return f"{percent:+.2f} %" if abs(percent) < 1 else f"{percent:+.1f} %"
+
+
+def _percent_range(interval: Interval) -> str:
+    """Returns "[-2.0, +40.0]", in per cent."""
+    return f"[{_percent(interval.low)}, {_percent(interval.high)}]".replace(" %", "")

@@ -1,0 +1,33 @@
+"""Folders of files that are replaced together, or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mos_recbole.io import require_writable
+
+
+@contextmanager
+def new_files(output: Path) -> Iterator[Path]:
+    """Gives a temporary folder; what is in it at the end takes its place in `output`. After an error all is as before.
+
+    A folder or file of an earlier call is replaced by the new one of that name; others stay.
+
+    Raises:
+        InputError: the output cannot be written to.
+    """
+    require_writable(output)
+    temporary = output / f".new.{os.getpid()}.tmp"
+    made, earlier = temporary / "made", temporary / "earlier"
+    try:
+        made.mkdir(parents=True)
+        yield made
+        earlier.mkdir()
+        for path in sorted(made.iterdir()):
+            if (output / path.name).exists():
+                os.replace(output / path.name, earlier / path.name)
+            os.replace(path, output / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

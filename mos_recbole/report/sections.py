@@ -1,0 +1,192 @@
+"""What a section of the report shows: its tables and figures, in the order in which they are read."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from mos_recbole.analysis.compare import compare_groups, join_comparisons
+from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.outcomes import TABLE_METRICS
+from mos_recbole.analysis.queries import read_queries
+from mos_recbole.analysis.reference import Reference
+from mos_recbole.analysis.slices import SliceBy, Slices, slice_queries
+from mos_recbole.analysis.study import Matchup, Section
+from mos_recbole.errors import InputError
+from mos_recbole.report.comparisons import comparisons_table
+from mos_recbole.report.figures import Figure, Look, model_looks
+from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
+from mos_recbole.report.figures.slices import draw_slices
+from mos_recbole.report.figures.training import Curve, draw_training_curves
+from mos_recbole.report.figures.widths import draw_widths
+from mos_recbole.report.formatting import number_cell
+from mos_recbole.report.reference import reference_tables
+from mos_recbole.report.runs import configurations_table
+from mos_recbole.report.slices import slices_table
+from mos_recbole.report.table import Table
+from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS
+
+_DRAWN = ("train_count", "oldest_distance", "previous_distance")
+_CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
+_SLICED = tuple(dict.fromkeys([*_DRAWN, *SLICED_COLUMNS]))
+
+_MODELS_CAPTION = (
+    "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval over "
+    "users and, where there are several, seeds. Intervals of two rows that overlap say little about the difference "
+    "between them, which the paired table tests. Training time is the median over seeds; in the CSV file, epochs and "
+    "training time are means over seeds."
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a section shows.
+
+    Attributes:
+        items: tables and figures as they are read.
+        notes: what is not shown, and why.
+    """
+
+    items: tuple[Table | Figure, ...]
+    notes: tuple[str, ...]
+
+
+def section_contents(section: Section, metric: str, reference: Reference | None = None) -> Contents:
+    """Returns the tables and figures of one protocol's runs.
+
+    Args:
+        section: the runs.
+        metric: which one slices and figures show, in RecBole's spelling.
+        reference: published numbers to show beside ours.
+
+    Raises:
+        InputError: outcomes that are missing, broken or not of the same queries.
+    """
+    published = [row.metric for row in reference.rows] if reference else []
+    rows = {row.label: row for row in configuration_rows(section.runs, _unique(*TABLE_METRICS, metric, *published))}
+    shown = _unique(*TABLE_METRICS, metric)
+    looks = model_looks(section.models)
+    items: list[Table | Figure] = [configurations_table(list(rows.values()), shown, _MODELS_CAPTION)]
+    notes = list(section.notes)
+    if section.matched_pairs:
+        parts = [compare_groups(pair, shown) for pair in section.matched_pairs]
+        items.append(_paired_table(comparisons_table(join_comparisons(parts))))
+    else:
+        notes.append("No paired differences: no model has its baseline beside it in the same settings and code.")
+    if reference is not None:
+        found = reference_tables(reference, section, rows) if reference.dataset == section.runs[0].dataset else []
+        items += found
+        notes += [] if found else [f"The numbers of {reference.source} are about none of these configurations."]
+    if section.chosen:
+        means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
+        items.append(draw_widths(means, metric, looks))
+    for matchup in section.matchups:
+        slicer = _Slicer(matchup, metric, reference)
+        items += slicer.items(looks)
+        notes += slicer.notes
+    if section.chosen:
+        items.append(_training_curves(section, looks))
+    return Contents(tuple(items), tuple(dict.fromkeys(notes)))
+
+
+def _paired_table(table: Table) -> Table:
+    about = "A is the baseline of B: the same encoder with the softmax head, in all settings that both have the same."
+    return replace(
+        table, name="paired", title="Differences from the baseline head", caption=f"{about}\n{table.caption}"
+    )
+
+
+class _Slicer:
+    """The slices of a model and its baseline, at every width.
+
+    Attributes:
+        notes: which slices there are not, and why.
+    """
+
+    def __init__(self, matchup: Matchup, metric: str, reference: Reference | None) -> None:
+        self.notes: list[str] = []
+        self._matchup, self._metric = matchup, metric
+        self._models = (matchup.baseline, matchup.model)
+        by_reference = reference is not None and all(map(reference.is_protocol_of, matchup.runs))
+        self._edges = dict(reference.bins) if reference is not None and by_reference else {}
+
+    def items(self, looks: Mapping[str, Look]) -> list[Table | Figure]:
+        """Returns the figures and tables."""
+        items: list[Table | Figure] = []
+        for columns, by_width in self._slices().items():
+            if not by_width:
+                continue
+            if len(columns) == 2:
+                items.append(draw_difference_maps(columns, self._models, by_width))
+                items.append(draw_cell_maps(columns, self._models, by_width))
+            elif columns[0] in _DRAWN:
+                items.append(draw_slices(columns[0], self._models, by_width, looks))
+            items.append(self._table(columns, by_width))
+        return items
+
+    def _slices(self) -> dict[tuple[str, ...], dict[int, Slices]]:
+        """Returns the slices by columns and width."""
+        there = self._columns()
+        wanted = [columns for columns in (*((one,) for one in _SLICED), *_CROSSED) if there.issuperset(columns)]
+        found: dict[tuple[str, ...], dict[int, Slices]] = {columns: {} for columns in wanted}
+        for width, pair in self._matchup.pairs.items():
+            queries = read_queries(pair, [self._metric], sorted(there))
+            for columns in wanted:
+                try:
+                    slices = slice_queries(queries, pair, self._metric, [self._bins(column) for column in columns])
+                except InputError as error:
+                    self.notes.append(f"No slices by {' and '.join(columns)} at width {width}: {error}")
+                    continue
+                # All widths are in one table, which tells them apart.
+                found[columns][width] = replace(slices, labels=self._models)
+        return found
+
+    def _columns(self) -> set[str]:
+        """Returns the columns to slice by: those that all outcomes have, and that are about the same."""
+        runs = self._matchup.runs
+        there = set(_SLICED).intersection(*(run.outcomes_columns() for run in runs))
+        if lacking := [column for column in _SLICED if column not in there]:
+            self.notes.append(f"No slices by {', '.join(lacking)}: not all outcomes have such a column.")
+        windows = sorted({str(run.settings.get("MAX_ITEM_LIST_LENGTH")) for run in runs})
+        for column in sorted(there):
+            if OUTCOME_COLUMNS[column].depends_on_window and len(windows) > 1:
+                there.remove(column)
+                lengths = " and ".join(windows)
+                self.notes.append(f"No slices by {column}: there are windows of different lengths, {lengths}.")
+        return there
+
+    def _bins(self, column: str) -> SliceBy:
+        """Returns how a column is sliced: in the bins of a reference where the runs are by its protocol."""
+        known = OUTCOME_COLUMNS[column]
+        if known.edges is not None:
+            return SliceBy(column, known.edges)
+        return SliceBy(column, self._edges[column]) if column in self._edges else SliceBy(column)
+
+    def _table(self, columns: Sequence[str], by_width: Mapping[int, Slices]) -> Table:
+        """Returns the slices at all widths, below each other."""
+        tables = {width: slices_table(slices) for width, slices in by_width.items()}
+        rows = [{"width": number_cell(width, "d"), **row} for width, one in tables.items() for row in one.rows]
+        # Without the row of all cells together.
+        frames = [one.frame.head(len(by_width[width].cells)).assign(width=width) for width, one in tables.items()]
+        frame = pd.concat(frames, ignore_index=True)
+        lines = _unique(*(line for one in tables.values() for line in one.caption.splitlines()))
+        own = ["p values are corrected for each width by itself."] if len(tables) > 1 else []
+        title = f"{self._matchup.model} against {self._matchup.baseline} by {' and '.join(columns)}, in numbers"
+        in_order = frame[["width", *(name for name in frame if name != "width")]]
+        return Table("-".join((*columns, self._matchup.model)), title, "\n".join([*lines, *own]), rows, in_order)
+
+
+def _training_curves(section: Section, looks: Mapping[str, Look]) -> Figure:
+    """Returns the curves of the chosen configurations, by the validation metric that most of them have."""
+    metrics = Counter(group.runs[0].valid_metric for group in section.chosen.values())
+    panels: dict[str, list[Curve]] = {}
+    for (model, width), group in sorted(section.chosen.items(), key=lambda item: item[0][1]):
+        panels.setdefault(f"d = {width}", []).extend(Curve(model, run.training_log()) for run in group.runs)
+    metric = metrics.most_common(1)[0][0]
+    caption = f"Validation {metric} by epoch, a line a seed."
+    return draw_training_curves(panels, metric, looks, caption, shared=True)
+
+
+def _unique(*names: str) -> list[str]:
+    return list(dict.fromkeys(names))
