@@ -108,9 +108,10 @@ def cached(name: str, identity: Sequence[str | int], made_of: Mapping[str, Any],
             in every process, on what is often a part of the memory.)
     """
     root = cache_folder()
-    place = f"{name}-{_hash_of(identity[:2])[:12]}-"
+    # With the format, so that versions that are in use side by side keep their entries.
+    place = f"{name}-{_hash_of([FORMAT, *identity[:2]])[:12]}-"
     of_file = f"{place}{_hash_of(identity)[:12]}-"
-    folder = root / f"{of_file}{_hash_of([FORMAT, made_of])[:16]}"
+    folder = root / f"{of_file}{_hash_of(made_of)[:16]}"
     if (entry := _opened(folder)) is not None:
         return entry
     with _cache_errors(root):

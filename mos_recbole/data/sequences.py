@@ -1,5 +1,6 @@
 """Interaction sequences as flat arrays. A prefix is never copied out: it is a start and a length."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,9 @@ def read_rows(array: np.ndarray, start: int, stop: int) -> np.ndarray:
     come to count as this process's memory.
     """
     if isinstance(array, np.memmap) and array.filename is not None:
-        return np.fromfile(array.filename, array.dtype, stop - start, offset=array.offset + start * array.itemsize)
+        # The file may be gone, when data that changed were prepared anew meanwhile. The map stays.
+        with contextlib.suppress(FileNotFoundError):
+            return np.fromfile(array.filename, array.dtype, stop - start, offset=array.offset + start * array.itemsize)
     return array[start:stop]
 
 

@@ -23,7 +23,7 @@ from recbole.utils import init_seed
 
 from mos_recbole.data import DataSummary, SequenceDataset, prepared
 from mos_recbole.data import cache as cached_arrays
-from mos_recbole.data.sequences import Sequences, tied_rows
+from mos_recbole.data.sequences import Sequences, read_rows, tied_rows
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.training import make_train_loader
@@ -662,3 +662,13 @@ def test_processes_at_once_build_once(toy: Path, cache: Path, fork: Any) -> None
     assert sorted(count for _, _, count in told) == [0, 0, 1]
     assert {found for _, found, _ in told} == {load(toy, ThroughRecBole).fingerprint()}
     assert len(entries(cache)) == 1
+
+
+def test_rows_can_be_read_after_the_entry_was_replaced(tmp_path: Path) -> None:
+    """A run that is under way when its data are prepared anew, with other content, goes on with what it had."""
+    path = tmp_path / "rows.npy"
+    np.save(path, np.arange(10))
+    mapped = np.load(path, mmap_mode="c")
+    assert read_rows(mapped, 2, 5).tolist() == [2, 3, 4]
+    path.unlink()
+    assert read_rows(mapped, 2, 5).tolist() == [2, 3, 4]
