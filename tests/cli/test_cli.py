@@ -239,11 +239,17 @@ def test_table_is_rebuilt_from_the_files_alone(call, data: Path, tmp_path: Path)
 
 
 def test_table_as_csv(call, results: Path) -> None:
-    """Nine fields a line, read by any reader of CSV, with the cells of the printed table."""
-    status, out, _ = call("table", results, "--format", "csv")
-    rows = list(csv.reader(io.StringIO(out.strip())))
-    assert status == 0
-    assert rows == cells(call("table", results)[1])
+    """All numbers in full precision, intervals by their ends; rounded, they are the cells of the printed table."""
+    status, out, error = call("table", results, "--format", "csv")
+    assert (status, error) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    header, *printed = cells(call("table", results)[1])
+    for row, texts in zip(rows, printed, strict=True):
+        assert row["model"] == texts[0]
+        assert f"{int(row['parameters']):,}" == texts[1]
+        for column, text in zip(header[5:], texts[5:], strict=True):
+            mean, low, high = (float(row[column.split()[0] + end]) for end in ("", " low", " high"))
+            assert f"{mean:.4f} ± {(high - low) / 2:.4f}" == text
 
 
 def test_table_as_latex(call, results: Path) -> None:
