@@ -22,7 +22,7 @@ class OutcomeColumn:
         is_answer: whether it is a model's answer; queries are chosen and sliced by the other columns only.
         is_optional: whether readers can do without it: results of older versions may lack it.
         axis_label: what figures write at an axis; its name where it is empty.
-        is_sliced: whether reports slice by it.
+        slice_order: its place among the columns that reports slice by; None for a column that they do not.
         edges: of the bins of such slices; None for quantiles.
         bin_names: of the bins between the edges, in words; empty for their ends.
         depends_on_window: whether it depends on the setting MAX_ITEM_LIST_LENGTH.
@@ -35,7 +35,7 @@ class OutcomeColumn:
     is_answer: bool = False
     is_optional: bool = False
     axis_label: str = ""
-    is_sliced: bool = False
+    slice_order: int | None = None
     edges: tuple[float, ...] | None = None
     bin_names: tuple[str, ...] = ()
     depends_on_window: bool = False
@@ -75,7 +75,7 @@ OUTCOME_COLUMNS = {
             "items before the target that the split lets a model see",
             is_optional=True,
             axis_label="items before the target",
-            is_sliced=True,
+            slice_order=4,
         ),
         OutcomeColumn(
             "time_gap",
@@ -84,7 +84,7 @@ OUTCOME_COLUMNS = {
             "is that of `tie_order`",
             is_optional=True,
             axis_label="time since the previous interaction",
-            is_sliced=True,
+            slice_order=5,
             edges=(-1.0, 0.0, float("inf")),  # no gap is negative
             bin_names=("tied", "not tied"),
         ),
@@ -94,7 +94,7 @@ OUTCOME_COLUMNS = {
             "how often training holds the target",
             is_optional=True,
             axis_label="how often training holds the target",
-            is_sliced=True,
+            slice_order=1,
         ),
         OutcomeColumn(
             "previous_distance",
@@ -103,7 +103,7 @@ OUTCOME_COLUMNS = {
             "training lacks",
             is_optional=True,
             axis_label="distance of the target to the item before it",
-            is_sliced=True,
+            slice_order=3,
         ),
         OutcomeColumn(
             "oldest_distance",
@@ -112,7 +112,7 @@ OUTCOME_COLUMNS = {
             "(2023) takes for the previous one",
             is_optional=True,
             axis_label="distance of the target to the oldest item of the context",
-            is_sliced=True,
+            slice_order=2,
             depends_on_window=True,
         ),
     )
@@ -122,7 +122,9 @@ OUTCOME_COLUMNS = {
 KEY_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_key)
 ANSWER_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_answer)
 REQUIRED_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if not column.is_optional)
-SLICED_COLUMNS = tuple(column.name for column in OUTCOME_COLUMNS.values() if column.is_sliced)
+SLICED_COLUMNS = tuple(
+    name for _, name in sorted((one.slice_order, one.name) for one in OUTCOME_COLUMNS.values() if one.slice_order)
+)
 
 
 def axis_label(column: str) -> str:

@@ -11,6 +11,7 @@ from mos_recbole.results import (
     KEY_COLUMNS,
     OUTCOME_COLUMNS,
     REQUIRED_COLUMNS,
+    SLICED_COLUMNS,
     axis_label,
     outcomes_frame,
 )
@@ -26,6 +27,7 @@ VALUES = {
 def test_roles() -> None:
     assert KEY_COLUMNS == ("user", "position", "target")
     assert ANSWER_COLUMNS == ("rank", "tied", "log_probability")
+    assert SLICED_COLUMNS == ("train_count", "oldest_distance", "previous_distance", "context_length", "time_gap")
     assert REQUIRED_COLUMNS == ("user", "position", "target", "rank", "tied", "candidates")
 
 
