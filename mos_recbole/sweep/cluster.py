@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mos_recbole.errors import InputError
+from mos_recbole.sweep.session_folder import session_folder
 from mos_recbole.sweep.sweep_file import Resources
 
 _LOOPBACK = "127.0.0.1"
@@ -117,23 +118,25 @@ def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
     # progress.py shows how a trial failed, on one line and without its traceback.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     address = options.address
-    try:
+    with contextlib.ExitStack() as stack:
         if address is None:
+            folder = stack.enter_context(session_folder())
             own: dict[str, Any] = {"include_dashboard": options.dashboard, "object_store_memory": _OBJECT_STORE}
+            own["_temp_dir"] = folder
         else:
-            _require_answer(address)
             own = {"runtime_env": {"env_vars": {key: os.environ[key] for key in _FOR_WORKERS}}}
-        # Without "local", Ray would join a cluster that RAY_ADDRESS names.
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
-    try:
+        try:
+            if address is not None:
+                _require_answer(address)
+            # Without "local", Ray would join a cluster that RAY_ADDRESS names.
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
+        stack.callback(ray.shutdown)
         nodes = ray.nodes()
         if address is None and any(node["NodeManagerAddress"] != _LOOPBACK for node in nodes):
             raise InputError("Ray was imported too early to keep it on loopback; expected a process of its own")
         yield [node["Resources"] for node in nodes if node["Alive"]]
-    finally:
-        ray.shutdown()
 
 
 def _require_answer(address: str) -> None:

@@ -240,11 +240,16 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """A Ray elsewhere, of which the environment tells, is not asked: it would be joined by --address only."""
+    """A Ray elsewhere, of which the environment tells, is not asked: it would be joined by --address only.
+
+    The folder for temporary files has a path of 98 characters, which leaves no room for the names of sockets.
+    """
     output = tmp_path_factory.mktemp("undisturbed")
+    temporary = output / ("t" * (97 - len(str(output))))
+    temporary.mkdir()
     listened: set[tuple[str, int]] = set()
     commands: set[str] = set()
-    with Sweep(file, "--output", output, RAY_ADDRESS="127.0.0.1:9") as sweep:
+    with Sweep(file, "--output", output, RAY_ADDRESS="127.0.0.1:9", TMPDIR=str(temporary)) as sweep:
         while sweep.process.poll() is None:
             for process in sweep.descendants():
                 with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -285,6 +290,8 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
     assert all(address.is_loopback for address in addresses), addresses
     (head,) = [command for command in undisturbed.commands if "dashboard/dashboard.py" in command]
     assert "--disable-frontend" in head or "--minimal" in head
+    (session,) = {word for word in " ".join(undisturbed.commands).split() if word.startswith("--temp-dir=")}
+    assert not Path(session.partition("=")[2]).exists()
 
     trials = read_trials(folder)
     assert [(trial.number, trial.status(folder), trial.attempts) for trial in trials] == [
