@@ -1,6 +1,5 @@
 """The queries of a comparison: metrics and columns of groups of runs that were evaluated on the same ones."""
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ import pandas as pd
 
 from mos_recbole.analysis.outcomes import iterate_aligned_outcomes, metric_values, user_numbers
 from mos_recbole.analysis.run_groups import RunGroup
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.results import ANSWER_COLUMNS, RunResult
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -156,11 +155,8 @@ def _column(table: pd.DataFrame, column: str, run: RunResult) -> np.ndarray:
         )
     if column not in table:
         known = [str(name) for name in table if name not in _ANSWERS]
-        nearest = difflib.get_close_matches(column, known, n=1)
-        raise InputError(
-            f"no column {column!r} in the outcomes of {run.folder}{f'; nearest: {nearest[0]}' if nearest else ''}; "
-            f"there are {', '.join(known)}"
-        )
+        hint = nearest(column, known) or "none is near"
+        raise InputError(f"no column {column!r} in the outcomes of {run.folder}; {hint} (columns: {', '.join(known)})")
     return table[column].to_numpy()
 
 

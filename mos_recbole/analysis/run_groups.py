@@ -1,6 +1,5 @@
 """Groups of runs, found by the names that a user gives them."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from typing import Literal
 
 from mos_recbole.analysis.configurations import attributes, describe, differing_settings, group_by_configuration
 from mos_recbole.analysis.selection import rank_by_validation
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.results import RECORD_FILE, SWEEP_FILE, RunResult, find_records, read_plan, read_record
 
 _LISTED = 20  # lines of what to choose from
@@ -152,9 +151,11 @@ class _Results:
                 raise InputError(f"{name}: {len(runs)} runs begin so; choose one of\n{listed}")
             if runs:
                 return _Pick(list(runs.values()), ("seed",))
+        models, ids = {record.model for record in self.records}, {record.run_id for record in self.records}
         raise InputError(
-            f"{name!r}: no folder of a run, nor a model or run id in {self._where}{self._nearest(model)}; there are "
-            f"{', '.join(sorted({record.model for record in self.records}))} (run ids with six digits or more)"
+            f"{name!r}: no folder of a run, nor a model or run id in {self._where}; "
+            f"{nearest(model, models | ids, most=3) or 'none is near'} "
+            f"(models: {', '.join(sorted(models))}; run ids have six digits or more)"
         )
 
     def picks(self, name: str) -> list[_Pick]:
@@ -169,11 +170,6 @@ class _Results:
             return [self.pick(name, best=False)]
         differing = differing_settings([runs[0] for runs in configurations])
         return [_Pick(runs, (*wanted, *differing)) for runs in configurations]
-
-    def _nearest(self, name: str) -> str:
-        known = {text.lower(): text for record in self.records for text in (record.model, record.run_id)}
-        nearest = difflib.get_close_matches(name.lower(), known)
-        return f"; nearest: {', '.join(known[text] for text in nearest)}" if nearest else ""
 
     def _pick_configuration(self, name: str, of_model: list[RunResult], settings: str, best: bool) -> _Pick:
         """Returns the runs of the one configuration of a model that has these settings, or of the best of several."""
@@ -211,8 +207,8 @@ def _parse_settings(name: str, text: str, records: Sequence[RunResult]) -> dict[
         if not equals:
             raise InputError(f"{name}: {part!r} not understood; expected Model:key=value,key=value")
         if key not in known:
-            nearest = difflib.get_close_matches(key, known)
-            raise InputError(f"{name}: unknown setting {key!r}; nearest: {', '.join(nearest) or 'none'}")
+            hint = nearest(key, known, most=3) or "none is near"
+            raise InputError(f"{name}: unknown setting {key!r}; {hint}")
         wanted[key] = value
     return wanted
 

@@ -1,7 +1,6 @@
 """The parser of a command: its options, the options that commands share, and what is a setting."""
 
 import argparse
-import difflib
 import re
 import sys
 from collections import deque
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mos_recbole.cli.output import tells_failure
+from mos_recbole.errors import nearest
 
 # Stands for a setting among the arguments: as an option does, it ends the list of values before it.
 _SETTING = "--key=value"
@@ -120,9 +120,8 @@ class Parser(argparse.ArgumentParser):
 
     def _expected(self, argument: str) -> str:
         """Returns what could have been meant by an argument."""
-        near = difflib.get_close_matches(argument.partition("=")[0], self._option_string_actions, n=1, cutoff=0.7)
-        if near:
-            return f"did you mean {near[0]}?"
+        if hint := nearest(argument.partition("=")[0], self._option_string_actions):
+            return hint
         if self._takes_settings():
             return "a setting is --key=value or --key value, a list '--key=[1, 2]'"
         return f"{self.prog} takes no settings" if "=" in argument else f"see {self.prog} --help"

@@ -1,11 +1,10 @@
 """Models by name: any encoder with any head, and RecBole's own classes."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
 
 from mos_recbole import compat
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.heads import HeadSpec
 from mos_recbole.models.encoders import EncoderSpec
 from mos_recbole.models.recommender import EncoderHeadRecommender
@@ -71,11 +70,9 @@ def model_name(encoder: str, head: str) -> str:
     """
     entry = HEADS.get(head.lower())
     if entry is None:
-        raise InputError(f"unknown head {head!r}; {_did_you_mean(head, HEADS)} (heads: {', '.join(HEADS)})")
+        raise InputError(f"unknown head {head!r}; {_near(head, HEADS)} (heads: {', '.join(HEADS)})")
     if encoder not in ENCODERS:
-        raise InputError(
-            f"{encoder!r} is no encoder; {_did_you_mean(encoder, ENCODERS)} (encoders: {', '.join(ENCODERS)})"
-        )
+        raise InputError(f"{encoder!r} is no encoder; {_near(encoder, ENCODERS)} (encoders: {', '.join(ENCODERS)})")
     return combine(ENCODERS[encoder], entry).__name__
 
 
@@ -88,14 +85,12 @@ def resolve_model(name: str) -> type:
     found = own_model_class(name) or compat.recbole_model_class(name)
     if found is not None:
         return found
-    hint = _did_you_mean(name, [*own_model_names(), *compat.recbole_model_names()])
+    hint = _near(name, [*own_model_names(), *compat.recbole_model_names()])
     raise InputError(
         f"unknown model {name!r}; {hint} (any sequential or general model of RecBole; or an encoder, "
         f"{', '.join(ENCODERS)}, with a head, {', '.join(head.label for head in HEADS.values())}: GRU4RecMoS)"
     )
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    by_lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(by_lower[match] for match in near)}?" if near else "none is near"
+def _near(name: str, known: Iterable[str]) -> str:
+    return nearest(name, known, most=3) or "none is near"

@@ -1,6 +1,5 @@
 """Sweep files: YAML that is checked as a whole before anything runs."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.evaluation import canonical_metric, metric_direction
 from mos_recbole.settings import given_settings
 from mos_recbole.sweep.space import Distinct, Parameter
@@ -180,8 +179,8 @@ def _faults(error: pydantic.ValidationError) -> Iterator[str]:
         where = ".".join(place)
         if problem["type"] == "extra_forbidden":
             part = _PARTS[place[0]] if len(place) > 1 else SweepFile
-            near = difflib.get_close_matches(place[-1], part.model_fields, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(part.model_fields))}"
+            expected = f"expected one of {', '.join(sorted(part.model_fields))}"
+            hint = nearest(place[-1], part.model_fields) or expected
             yield f"unknown key {where!r}; {hint}"
         elif problem["type"] == "missing":
             yield f"{where} is missing"

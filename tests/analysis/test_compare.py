@@ -530,8 +530,8 @@ def test_unknown_names(call, make: Maker, tmp_path: Path) -> None:
     """The nearest names, or what there is instead."""
     make("GRU4RecMoS")
     make("GRU4RecSoftmax", dataset="tiny")
-    assert "nearest: GRU4RecMoS" in refusal(call("GRU4RecMos", "GRU4RecSoftmax"))
-    assert "there are GRU4RecMoS, GRU4RecSoftmax" in refusal(call("Quux", "GRU4RecMoS"))
+    assert "did you mean GRU4RecMoS" in refusal(call("GRU4RecMos", "GRU4RecSoftmax"))
+    assert "none is near (models: GRU4RecMoS, GRU4RecSoftmax;" in refusal(call("Quux", "GRU4RecMoS"))
     assert "'000000000000000f'" in refusal(call("000000000000000f", "GRU4RecMoS"))
     assert "'00000'" in refusal(call("00000", "GRU4RecMoS"))  # too short
     assert "--results" in refusal(call(tmp_path / "results", "GRU4RecMoS"))
@@ -562,7 +562,7 @@ def test_ambiguous_names(call, make: Maker) -> None:
     message = refusal(call("Alpha:heads=3", "Beta"))
     assert "no such runs" in message
     assert "Alpha:heads=2" in message
-    assert "nearest: heads" in refusal(call("Alpha:head=3", "Beta"))
+    assert "did you mean heads?" in refusal(call("Alpha:head=3", "Beta"))
     assert "'heads'" in refusal(call("Alpha:heads", "Beta"))
 
 

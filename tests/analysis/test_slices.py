@@ -377,7 +377,7 @@ def test_what_is_in_no_cell_is_told(make: Make) -> None:
         ([], "expected one column"),
         ([SliceBy("train_count"), SliceBy("train_count", 2)], "two different"),
         ([SliceBy("train_count"), SliceBy("user", None), SliceBy("target", None)], "expected one column or two"),
-        ([SliceBy("train_cout")], "nearest: train_count"),
+        ([SliceBy("train_cout")], "did you mean train_count?"),
         ([SliceBy("target")], "target:each"),
         ([SliceBy("train_count", (3, 1))], "increasing"),
         ([SliceBy("train_count", (3,))], "two or more"),
@@ -432,7 +432,7 @@ def test_conditions_that_are_none(text: str) -> None:
         ("train_count>many", "holds numbers"),
         ("target>i3", "holds text"),
         ("train_count>99", "none of 60 queries"),
-        ("train_cont>3", "nearest: train_count"),
+        ("train_cont>3", "did you mean train_count?"),
         ("rank<5", "a model's answer"),
     ],
 )

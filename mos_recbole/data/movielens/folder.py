@@ -1,6 +1,5 @@
 """MovieLens as GroupLens publishes it: its releases, how they are checked, and a data set's folder made of one."""
 
-import difflib
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
 from mos_recbole.data.movielens.download import download as download_file
 from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
 from mos_recbole.data.reading import RATINGS_FILE
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.io import atomic_folder, os_errors_as_input_errors, write_blocks
 
 _log = logging.getLogger(__name__)
@@ -151,6 +150,4 @@ def _no_release(folder: Path) -> InputError:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    by_lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"did you mean {by_lower[near[0]]}?" if near else f"no similar one (of MovieLens: {', '.join(RELEASES)})"
+    return nearest(name, known) or f"no similar one (of MovieLens: {', '.join(RELEASES)})"
