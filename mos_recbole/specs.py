@@ -29,6 +29,8 @@ class Setting:
         default: its value where none is given.
         help: what it sets, in one line.
         argument: of the constructor or function that it becomes; None for the key itself.
+        recent: whether results were written before there was the setting. Identities and protocols name it only where
+            it is not at its default, so that those results keep theirs.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Setting:
     default: Any
     help: str
     argument: str | None = None
+    recent: bool = False
 
 
 def declared(package: str, kind: type[Spec]) -> list[Spec]:

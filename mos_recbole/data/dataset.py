@@ -207,9 +207,15 @@ class SequenceDataset(DatasetByRecBole):
         """Returns the targets of the three sides by the split that the settings name.
 
         Raises:
-            InputError: a side has no targets.
+            InputError: a side has no targets, or the split is by time and the data have none.
         """
         name = self.config["split"]
+        if SPLITS[name].by_time and self.sequences.times_are_positions():
+            raise InputError(
+                f"data set {self.dataset_name!r}: split is {name!r}, but the times in {self.time_field!r} number each "
+                "user's interactions (0, 1, 2, ...) and say nothing of other users'; write split: ratio or "
+                "split: leave_one_out"
+            )
         split = SPLITS[name].apply(self.sequences, self.config)
         for side in ("train", "valid", "test"):
             if not getattr(split, side).n_targets:

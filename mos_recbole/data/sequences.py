@@ -33,6 +33,17 @@ class Sequences:
         """Returns the share of rows whose user has another row with the same time."""
         return tied_rows(self.times, self.offsets) / max(1, len(self.times))
 
+    def times_are_positions(self) -> bool:
+        """Returns whether times number each user's interactions: most users begin at one time and go on in ones."""
+        first = np.empty(self.n_users, dtype=np.int64)
+        ones = 0
+        for rows, times in blocks(self.times):
+            users = slice(*np.searchsorted(self.offsets[:-1], (rows.start, rows.stop)))
+            first[users] = times[self.offsets[:-1][users] - rows.start]
+            ones += int((np.diff(times) == 1).sum())
+        together = int((first == first.min()).sum())
+        return self.n_users > 1 and 2 * together > self.n_users and 2 * ones > len(self.times) - self.n_users > 0
+
 
 _BLOCK_ROWS = 2**20
 

@@ -22,7 +22,7 @@ from mos_recbole.settings.checks import (
     unknown_keys,
     without_effect,
 )
-from mos_recbole.settings.fields import setting_types
+from mos_recbole.settings.fields import own_settings, setting_types
 from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Files, Overrides, read_given
 
@@ -72,7 +72,7 @@ class Settings:
     def protocol(self) -> EvaluationProtocol:
         """The way in which runs with these settings are evaluated."""
         return EvaluationProtocol(
-            split={"name": self.split.name, **self.split.read(self.values)},
+            split=self.split.protocol(self.values),
             filter_seen=self.values["filter_seen"],
             tie_rule=self.values["tie_rule"],
             candidates=self.split.candidates,
@@ -87,11 +87,16 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Returns what of the settings can change a run's numbers."""
         plugins = self.model_class.sources() if issubclass(self.model_class, EncoderHeadRecommender) else {}
+        recent = {one.key: one.default for one in own_settings() if one.recent and one.key not in self.protocol.split}
         return {
             "model": self.model,
             "dataset": self.dataset,
             **({"plugins": plugins} if plugins else {}),
-            **{key: value for key, value in sorted(self.values.items()) if key not in _NOT_IDENTITY},
+            **{
+                key: value
+                for key, value in sorted(self.values.items())
+                if key not in _NOT_IDENTITY and (key not in recent or value != recent[key])
+            },
         }
 
     def recbole_config(self, device: torch.device) -> RecBoleConfig:

@@ -62,7 +62,7 @@ def naive_targets(histories: Sequence[Sequence[int]], low: float, high: float, r
 
 def split_of(sequences: Sequences, **changes: Any) -> Split:
     settings = {
-        **{"split_time": None, "test_share": 0.2, "valid_share": 0.2},
+        **{"split_time": None, "test_share": 0.2, "valid_time": None, "valid_share": 0.2},
         **{"context_reach": "side", "min_side_interactions": 1},
     }
     return temporal_split(sequences, **{**settings, **changes})

@@ -50,6 +50,8 @@ class SplitSpec:
         candidates: which items a target is ranked among: "all", or "trained", those that training saw.
         settings: of this split only.
         replaced_by: settings that are not read where another one is set, by key.
+        by_time: whether times of different users are compared.
+        recent: whether no results were written before all of `settings` were there: the protocol names them all.
     """
 
     name: str
@@ -59,11 +61,19 @@ class SplitSpec:
     candidates: Literal["all", "trained"] = "all"
     settings: tuple[Setting, ...] = ()
     replaced_by: Mapping[str, str] = field(default_factory=dict)
+    by_time: bool = False
+    recent: bool = False
 
     def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the settings that the split reads, by key: they are part of the protocol with its name."""
+        """Returns the settings that the split reads, by key."""
         keys = [setting.key for setting in self.settings]
         return {key: values[key] for key in keys if values.get(self.replaced_by.get(key, "")) is None}
+
+    def protocol(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the split's name and settings as they are part of the protocol."""
+        recent = {one.key: one.default for one in self.settings if one.recent and not self.recent}
+        read = {key: value for key, value in self.read(values).items() if key not in recent or value != recent[key]}
+        return {"name": self.name, **read}
 
     def apply(self, sequences: Sequences, values: Mapping[str, Any]) -> Split:
         """Returns the targets of the three sides.

@@ -16,6 +16,7 @@ def temporal_split(
     *,
     split_time: float | None,
     test_share: float,
+    valid_time: float | None,
     valid_share: float,
     context_reach: Literal["side", "past"],
     min_side_interactions: int,
@@ -36,6 +37,7 @@ def temporal_split(
         split_time: where test begins, in the file's unit; None for the earliest time from which on there are no more
             than `test_share` of all interactions.
         test_share: see there.
+        valid_time: where validation begins, in the file's unit; None for `valid_share`.
         valid_share: validation begins at the earliest time from which on, until the test, there are no more than this
             share of the interactions before the test.
         context_reach: whether a context holds what the user did on the same side ("side"), as in the article of
@@ -49,7 +51,10 @@ def temporal_split(
         test_from = _ticks(split_time, sequences.time_scale)
     else:
         test_from = _latest_share(times, beginning, end, test_share)
-    valid_from = _latest_share(times, beginning, min(max(test_from, beginning), end), valid_share)
+    if valid_time is not None:
+        valid_from = min(_ticks(valid_time, sequences.time_scale), test_from)
+    else:
+        valid_from = _latest_share(times, beginning, min(max(test_from, beginning), end), valid_share)
     start, stop = sequences.offsets[:-1], sequences.offsets[1:]
     borders = [start, start + _rows_before(sequences, valid_from), start + _rows_before(sequences, test_from), stop]
 
@@ -145,6 +150,13 @@ SPLIT = SplitSpec(
     settings=(
         Setting("split_time", Number | None, None, "Where the test begins, in the file's unit; None: by test_share."),
         Setting("test_share", Share, 0.1, "Share of all interactions, the latest, that are the test's."),
+        Setting(
+            "valid_time",
+            Number | None,
+            None,
+            "Where validation begins, in the file's unit; None: by valid_share.",
+            recent=True,
+        ),
         Setting("valid_share", Share, 0.1, "Share of those before the test, the latest, that are validation's."),
         Setting(
             "context_reach",
@@ -154,5 +166,6 @@ SPLIT = SplitSpec(
         ),
         Setting("min_side_interactions", Positive, 1, "Users with fewer interactions on a side have no targets there."),
     ),
-    replaced_by={"test_share": "split_time"},
+    replaced_by={"test_share": "split_time", "valid_share": "valid_time"},
+    by_time=True,
 )
