@@ -1,7 +1,7 @@
 """The settings of one run: defaults, files and overrides together, checked as a whole before anything runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,14 @@ from mos_recbole.data import SPLITS, SplitSpec
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
-from mos_recbole.settings.checks import (
-    WITHOUT_EFFECT,
-    check_together,
-    checked,
-    take_fixed,
-    unknown_keys,
-    without_effect,
-)
+from mos_recbole.settings.checks import check_together, checked, take_fixed, take_unknown, take_width, without_effect
 from mos_recbole.settings.fields import own_settings, setting_types
 from mos_recbole.settings.recbole_config import RecBoleConfig
-from mos_recbole.settings.sources import Files, Overrides, read_given
+from mos_recbole.settings.sources import Files, Findings, Given, Overrides, read_given
+from mos_recbole.settings.translate import WITHOUT_EFFECT, take_translated
 
 # Settings that cannot change a run's numbers, and so are no part of its identity.
-_NOT_IDENTITY = WITHOUT_EFFECT | {"data_path", "eval_batch_size"}
+_NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {"data_path", "eval_batch_size"}
 
 # Settings that decide about the prepared data and the targets in them.
 _DATA_SETTINGS = frozenset(
@@ -47,12 +41,14 @@ class Settings:
         dataset: name of the data set.
         values: every setting by RecBole's key, defaults included.
         warnings: what the user should know, one sentence each.
+        unknown: keys of files that nothing here knows, with their values: for the record, without effect.
     """
 
     model_class: type
     dataset: str
     values: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    unknown: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -105,53 +101,76 @@ class Settings:
 
 
 def load_settings(
-    model: str | type,
-    dataset: str = "ml-100k",
+    model: str | type | None = None,
+    dataset: str | None = None,
     config_files: Files = (),
     overrides: Overrides = (),
     beside: Iterable[str] = (),
+    strict: bool = False,
 ) -> Settings:
     """Returns the checked settings of a run: defaults, then each file, then the overrides.
 
     Args:
-        model: name or class of the model.
+        model: name or class of the model; None for the one that the files name.
         dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
+            None for the one that the files name, or else ml-100k.
         config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
         overrides: a mapping, or texts "key=value" whose values are YAML.
         beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
             beside a softmax, is passed over where this model has no such setting.
+        strict: whether keys of files that this model does not read are faults.
 
     Raises:
         InputError: an unknown model, or all faults of the settings, one a line, each with its file and line or its
             argument.
     """
     compat.apply()
-    model_class = _recommender(model) if isinstance(model, str) else model
+    found = Findings()
+    given = read_given(config_files, overrides, found)
+    name = model if model is None or isinstance(model, str) else model.__name__
+    name = _named("model", name, given, beside, found)
+    if name is None:
+        raise InputError("\n".join([*found.faults, "no model is named; write --model GRU4RecMoS, or model: in a file"]))
+    model_class = _recommender(name) if model is None or isinstance(model, str) else model
+    dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
     for_others = {key for other in beside for key in known_settings(other, dataset)}
-    faults: list[str] = []
-    given = read_given(config_files, overrides, faults)
     data_path = {"data_path": str(Path(dataset).parent)} if "/" in dataset else {}
     dataset = Path(dataset).name if data_path else dataset
     values = RecBoleConfig.defaults(model_class, dataset) | data_path
-    for name, chosen in (("model", model_class.__name__), ("dataset", dataset)):
-        named = given.pop(name, None)
-        if named is not None and named.value != chosen:
-            faults.append(f"{named.origin}: {name} is {named.value!r}, but the run is for {chosen!r}")
-    warnings = take_fixed(given, values, faults)
+    take_translated(given, found)
+    take_width(given, values, name, found)
     given = {key: item for key, item in given.items() if key in values or key not in for_others}
+    take_fixed(given, values, issubclass(model_class, EncoderHeadRecommender), name, found)
+    unknown = take_unknown(given, values, name, strict, found)
     types = setting_types(model_class)
-    faults += unknown_keys(given, values, model_class.__name__)
-    for key in given.keys() & values.keys():
-        values[key] = checked(key, types.get(key), given[key], values[key], faults)
+    for key in given:
+        values[key] = checked(key, types.get(key), given[key], values[key], found)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
     if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1
-    faults += check_together(model_class, values, given)
-    if faults:
-        raise InputError("\n".join(faults))
-    return Settings(model_class, dataset, values, (*warnings, *without_effect(values, given)))
+    check_together(model_class, values, given, found)
+    if found.faults:
+        raise InputError("\n".join(found.faults))
+    found.warnings += without_effect(values, given)
+    return Settings(model_class, dataset, values, tuple(dict.fromkeys(found.warnings)), unknown)
+
+
+def _named(
+    what: str, chosen: str | None, given: dict[str, Given], beside: Iterable[str], found: Findings
+) -> str | None:
+    """Returns the model or data set that was chosen, or else the one that the files name."""
+    item = given.pop(what, None)
+    if item is None or item.value is None:
+        return chosen
+    if not isinstance(item.value, str) or not item.value:
+        found.faults.append(f"{item.origin}: {what} is {item.value!r}; expected a name")
+    elif chosen is None:
+        return item.value
+    elif item.value not in (chosen, Path(chosen).name, *beside):
+        found.warnings.append(f"{item.origin}: {what} is {item.value!r}; {chosen!r} is run, as the command line says")
+    return chosen
 
 
 def known_settings(model: str, dataset: str) -> set[str]:

@@ -1,101 +1,129 @@
 """What is wrong with given settings: each value by its type, then all of them together."""
 
-import difflib
+import inspect
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
+import recbole
+from recbole.utils import InputType
+from typing_extensions import is_typeddict
 
 from mos_recbole.data import SPLITS
 from mos_recbole.evaluation import canonical_metric, expand_metrics, needs_top_items
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.settings.fields import RECBOLE_TYPES, own_settings
-from mos_recbole.settings.sources import Given
+from mos_recbole.settings.hints import meant, misspelt, nearest
+from mos_recbole.settings.sources import Findings, Given
+from mos_recbole.settings.translate import is_none, translated_keys
 
 # RecBole's keys whose other values would change what a result means: one value is accepted, and why.
 _FIXED = {
-    "eval_args": "all models are compared on one split and one full ranking; set split, filter_seen and tie_rule",
-    "repeatable": "whether seen items compete is set by filter_seen, for all models alike",
     "benchmark_filename": "data sets that come already split are not supported",
-    "transform": "a model comes with the transform of its batches",
     "train_stage": "one run trains all stages, one after the other; pretrain_epochs sets how long the first",
-    "valid_metric_bigger": "the direction follows from valid_metric",
+    "transform": "a model comes with the transform of its batches",
 }
-
-# RecBole's keys that do nothing here. Setting them is harmless; a warning says that they have no effect.
-WITHOUT_EFFECT = frozenset(
-    [
-        *("gpu_id", "use_gpu", "worker", "state", "config_file", "single_spec"),
-        *("checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
-        *("show_progress", "log_wandb", "wandb_project", "loss_decimal_place", "metric_decimal_place"),
-        *("enable_scaler", "save_step"),
-    ]
-)
+_TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
+_WIDTHS = ("embedding_size", "hidden_size")
 
 
-def take_fixed(given: dict[str, Given], values: Mapping[str, Any], faults: list[str]) -> list[str]:
-    """Takes out of `given` the keys that hold one value here and those without effect.
-
-    Returns a warning for each key without effect; appends other values of fixed keys to `faults`.
-    """
-    warnings = []
-    for key, item in list(given.items()):
-        if key in _FIXED:
-            if not _agrees(key, item.value, values.get(key)):
-                faults.append(f"{item.origin}: {item.value!r} is not supported: {_FIXED[key]}")
-            del given[key]
-        elif key in WITHOUT_EFFECT:
-            warnings.append(f"{item.origin}: {key} has no effect here")
-            del given[key]
-    return warnings
-
-
-def _agrees(key: str, value: Any, fixed: Any) -> bool:
-    """Returns whether a value of a fixed key is the one that is in force (for eval_args: says nothing else)."""
-    if key == "eval_args" and isinstance(value, Mapping):
-        modes = value.get("mode", "full")
-        return (
-            set(value) <= {"split", "order", "group_by", "mode"}
-            and value.get("split", fixed["split"]) == fixed["split"]
-            and value.get("order", "TO") == "TO"
-            and value.get("group_by", "user") in ("user", None)
-            and (set(modes.values()) if isinstance(modes, Mapping) else {modes}) == {"full"}
+def take_fixed(given: dict[str, Given], values: Mapping[str, Any], is_own: bool, model: str, found: Findings) -> None:
+    """Takes out of `given` the keys that hold one value for the model, and what its loss has no place for."""
+    for key in [key for key in _FIXED if key in given and (key in values or key == "transform")]:
+        item = given.pop(key)
+        if key == "transform" and is_own and item.value in _TRANSFORMS:
+            found.warnings.append(f"{item.origin}: transform has no effect here; {model} makes its own batches")
+        elif not is_none(item.value) and item.value != values.get(key):
+            found.faults.append(f"{item.origin}: {key} is {item.value!r}, which is not supported: {_FIXED[key]}")
+    if not is_own:
+        return
+    if "loss_type" in given and (item := given.pop("loss_type")).value != "CE":
+        found.faults.append(
+            f"{item.origin}: loss_type is {item.value!r}; expected CE: {model} learns by cross-entropy, over sampled "
+            "items where negative_sampling is uniform, popularity or in_batch"
         )
-    if key in ("repeatable", "valid_metric_bigger"):
-        return value is True
-    return bool(value == fixed)
+    if (item := given.pop("train_neg_sample_args", Given(None, ""))).value not in (None, "None"):
+        found.warnings.append(
+            f"{item.origin}: train_neg_sample_args has no effect for {model}; negatives are set by negative_sampling"
+        )
 
 
-def unknown_keys(given: Mapping[str, Given], values: Mapping[str, Any], model: str) -> list[str]:
-    """Returns a fault for each given key that is not among the model's settings."""
-    faults = []
-    others = {*RECBOLE_TYPES, *(setting.key for setting in own_settings())}
-    for key, item in given.items():
-        if key in values:
+def take_width(given: dict[str, Given], values: Mapping[str, Any], model: str, found: Findings) -> None:
+    """Renames a width by the name that other models have for it; where both are given, the model's own counts."""
+    for other, own in (_WIDTHS, _WIDTHS[::-1]):
+        if other in given and other not in values and own in values:
+            item = given.pop(other)
+            taken = f"is not read, since {own} is set" if own in given else f"is taken as {own}"
+            if given.setdefault(own, item).value != item.value or given[own] is item:
+                found.warnings.append(f"{item.origin}: {other} {taken}, the width of {model}")
+
+
+@cache
+def _of_recboles_models() -> frozenset[str]:
+    """Returns the keys of RecBole's files of models."""
+    files = (Path(recbole.__file__).parent / "properties" / "model").glob("*.yaml")
+    return frozenset(re.findall(r"^([\w-]+):", "\n".join(file.read_text("utf-8") for file in files), re.MULTILINE))
+
+
+def take_unknown(
+    given: dict[str, Given], values: Mapping[str, Any], model: str, strict: bool, found: Findings
+) -> dict[str, Any]:
+    """Takes out of `given` what is no setting of the model; returns those keys of files that nobody knows.
+
+    Keys of other models are warned of. So are unknown ones in files, which may be for other programs. Misspelt keys are
+    faults, as are unknown arguments; if `strict`, all are.
+    """
+    unknown: dict[str, Any] = {}
+    of_others: dict[str, list[str]] = {}
+    own = {setting.key for setting in own_settings()} | RECBOLE_TYPES.keys()
+    of_recbole = _of_recboles_models()
+    for key in [key for key in given if key not in values]:
+        item = given.pop(key)
+        if not strict and (key in of_recbole or (key in own and item.in_file)):
+            place, _, line = item.origin.partition(", line ")
+            of_others.setdefault(place if item.in_file else "", []).append(f"{key} (line {line})" if line else key)
             continue
-        near = difflib.get_close_matches(key, sorted(values), n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else "no known key is near"
-        if key in others:
-            hint = f"{model} has no such setting"
-        faults.append(f"{item.origin}: unknown key {key!r}; {hint}")
-    return faults
+        by_letters = misspelt(key, {*values, *translated_keys()})
+        by_meaning = meant(key, values)
+        hint = f"did you mean {by_meaning or by_letters}?" if by_meaning or by_letters else "no known key is near"
+        if key in own or key in of_recbole:
+            hint = f"{model} has no such setting" + (f"; {hint}" if by_meaning else "")
+        elif not by_letters and not by_meaning:
+            hint = nearest(key, values)
+        if strict or not item.in_file or by_letters:
+            found.faults.append(f"{item.origin}: unknown key {key!r}; {hint}")
+            continue
+        simple = item.value is None or isinstance(item.value, str | int | float)
+        unknown[key] = item.value if simple else str(item.value)
+        asked = f"; {hint}" if by_meaning else ""
+        found.warnings.append(f"{item.origin}: unknown key {key!r}, kept in the record only{asked}")
+    for place, keys in of_others.items():
+        where = f"{place}: " if place else ""
+        found.warnings.append(f"{where}{', '.join(keys)}: settings of other models, without effect on {model}")
+    return unknown
 
 
-def checked(key: str, kind: Any, item: Given, default: Any, faults: list[str]) -> Any:
-    """Returns the given value if it is of the type; else the default, and appends to `faults`.
+def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> Any:
+    """Returns the given value if it is of the type; else the default, with a fault. None is the default of names and
+    of what is on or off.
 
     Args:
         key: of the setting.
         kind: its type; None for that of its default.
         item: the given value.
         default: of the setting.
-        faults: what is wrong so far.
+        found: what is wrong so far.
     """
     kind = _type_of_default(default) if kind is None else kind
     value = item.value
-    if value == "None" and (kind is Any or type(None) in get_args(kind)):  # as RecBole's users write it
+    if is_none(value) and _takes_none(kind):
         value = None
+    elif is_none(value) and (_is_text(kind) or kind is bool):
+        found.warnings.append(f"{item.origin}: {key} is None; the default, {default!r}, is used")
+        return default
     # "[5,inf)" is no YAML, and "[5,10]" would be a list: text settings take the argument as it was typed.
     if item.text is not None and value is not None and _is_text(kind):
         value = item.text
@@ -106,8 +134,26 @@ def checked(key: str, kind: Any, item: Given, default: Any, faults: list[str]) -
         message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
         message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
-        faults.append(f"{item.origin}: {'.'.join([key, *inside])} is {value!r}; {message}")
+        if problem["type"] == "extra_forbidden":
+            message = nearest(inside[-1] if inside else "", _inner_keys(kind))
+        found.faults.append(f"{item.origin}: {'.'.join([key, *inside])} is {value!r}; {message}")
         return default
+    except RecursionError:
+        found.faults.append(f"{item.origin}: {key} contains itself; expected a value")
+        return default
+
+
+def _takes_none(kind: Any) -> bool:
+    """Returns whether None is of a type."""
+    if get_origin(kind) is Annotated:
+        return _takes_none(get_args(kind)[0])
+    return kind is Any or type(None) in get_args(kind)
+
+
+def _inner_keys(kind: Any) -> set[str]:
+    """Returns the keys of the mappings with fixed keys in a type."""
+    own = set(kind.__annotations__) if is_typeddict(kind) else set()
+    return own.union(*map(_inner_keys, get_args(kind)))
 
 
 def _is_text(kind: Any) -> bool:
@@ -125,9 +171,10 @@ def _type_of_default(default: Any) -> Any:
     return Any if default is None else type(default)
 
 
-def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given]) -> list[str]:
-    """Returns the faults that no single value shows by its type. Settles the spelling of `valid_metric`."""
-    faults = _metric_faults(values, given)
+def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
+    """Finds the faults that no single value shows by its type. Settles the spelling of metrics and `valid_metric`."""
+    faults = found.faults
+    _check_metrics(values, given, found)
     is_own = issubclass(model_class, EncoderHeadRecommender)
     if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
         reason = "has one state a sequence" if is_own else "is RecBole's own"
@@ -135,38 +182,117 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
             f"{_origin('train_mode', given)}: train_mode is 'all_positions'; "
             f"{model_class.__name__} {reason} and trains on prefixes"
         )
-    if is_own and values["train_neg_sample_args"] is not None:
-        faults.append(
-            f"{_origin('train_neg_sample_args', given)}: train_neg_sample_args is {values['train_neg_sample_args']!r}; "
-            f"expected None: {model_class.__name__} samples negatives by negative_sampling"
-        )
     if values.get("negative_sampling") == "in_batch" and values["train_batch_size"] == 1:
         where = "train_batch_size" if "train_batch_size" in given else "negative_sampling"
         faults.append(
             f"{_origin(where, given)}: train_batch_size is 1; negatives from the batch need 2 targets or more"
         )
-    return faults + (model_class.setting_faults(values) if issubclass(model_class, EncoderHeadRecommender) else [])
+    faults += _column_faults(values, given)
+    if issubclass(model_class, EncoderHeadRecommender):
+        faults += model_class.setting_faults(values)
+    else:
+        faults += _loss_faults(model_class, values, given)
 
 
-def _metric_faults(values: dict[str, Any], given: Mapping[str, Given]) -> list[str]:
-    faults = []
+def _loss_faults(model_class: type, values: Mapping[str, Any], given: Mapping[str, Given]) -> list[str]:
+    """Returns a sentence where the loss of a model of RecBole and its negatives do not go together."""
+    name, negatives, loss = model_class.__name__, values["train_neg_sample_args"], values.get("loss_type")
+    place = _origin("train_neg_sample_args" if "train_neg_sample_args" in given else "loss_type", given)
+    one = "train_neg_sample_args: {distribution: uniform, sample_num: 1}"
+    if not hasattr(model_class, "input_type") and loss in ("CE", "NLL") and negatives is not None:
+        return [
+            f"{place}: loss_type {loss} and train_neg_sample_args {negatives} do not go together: {name} learns by "
+            f"{loss} without negatives; write train_neg_sample_args: None, or loss_type: BPR"
+        ]
+    if not hasattr(model_class, "input_type") and loss == "BPR" and negatives is None:
+        return [
+            f"{place}: loss_type BPR and train_neg_sample_args None do not go together: {name} learns by BPR from "
+            f"negatives; write {one}, or loss_type: CE"
+        ]
+    # RecBole's autoencoders are named pairwise, and learn from whole users without negatives.
+    needs = getattr(model_class, "input_type", None) == InputType.PAIRWISE and not _learns_from_users(model_class)
+    if negatives is None and (needs or (hasattr(model_class, "input_type") and _reads_labels(model_class))):
+        return [f"{place}: train_neg_sample_args is None, and {name} learns from negatives; write {one}"]
+    return []
+
+
+def _learns_from_users(model_class: type) -> bool:
+    return any(base.__name__ == "AutoEncoderMixin" for base in model_class.__mro__)
+
+
+def _reads_labels(model_class: type) -> bool:
+    """Returns whether a model learns from labels 0 and 1, which negatives bring."""
+    return model_class.__module__.startswith("recbole.") and "LABEL_FIELD" in inspect.getsource(model_class)
+
+
+# Of RecBole's atomic files.
+_SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
+
+
+def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> list[str]:
+    """Returns the misspelt files and columns of `load_col` and its like."""
+    added = values.get("additional_feat_suffix") or []
+    suffixes = {*_SUFFIXES, *([added] if isinstance(added, str) else added)}
+    faults = [
+        f"{_origin(key, given)}: {key} has the unknown file {suffix!r}; {nearest(suffix, suffixes)}"
+        for key in ("load_col", "unload_col", "unused_col")
+        for suffix in (given[key].value if key in given and isinstance(given[key].value, dict) else ())
+        if suffix not in suffixes
+    ]
+    columns = (values["load_col"] or {}).get("inter")
+    if "load_col" not in given or not isinstance(columns, list):
+        return faults
+    fields = {values[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")} - {None}
+    for column in columns:
+        near = misspelt(column, fields - set(columns))
+        if near is not None and column not in fields:
+            faults.append(f"{given['load_col'].origin}: load_col.inter has {column!r}; did you mean {near}?")
+    return faults
+
+
+_OF_LABELS = ("auc", "logloss", "rmse", "mae")
+
+
+def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
     names: list[str] = []
+    metrics = [values["metrics"]] if isinstance(values["metrics"], str) else values["metrics"]
+    values["valid_metric"] = re.sub(r"(?i)^hr(?=@|$)", "Hit", values["valid_metric"])
+    if any(metric.lower() == "hr" for metric in metrics):
+        metrics = values["metrics"] = ["Hit" if metric.lower() == "hr" else metric for metric in metrics]
+    if labels := [metric for metric in metrics if metric.lower() in _OF_LABELS]:
+        found.faults.append(
+            f"{_origin('metrics', given)}: metrics has {', '.join(labels)}, which rates labels; expected "
+            "metrics of rankings, such as [Recall, NDCG], and such a valid_metric"
+        )
+        return
     try:
         names = expand_metrics(values["metrics"], values["topk"])
     except ValueError as error:
-        faults.append(f"{_origin('metrics', given)}: {error}")
+        found.faults.append(f"{_origin('metrics', given)}: {error}")
     try:
         chosen = values["valid_metric"] = canonical_metric(values["valid_metric"])
     except ValueError as error:
-        return [*faults, f"{_origin('valid_metric', given)}: {error}"]
+        found.faults.append(f"{_origin('valid_metric', given)}: {error}")
+        return
+    name, _, cut = chosen.partition("@")
     if needs_top_items(chosen):
         where, expected = "valid_metric", "a metric of the target's rank"
-    elif names and chosen not in names:
+    elif not names or chosen in names:
+        return
+    elif "valid_metric" not in given and (ranks := [one for one in names if not needs_top_items(one)]):
+        values["valid_metric"] = next((one for one in ranks if one.startswith("NDCG")), ranks[0])
+        found.warnings.append(f"valid_metric is not set; models are selected by {values['valid_metric']}")
+        return
+    elif "metrics" not in given and (not cut or any(one.endswith(f"@{cut}") for one in names)):
+        values["metrics"] = [*metrics, name]
+        found.warnings.append(
+            f"{_origin('valid_metric', given)}: {name} is computed too, since valid_metric is {chosen}"
+        )
+        return
+    else:
         where = next(key for key in ("valid_metric", "topk", "metrics") if key in given or key == "metrics")
         expected = f"one of {', '.join(names)}"
-    else:
-        return faults
-    return [*faults, f"{_origin(where, given)}: valid_metric is {chosen!r}; expected {expected}"]
+    found.faults.append(f"{_origin(where, given)}: valid_metric is {chosen!r}; expected {expected}")
 
 
 def _origin(key: str, given: Mapping[str, Given]) -> str:

@@ -2,14 +2,16 @@
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 import pydantic
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from mos_recbole.data import SPLITS
 from mos_recbole.models import ENCODERS, HEADS, SHARED_SETTINGS, EncoderHeadRecommender
+from mos_recbole.settings.translate import is_none, sampled
 from mos_recbole.specs import Count, NonNegative, Positive, Probability, Rate, Setting, Text
 
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
@@ -23,7 +25,14 @@ def _as_intervals(text: str) -> str:
     return text
 
 
-Intervals = Annotated[str, AfterValidator(_as_intervals)]
+def _pair_as_interval(value: Any) -> Any:
+    """Returns [5, .inf] as the text "[5,inf]", and a list of one text as that text."""
+    if isinstance(value, list) and len(value) == 2 and all(type(number) in (int, float) for number in value):
+        return "[{},{}]".format(*value)
+    return value[0] if isinstance(value, list) and len(value) == 1 and "," in str(value[0]) else value
+
+
+Intervals = Annotated[str, BeforeValidator(_pair_as_interval), AfterValidator(_as_intervals)]
 _Item = TypeVar("_Item")
 NonEmpty = Annotated[list[_Item], Field(min_length=1)]
 
@@ -35,12 +44,42 @@ def _known_encoding(name: str) -> str:
         raise ValueError("expected the name of a text encoding, such as utf-8 or latin-1") from None
 
 
+_CLOSED = pydantic.ConfigDict(extra="forbid")
+
+
 class ClipGradNorm(TypedDict):
     """Arguments of `torch.nn.utils.clip_grad_norm_`."""
 
-    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")  # type: ignore[misc]
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
     max_norm: Rate
     norm_type: NotRequired[Rate]
+
+
+class TrainNegatives(TypedDict):
+    """RecBole's negatives in training; what is left out has RecBole's defaults."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+    distribution: Literal["uniform", "popularity"]
+    sample_num: NotRequired[Positive]
+    alpha: NotRequired[NonNegative]
+    dynamic: NotRequired[bool]
+    candidate_num: NotRequired[Count]
+
+
+def _negatives(value: Any) -> Any:
+    """Returns `{uniform: 5}` in today's words, {distribution: uniform, sample_num: 5}; {distribution: none} as None."""
+    if not isinstance(value, Mapping):
+        return value
+    value = sampled(value)
+    if is_none(value.get("distribution", "uniform")) or value.get("distribution") == "none":
+        return None
+    return {"distribution": "uniform", **value}
+
+
+def _drawn_of_candidates(value: TrainNegatives | None) -> TrainNegatives | None:
+    if value is not None and value.get("dynamic") and not value.get("candidate_num"):
+        raise ValueError("expected candidate_num, 1 or more, where dynamic is True")
+    return value
 
 
 # Ours, of every model. Those of heads and encoders are declared beside their classes.
@@ -98,14 +137,29 @@ _NAMES_BY_TYPE: list[tuple[Any, str]] = [
 # RecBole's, with RecBole's defaults. A key of a model that is not here has the type of its default.
 RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE for name in names.split()} | {
     "field_separator": Annotated[str, Field(min_length=1, max_length=1)],
-    "load_col": dict[str, list[str] | Literal["*"]] | None,
-    "unload_col": dict[str, list[str]] | None,
+    **dict.fromkeys(("load_col", "unload_col", "unused_col"), dict[str, list[str] | Literal["*"] | None] | None),
+    **dict.fromkeys(
+        [
+            *("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"),
+            *("additional_feat_suffix", "normalize_field", "numerical_features", "selected_features"),
+        ],
+        list[Text] | Text | None,
+    ),
+    "preload_weight": dict[str, Text] | None,
+    "seq_len": dict[str, Positive] | None,
+    "normalize_all": bool | None,
+    "discretization": dict[str, Any] | None,
     "rm_dup_inter": Literal["first", "last"] | None,
     "val_interval": dict[str, Intervals | list[str]] | None,
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
-    "learner": Literal["adam", "adamw", "adagrad", "sgd", "rmsprop"],
+    "learner": Annotated[
+        Literal["adam", "adamw", "adagrad", "sgd", "rmsprop"],
+        BeforeValidator(lambda name: name.lower() if isinstance(name, str) else name),
+    ],
     "clip_grad_norm": ClipGradNorm | None,
-    "train_neg_sample_args": dict[str, Any] | None,
+    "train_neg_sample_args": Annotated[
+        TrainNegatives | None, BeforeValidator(_negatives), AfterValidator(_drawn_of_candidates)
+    ],
     "hidden_act": Literal["gelu", "relu", "swish", "tanh", "sigmoid"],
     "loss_type": Literal["CE", "BPR"],
     "reg_weight": Any,
@@ -113,6 +167,10 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     "mask_ratio": Annotated[float, Field(gt=0, le=1)],
     "ft_ratio": Annotated[float, Field(ge=0, le=1)],
 }
+
+
+# Of models that have other losses than the rest.
+_LOSSES: dict[str, Any] = {"SINE": Literal["CE", "BPR", "NLL"], "CDAE": Literal["BCE", "MSE"]}
 
 
 def own_settings() -> tuple[Setting, ...]:
@@ -126,4 +184,6 @@ def own_settings() -> tuple[Setting, ...]:
 def setting_types(model_class: type) -> dict[str, Any]:
     """Returns the types of a model's settings by key, without those that have the type of their default."""
     declared = model_class.setting_specs() if issubclass(model_class, EncoderHeadRecommender) else ()
-    return RECBOLE_TYPES | {setting.key: setting.type for setting in (*OWN, *OTHER_DEFAULTS, *declared)}
+    types = RECBOLE_TYPES | {setting.key: setting.type for setting in (*OWN, *OTHER_DEFAULTS, *declared)}
+    types["train_neg_sample_args"] = RECBOLE_TYPES["train_neg_sample_args"]
+    return types | {"loss_type": _LOSSES.get(model_class.__name__, RECBOLE_TYPES["loss_type"])}

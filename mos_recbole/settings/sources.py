@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,23 @@ Overrides = Mapping[str, Any] | Iterable[str]
 
 
 class YamlLoader(yaml.SafeLoader):
-    """YAML without tags that run code, with 1e-3 as a number (YAML 1.1 would make it text), and with keys only once."""
+    """YAML without tags that run code, and with 1e-3 as a number (YAML 1.1 would make it text).
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} occurs twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    Attributes:
+        doubles: keys that occur twice in one mapping, the last of which counts, with their lines.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.doubles: list[tuple[int, str]] = []
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts what `<<` merges among a mapping's keys."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, (key, _) in enumerate(pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode)):
+            if key.value in keys[:number] and key.value != "<<":
+                self.doubles.append((key.start_mark.line + 1, key.value))
+        super().flatten_mapping(node)
 
 
 YamlLoader.add_implicit_resolver(
@@ -42,35 +49,50 @@ class Given:
         value: what was set.
         origin: the file and line, the argument, or the key in a mapping.
         text: the argument as it was typed; None where there is no such text.
+        in_file: whether a file says so, which may be for other programs too.
     """
 
     value: Any
     origin: str
     text: str | None = None
+    in_file: bool = False
 
 
-def given_settings(config_files: Files = (), overrides: Overrides = ()) -> dict[str, Any]:
+@dataclass
+class Findings:
+    """What is said of given settings, a sentence each: `faults` end the command, `warnings` do not."""
+
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def given_settings(config_files: Files = (), overrides: Overrides = (), strict: bool = False) -> dict[str, Any]:
     """Returns what files and overrides set, by key, unchecked; see `load_settings`.
+
+    Args:
+        config_files: see `load_settings`.
+        overrides: see `load_settings`.
+        strict: whether a key that occurs twice is a fault.
 
     Raises:
         InputError: a file or an argument that cannot be read.
     """
-    faults: list[str] = []
-    given = read_given(config_files, overrides, faults)
-    if faults:
+    found = Findings()
+    given = read_given(config_files, overrides, found)
+    if faults := found.faults + (found.warnings if strict else []):
         raise InputError("\n".join(faults))
     return {key: item.value for key, item in given.items()}
 
 
-def read_given(config_files: Files, overrides: Overrides, faults: list[str]) -> dict[str, Given]:
-    """Returns what is set and where; appends what cannot be read to `faults`."""
+def read_given(config_files: Files, overrides: Overrides, found: Findings) -> dict[str, Given]:
+    """Returns what is set and where; adds what cannot be read, or is set twice in one file."""
     given: dict[str, Given] = {}
     for file in config_files:
-        given |= _of_mapping(file) if isinstance(file, Mapping) else _read_yaml(Path(file), faults)
+        given |= _of_mapping(file) if isinstance(file, Mapping) else _read_yaml(Path(file), found)
     if isinstance(overrides, Mapping):
         return given | _of_mapping(overrides)
     for argument in overrides:
-        given |= _read_argument(argument, faults)
+        given |= _read_argument(argument, found.faults)
     return given
 
 
@@ -78,15 +100,18 @@ def _of_mapping(values: Mapping[str, Any]) -> dict[str, Given]:
     return {key: Given(value, key) for key, value in values.items()}
 
 
-def _read_yaml(path: Path, faults: list[str]) -> dict[str, Given]:
-    """Returns the keys of a YAML file with their lines; appends what cannot be read to `faults`."""
+def _read_yaml(path: Path, found: Findings) -> dict[str, Given]:
+    """Returns the keys of a YAML file with their lines."""
+    faults = found.faults
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             loader = YamlLoader(file)
             try:
                 return _read_node(loader, path, faults)
             finally:
                 loader.dispose()
+                for line, key in dict.fromkeys(loader.doubles):
+                    found.warnings.append(f"{path}, line {line}: the key {key!r} occurs twice; the last one counts")
     except OSError as error:
         faults.append(f"{path}: {error.strerror}; expected a YAML file of settings")
     except UnicodeDecodeError:
@@ -106,18 +131,17 @@ def _read_node(loader: YamlLoader, path: Path, faults: list[str]) -> dict[str, G
     if not isinstance(node, yaml.MappingNode):
         faults.append(f"{path}, line {node.start_mark.line + 1}: expected key: value")
         return {}
-    found: dict[str, Given] = {}
+    loader.flatten_mapping(node)
+    given: dict[str, Given] = {}
     for key_node, value_node in node.value:
-        key, line = str(loader.construct_object(key_node)), key_node.start_mark.line + 1
-        if key in found:
-            faults.append(f"{path}, line {line}: the key {key!r} occurs twice")
+        key, line = str(loader.construct_object(key_node, deep=True)), key_node.start_mark.line + 1
         try:
             value = loader.construct_object(value_node, deep=True)
         except ValueError as error:  # a date of month 13, a number that is none
             faults.append(f"{path}, line {line}: {key}: {error}")
             continue
-        found[key] = Given(value, f"{path}, line {line}")
-    return found
+        given[key] = Given(value, f"{path}, line {line}", in_file=True)
+    return given
 
 
 def _read_argument(argument: str, faults: list[str]) -> dict[str, Given]:

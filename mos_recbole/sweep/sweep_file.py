@@ -157,7 +157,7 @@ def read_sweep_file(path: Path, changes: Mapping[str, Any] | None = None) -> Swe
     Raises:
         InputError: all its faults, one per line.
     """
-    content: dict[str, Any] = {"name": path.stem, **given_settings([path])}
+    content: dict[str, Any] = {"name": path.stem, **given_settings([path], strict=True)}
     for key, value in (changes or {}).items():
         if not isinstance(value, Mapping):
             content[key] = value
