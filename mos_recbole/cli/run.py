@@ -41,12 +41,13 @@ INTERRUPTED = "--resume continues after the last epoch"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("--model", action=Several, required=True, metavar="NAME", help=_MODEL)
+    parser.add_argument("--model", action=Several, metavar="NAME", help=_MODEL)
     parser.add_argument("--head", action=Several, metavar="NAME", help="put these heads on every --model: mos, ...")
     parser.add_argument("--match-parameters", action="store_true", help="make all models as large as the first")
-    parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
+    parser.add_argument("--dataset", help="name or folder (default: that of --config, or ml-100k, built in)")
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
+    parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
     parser.add_shared("--plugin", "--config", "--output", "--device", "--quiet", "--key=value")
 
 
@@ -54,6 +55,7 @@ def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
     from mos_recbole.experiment import count_parameters, load_settings, match_parameters
     from mos_recbole.models import load_plugin, model_name
+    from mos_recbole.settings import named_model
     from mos_recbole.training.processes import only_first_traceback
 
     if several_processes():
@@ -61,19 +63,19 @@ def call(options: argparse.Namespace) -> int:
     for plugin in options.plugin:
         load_plugin(plugin)
     # A model or a seed that is named twice runs once.
-    models = dict.fromkeys(options.model)
+    models = dict.fromkeys(options.model or [named_model(options.config, options.settings)])
     if options.head:
         models = dict.fromkeys(model_name(encoder, head) for encoder in models for head in options.head)
     seeds = [[f"--seed={seed}"] for seed in dict.fromkeys(options.seeds or [])] or [[]]
     runs = [
-        load_settings(model, options.dataset, options.config, [*options.settings, *seed], beside=models)
+        load_settings(model, options.dataset, options.config, [*options.settings, *seed], models, options.strict)
         for model in models
         for seed in seeds
     ]
     if options.match_parameters:
         n_parameters = count_parameters(runs[0])
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
-    for warning in (warning for one in runs for warning in one.warnings):
+    for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
         _log.warning(warning)
     records, failures = _train(runs, options)
     refused = any(isinstance(error, InputError) for _, error in failures)

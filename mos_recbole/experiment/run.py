@@ -198,6 +198,7 @@ class Run:
             dataset=self.settings.dataset,
             seed=config["seed"],
             settings=self.settings.identity(),
+            unknown_settings=self.settings.unknown,
             data=data.summary.as_dict() | {"fingerprint": data.fingerprint},
             parameters=count_trainable(self.model),
             epochs=len(trainer.reports),

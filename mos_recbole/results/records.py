@@ -61,6 +61,7 @@ class RunResult(Document):
         baseline: the model of the same encoder with the softmax head; None if this is it, or one of RecBole's own.
         split_leakage: what training knows under this split that could not have been known then, in a sentence or two.
         settings: the settings that can change the numbers.
+        unknown_settings: keys of the configuration files that nothing here reads, with their values.
         data: counts and the fingerprint of the prepared data.
         epochs: epochs trained; best_epoch is the one that validation chose, from 1.
         parameters: number of trainable numbers in the model.
@@ -88,6 +89,7 @@ class RunResult(Document):
     dataset: str
     seed: int
     settings: dict[str, Any]
+    unknown_settings: dict[str, Any] = {}
     data: dict[str, Any]
     parameters: int
     epochs: int

@@ -1,6 +1,6 @@
 """Settings of a run: RecBole's YAML files and `key=value` arguments, checked as a whole before anything runs."""
 
-from mos_recbole.settings.build import Settings, known_settings, load_settings
+from mos_recbole.settings.build import Settings, known_settings, load_settings, named_model
 from mos_recbole.settings.fields import own_settings
 from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import YamlLoader, given_settings
@@ -12,5 +12,6 @@ __all__ = [
     "given_settings",
     "known_settings",
     "load_settings",
+    "named_model",
     "own_settings",
 ]

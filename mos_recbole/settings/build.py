@@ -17,7 +17,7 @@ from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.settings.checks import check_together, checked, take_fixed, take_unknown, take_width, without_effect
 from mos_recbole.settings.fields import own_settings, setting_types
 from mos_recbole.settings.recbole_config import RecBoleConfig
-from mos_recbole.settings.sources import Files, Findings, Given, Overrides, read_given
+from mos_recbole.settings.sources import Files, Findings, Given, Overrides, given_settings, read_given
 from mos_recbole.settings.translate import WITHOUT_EFFECT, take_translated
 
 # Settings that cannot change a run's numbers, and so are no part of its identity.
@@ -130,7 +130,7 @@ def load_settings(
     name = model if model is None or isinstance(model, str) else model.__name__
     name = _named("model", name, given, beside, found)
     if name is None:
-        raise InputError("\n".join([*found.faults, "no model is named; write --model GRU4RecMoS, or model: in a file"]))
+        raise InputError("\n".join([*found.faults, _NO_MODEL]))
     model_class = _recommender(name) if model is None or isinstance(model, str) else model
     dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
     for_others = {key for other in beside for key in known_settings(other, dataset)}
@@ -171,6 +171,21 @@ def _named(
     elif item.value not in (chosen, Path(chosen).name, *beside):
         found.warnings.append(f"{item.origin}: {what} is {item.value!r}; {chosen!r} is run, as the command line says")
     return chosen
+
+
+_NO_MODEL = "no model is named; write --model GRU4RecMoS, or model: GRU4RecMoS in a file of --config"
+
+
+def named_model(config_files: Files, overrides: Overrides = ()) -> str:
+    """Returns the model that files or overrides name.
+
+    Raises:
+        InputError: none is named, or a file cannot be read.
+    """
+    name = given_settings(config_files, overrides).get("model")
+    if not isinstance(name, str):
+        raise InputError(_NO_MODEL)
+    return name
 
 
 def known_settings(model: str, dataset: str) -> set[str]:

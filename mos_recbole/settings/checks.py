@@ -73,8 +73,8 @@ def take_unknown(
 ) -> dict[str, Any]:
     """Takes out of `given` what is no setting of the model; returns those keys of files that nobody knows.
 
-    Keys of other models are warned of. So are unknown ones in files, which may be for other programs. Misspelt keys are
-    faults, as are unknown arguments; if `strict`, all are.
+    Files may be for other models and other programs too: their keys are warned of. Misspelt keys are faults, as are
+    arguments that the model does not read; if `strict`, all are.
     """
     unknown: dict[str, Any] = {}
     of_others: dict[str, list[str]] = {}
@@ -82,9 +82,9 @@ def take_unknown(
     of_recbole = _of_recboles_models()
     for key in [key for key in given if key not in values]:
         item = given.pop(key)
-        if not strict and (key in of_recbole or (key in own and item.in_file)):
+        if item.in_file and not strict and (key in of_recbole or key in own):
             place, _, line = item.origin.partition(", line ")
-            of_others.setdefault(place if item.in_file else "", []).append(f"{key} (line {line})" if line else key)
+            of_others.setdefault(place, []).append(f"{key} (line {line})")
             continue
         by_letters = misspelt(key, {*values, *translated_keys()})
         by_meaning = meant(key, values)
@@ -101,8 +101,7 @@ def take_unknown(
         asked = f"; {hint}" if by_meaning else ""
         found.warnings.append(f"{item.origin}: unknown key {key!r}, kept in the record only{asked}")
     for place, keys in of_others.items():
-        where = f"{place}: " if place else ""
-        found.warnings.append(f"{where}{', '.join(keys)}: settings of other models, without effect on {model}")
+        found.warnings.append(f"{place}: {', '.join(keys)}: settings of other models, without effect on {model}")
     return unknown
 
 

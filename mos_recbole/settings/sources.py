@@ -117,8 +117,8 @@ def _read_yaml(path: Path, found: Findings) -> dict[str, Given]:
     except UnicodeDecodeError:
         faults.append(f"{path}: not UTF-8 text")
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        faults.append(f"{path}, line {line}: not YAML: {error.problem}")
+        number = error.problem_mark.line + 1 if error.problem_mark else "?"
+        faults.append(f"{path}, line {number}: not YAML: {error.problem}")
     except yaml.YAMLError as error:
         faults.append(f"{path}: not YAML: {str(error).splitlines()[0]}")
     return {}

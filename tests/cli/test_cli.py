@@ -439,7 +439,7 @@ BAD_ARGUMENTS = {
     "seed is text": (["--seeds", "one"], ["--seeds", "'one'"]),
     "seed is negative": (["--seeds", "-1"], ["seed", "-1"]),
     "seed is too large": (["--seeds", "4294967296"], ["seed", "4294967296"]),
-    "negative sampling for all items": (["--train_neg_sample_args={distribution: uniform}"], ["train_neg_sample_args"]),
+    "a loss of another model": (["--loss_type=BPR"], ["--loss_type", "negative_sampling"]),
 }
 
 

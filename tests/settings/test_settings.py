@@ -273,29 +273,34 @@ def test_eval_args_of_another_protocol_are_refused(evaluation: str, yaml_file) -
     assert faults(files=(path,))[0].startswith(f"{path}, line 1: ")
 
 
-@pytest.mark.parametrize("argument", ["--repeatable=False", "--benchmark_filename=[train, test]", "--transform=mask"])
+@pytest.mark.parametrize("argument", ["--benchmark_filename=[train, test]", "--transform=mask"])
 def test_what_would_change_the_meaning_of_a_result_is_refused(argument: str) -> None:
     """Keys that hold one value here, set to another one."""
     assert faults(argument)[0].startswith(argument.partition("=")[0])
 
 
-def test_a_file_for_another_model_or_data_set_is_refused(yaml_file) -> None:
-    """`model:` and `dataset:` in a file must agree with the run; where they do, they are fine."""
+def test_a_file_for_another_model_or_data_set_gives_way_with_a_warning(yaml_file) -> None:
+    """`model:` and `dataset:` in a file hold where the caller names none; else the caller's, and a warning says so."""
     path = yaml_file("model: SASRecMoS\ndataset: beauty\n")
-    found = faults(files=(path,))
-    assert [line.startswith(f"{path}, line {number}") for number, line in enumerate(found, start=1)] == [True, True]
+    found = load_settings("GRU4RecMoS", "ml-100k", [path])
+    assert (found.model, found.dataset) == ("GRU4RecMoS", "ml-100k")
+    assert [line.startswith(f"{path}, line {number}") for number, line in enumerate(found.warnings, 1)] == [True, True]
+    found = load_settings(config_files=[path])
+    assert (found.model, found.dataset, found.warnings) == ("SASRecMoS", "beauty", ())
+    assert load_settings("SASRecMoS", None, [path], beside=["GRU4RecMoS"]).dataset == "beauty"
     assert values(files=(yaml_file("model: GRU4RecMoS\ndataset: ml-100k\n"),)) == values()
+    with pytest.raises(InputError, match="no model is named"):
+        load_settings(config_files=[yaml_file("dataset: beauty\n")])
 
 
 def test_all_faults_are_reported_at_once(yaml_file) -> None:
     """Faults of every sort in two files and four arguments: one line each, each with its place."""
-    first = yaml_file("epochs: 0\nlearnig_rate: 0.1\nepochs: 3\neval_args: {order: RO}\n", "first.yaml")
+    first = yaml_file("epochs: 3\nlearnig_rate: 0.1\nepochs: 3\neval_args: {order: RO}\n", "first.yaml")
     second = yaml_file("topk: [10,\n", "second.yaml")
     missing = first.with_name("missing.yaml")
     found = faults("--mos_heads=0", "--nonsense=1", "stray", "--learner=adan", files=(first, second, missing))
     places = [
         f"{first}, line 2: ",
-        f"{first}, line 3: ",
         f"{first}, line 4: ",
         f"{second}, line 2: ",
         f"{missing}: ",
@@ -443,7 +448,6 @@ def test_eval_args_that_say_what_is_in_force_are_accepted(mode: str) -> None:
         ("epochs: 1\nmos_heads: [1,\n", 3),
         ("epochs: 1\n- a\n", 2),
         ("\tepochs: 3\n", 1),
-        ("epochs: 1\nepochs: 2\n", 2),
         ("epochs: 1\n---\nepochs: 2\n", 2),
         ("- epochs\n- 3\n", 1),
         ("just text\n", 1),
@@ -454,7 +458,7 @@ def test_eval_args_that_say_what_is_in_force_are_accepted(mode: str) -> None:
     ],
 )
 def test_broken_yaml_is_refused_with_its_line(content: str, line: int, yaml_file) -> None:
-    """Bad syntax, a key that occurs twice, several documents, no mapping, values that are none of their tag."""
+    """Bad syntax, several documents, no mapping, values that are none of their tag."""
     path = yaml_file(content)
     found = faults(files=(path,))
     assert len(found) == 1
@@ -468,10 +472,15 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, yaml_file) -> None:
     assert faults(files=(path,))[0].startswith(str(path))
 
 
-def test_a_key_that_occurs_twice_within_a_value_is_refused(yaml_file) -> None:
-    """As at the top: the first of the two values would be lost without a word."""
-    path = yaml_file("epochs: 3\nclip_grad_norm: {max_norm: 1, max_norm: 2}\n")
-    assert faults(files=(path,))[0].startswith(f"{path}, line 2: ")
+def test_of_a_key_that_occurs_twice_the_last_one_counts(yaml_file) -> None:
+    """As in RecBole, at the top and within a value; a warning names the line. What `<<` merges may be overridden."""
+    path = yaml_file("epochs: 3\nclip_grad_norm: {max_norm: 1, max_norm: 2}\nepochs: 4\n")
+    found = load_settings("GRU4RecMoS", "ml-100k", [path])
+    assert (found.values["epochs"], found.values["clip_grad_norm"]) == (4, {"max_norm": 2})
+    assert sorted(line.partition(": ")[0] for line in found.warnings) == [f"{path}, line {line}" for line in (2, 3)]
+    merged = yaml_file("clip_grad_norm: &norm {max_norm: 1}\nval_interval: {<<: {a: '[1,2]'}, a: '[2,3]'}\n")
+    found = load_settings("GRU4RecMoS", "ml-100k", [merged])
+    assert (found.values["val_interval"], found.warnings) == ({"a": "[2,3]"}, ())
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -506,7 +515,7 @@ def code_texts(target: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(4))
-@pytest.mark.parametrize("key", ["mos_heads", "learning_rate", "metrics", "user_inter_num_interval", "k"])
+@pytest.mark.parametrize("key", ["mos_heads", "learning_rate", "metrics", "user_inter_num_interval", "seed"])
 def test_code_as_a_value_is_refused_and_not_run(key: str, number: int, tmp_path: Path, yaml_file) -> None:
     """From the command line, from a mapping and from a file."""
     target = tmp_path / "touched"
