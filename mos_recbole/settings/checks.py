@@ -16,7 +16,7 @@ from mos_recbole.data import SPLITS
 from mos_recbole.evaluation import canonical_metric, expand_metrics, needs_top_items
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.settings.fields import RECBOLE_TYPES, own_settings
-from mos_recbole.settings.hints import meant, misspelt, nearest
+from mos_recbole.settings.hints import hint, meant, misspelt
 from mos_recbole.settings.sources import Findings, Given
 from mos_recbole.settings.translate import is_none, translated_keys
 
@@ -88,17 +88,16 @@ def take_unknown(
             continue
         by_letters = misspelt(key, {*values, *translated_keys()})
         by_meaning = meant(key, values)
-        hint = f"did you mean {by_meaning or by_letters}?" if by_meaning or by_letters else "no known key is near"
         if key in own or key in of_recbole:
-            hint = f"{model} has no such setting" + (f"; {hint}" if by_meaning else "")
-        elif not by_letters and not by_meaning:
-            hint = nearest(key, values)
-        if strict or not item.in_file or by_letters:
-            found.faults.append(f"{item.origin}: unknown key {key!r}; {hint}")
+            reason = f"{model} has no such setting"
+        else:
+            reason = f"did you mean {by_letters}?" if by_letters and not by_meaning else hint(key, values)
+        if strict or not item.in_file or (by_letters and not by_meaning):
+            found.faults.append(f"{item.origin}: unknown key {key!r}; {reason}")
             continue
         simple = item.value is None or isinstance(item.value, str | int | float)
         unknown[key] = item.value if simple else str(item.value)
-        asked = f"; {hint}" if by_meaning else ""
+        asked = f"; {reason}" if by_meaning else ""
         found.warnings.append(f"{item.origin}: unknown key {key!r}, kept in the record only{asked}")
     for place, keys in of_others.items():
         found.warnings.append(f"{place}: {', '.join(keys)}: settings of other models, without effect on {model}")
@@ -134,7 +133,7 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
         message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
         if problem["type"] == "extra_forbidden":
-            message = nearest(inside[-1] if inside else "", _inner_keys(kind))
+            message = hint(inside[-1] if inside else "", _inner_keys(kind))
         found.faults.append(f"{item.origin}: {'.'.join([key, *inside])} is {value!r}; {message}")
         return default
     except RecursionError:
@@ -233,7 +232,7 @@ def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
     added = values.get("additional_feat_suffix") or []
     suffixes = {*_SUFFIXES, *([added] if isinstance(added, str) else added)}
     faults = [
-        f"{_origin(key, given)}: {key} has the unknown file {suffix!r}; {nearest(suffix, suffixes)}"
+        f"{_origin(key, given)}: {key} has the unknown file {suffix!r}; {hint(suffix, suffixes)}"
         for key in ("load_col", "unload_col", "unused_col")
         for suffix in (given[key].value if key in given and isinstance(given[key].value, dict) else ())
         if suffix not in suffixes

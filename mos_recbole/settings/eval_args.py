@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mos_recbole.settings.hints import nearest
+from mos_recbole.settings.hints import hint
 
 _KEYS = ("split", "order", "group_by", "mode")
 _LEAVE_ONE_OUT = ("valid_and_test", "test_only", "valid_only")
@@ -22,7 +22,7 @@ def split_of_eval_args(value: Any, faults: list[str], warnings: list[str]) -> di
             f"eval_args is {value!r}; expected a mapping such as {{split: {{LS: valid_and_test}}, order: TO}}"
         )
         return {}
-    faults += [f"eval_args has the unknown key {key!r}; {nearest(str(key), _KEYS)}" for key in value.keys() - {*_KEYS}]
+    faults += [f"eval_args has the unknown key {key!r}; {hint(str(key), _KEYS)}" for key in value.keys() - {*_KEYS}]
     faults += mode_faults(value)
     if value.get("order", "TO") != "TO":
         faults.append(
@@ -40,7 +40,7 @@ def split_of_eval_args(value: Any, faults: list[str], warnings: list[str]) -> di
         return {}
     ((name, how),) = split.items()
     if name == "LS":
-        if how in _LEAVE_ONE_OUT:
+        if how == _LEAVE_ONE_OUT[0]:
             return {"split": "leave_one_out"} | ({"held_out": how} if how != _LEAVE_ONE_OUT[0] else {})
         faults.append(f"split is {{LS: {how!r}}}; expected one of {', '.join(_LEAVE_ONE_OUT)}")
     elif name == "RS":
@@ -62,14 +62,14 @@ def _ratio(ratios: Any, value: Mapping[str, Any], faults: list[str], warnings: l
         return {}
     if "order" not in value:
         warnings.append("order is not given and is taken as TO: a sequence is ordered by time")
-    train, valid, test = (round(ratio / sum(ratios), 12) for ratio in ratios)
+    train, valid, test = (ratio / sum(ratios) for ratio in ratios)
     if str(value.get("group_by", "user")).lower() == "user":
         return {"split": "ratio", "valid_ratio": valid, "test_ratio": test}
     warnings.append(
         "the shares are cut at moments in time (split: temporal): interactions of one time stay together, where "
         "RecBole counts rows, and targets are ranked among the items that training saw"
     )
-    return {"split": "temporal", "test_share": test, "valid_share": round(valid / (train + valid), 12)}
+    return {"split": "temporal", "test_share": round(test, 12), "valid_share": round(valid / (train + valid), 12)}
 
 
 def mode_faults(value: Any) -> list[str]:

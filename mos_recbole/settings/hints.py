@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from mos_recbole.errors import nearest
+
 _MEANT = {
     "learning_rate": "lr learn_rate base_lr init_lr",
     "train_batch_size": "batch_size bs batchsize train_bs",
@@ -28,12 +30,13 @@ _MEANT = {
 }
 
 
-def nearest(key: str, known: Iterable[str]) -> str:
+def hint(key: str, known: Iterable[str]) -> str:
     """Returns which of the known keys was probably meant, as a question; or all of them, if few."""
     known = sorted(known)
-    if (near := meant(key, known) or next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.7)), None)) is None:
-        return f"expected one of {', '.join(known)}" if len(known) < 9 else "no known key is near"
-    return f"did you mean {near}?"
+    if (by_meaning := meant(key, known)) is not None:
+        return f"did you mean {by_meaning}?"
+    none_near = f"expected one of {', '.join(known)}" if len(known) < 9 else "no known key is near"
+    return nearest(key, known) or none_near
 
 
 def meant(key: str, known: Iterable[str]) -> str | None:

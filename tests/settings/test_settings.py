@@ -257,7 +257,7 @@ def test_a_width_that_the_attention_heads_do_not_divide_is_refused() -> None:
 @pytest.mark.parametrize(
     "evaluation",
     [
-        "{split: {RS: [0.8, 0.1, 0.1]}}",
+        "{split: {RS: [0.8, 0.2]}}",
         "{split: {LS: test_only}}",
         "{order: RO}",
         "{mode: uni100}",
