@@ -11,13 +11,19 @@ examples:
   on a running Ray cluster, with checkpoints in a bucket
     %(prog)s configs/sweeps/article.yaml --address auto --storage s3://bucket/sweeps
   after any interruption: the same command again
+  make a sweep file of one of RecBole's tuning files
+    %(prog)s my_sweep.yaml --from-recbole hyper.test --model SASRec GRU4RecMoS --config my_settings.yaml
 """
 
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from mos_recbole.cli.parser import Parser, Several
+from mos_recbole.errors import InputError
 
 # Options that take the place of the file's `resources`.
 _PREFIX = "resources."
@@ -27,14 +33,18 @@ _RESOURCES = (
     ("max-concurrent", int, "N", "largest number of trials at a time (default: as many as fit)"),
     ("fuse", int, "N", "train up to N trials of equal shape as one (default: 1)"),
 )
+_FROM_RECBOLE = "make FILE of RecBole's tuning file (hyper.test) and stop; without FILE print it; needs --model"
 SUMMARY = "run the trials of a sweep file by Ray Tune, write tables and figures"
 INTERRUPTED = "the same command continues after the last epoch"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a sweep file (docs/sweeps.md)")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a sweep file (docs/sweeps.md)")
+    parser.add_argument("--from-recbole", type=Path, metavar="TUNING", help=_FROM_RECBOLE)
     parser.add_argument("--dry-run", action="store_true", help="print the trials and an estimate of the cost, and stop")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep and its folder (default: the file's name)")
+    parser.add_argument("--model", action=Several, metavar="NAME", help="in place of the file's")
+    parser.add_argument("--config", help="RecBole YAML files, in place of the file's")
     parser.add_argument("--dataset", action=Several, help="names or folders, in place of the file's")
     parser.add_argument("--seeds", help="in place of the file's")
     for name, kind, metavar, text in _RESOURCES:
@@ -50,18 +60,14 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    changes = _changes(options)
+    if options.from_recbole is not None:
+        return _convert(options, changes)
+    if options.file is None:
+        raise InputError("no sweep file; expected FILE, as in configs/sweeps, or --from-recbole with a tuning file")
     from mos_recbole.sweep import ClusterOptions, Planner, prepare_ray, preview, read_sweep_file
 
-    resources = {
-        key.removeprefix(_PREFIX): value
-        for key, value in vars(options).items()
-        if key.startswith(_PREFIX) and value is not None
-    }
-    plugins = [str(plugin.absolute()) for plugin in options.plugin]
-    changes = {"name": options.name, "datasets": options.dataset, "seeds": options.seeds, "plugins": plugins or None}
-    sweep = read_sweep_file(
-        options.file, {key: value for key, value in changes.items() if value is not None} | {"resources": resources}
-    )
+    sweep = read_sweep_file(options.file, changes)
     planner = Planner(sweep, options.file, options.settings)
     if options.dry_run:
         print(preview(planner, local=options.address is None))
@@ -87,3 +93,41 @@ def call(options: argparse.Namespace) -> int:
     for trial in failed:
         print(f"trial {trial.number} failed {trial.attempts} times: {trial.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the keys of a sweep file that options take the place of."""
+    changes = {
+        "name": options.name,
+        "models": options.model,
+        "datasets": options.dataset,
+        "seeds": options.seeds,
+        "config": [os.path.abspath(file) for file in options.config] or None,
+        "plugins": [str(plugin.absolute()) for plugin in options.plugin] or None,
+    }
+    resources = {
+        key.removeprefix(_PREFIX): value
+        for key, value in vars(options).items()
+        if key.startswith(_PREFIX) and value is not None
+    }
+    changes["resources"] = resources or None
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def _convert(options: argparse.Namespace, changes: dict[str, Any]) -> int:
+    """Writes or prints the sweep file of a tuning file of RecBole."""
+    from mos_recbole.io import atomic_write, os_errors_as_input_errors
+    from mos_recbole.sweep import sweep_from_recbole
+
+    file = options.file
+    if file is not None and file.exists():
+        raise InputError(f"{file} is there already; expected the name of a new file")
+    folder = Path.cwd() if file is None else file.parent
+    text = sweep_from_recbole(options.from_recbole, changes, options.settings, folder)
+    if file is None:
+        print(text, end="")
+        return 0
+    with os_errors_as_input_errors(file, "a file that can be written"), atomic_write(file) as path:
+        path.write_text(text, encoding="utf-8")
+    print(f"{file} is written. Next: {shlex.join(['mos-recbole', 'sweep', str(file), '--dry-run'])}")
+    return 0

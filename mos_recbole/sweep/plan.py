@@ -17,10 +17,7 @@ from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Settings, given_settings, known_settings, load_settings
 from mos_recbole.sweep.space import draw, expand_grid
-from mos_recbole.sweep.sweep_file import SweepFile
-
-# Settings that a sweep file has keys of its own for.
-_ELSEWHERE = {"seed": "seeds", "valid_metric": "metric", "model": "models", "dataset": "datasets"}
+from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
 # A model on a data set, by its name. A sweep compares and selects configurations within one.
 Key = tuple[str, str]
@@ -87,10 +84,10 @@ class Planner:
         self.known = {(model, name): known_settings(model, name) for model in sweep.models for name in self.datasets}
         given = given_settings(overrides=self.overrides)
         faults = [
-            f"{path}: {place}.{key}: a sweep sets it by {_ELSEWHERE[key]}"
+            f"{path}: {place}.{key}: a sweep sets it by {ELSEWHERE[key]}"
             for place, keys in (("settings", sweep.settings), ("space", sweep.space), ("arguments", given))
             for key in keys
-            if key in _ELSEWHERE
+            if key in ELSEWHERE
         ]
         faults += [
             f"--{key}: this sweep varies {key}; expected a setting that is not in its space"

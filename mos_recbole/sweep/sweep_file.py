@@ -15,6 +15,9 @@ from mos_recbole.sweep.space import Distinct, Parameter
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+# Settings that a sweep file has keys of its own for.
+ELSEWHERE = {"seed": "seeds", "valid_metric": "metric", "model": "models", "dataset": "datasets"}
+
 
 class _Part(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -166,6 +169,19 @@ def read_sweep_file(path: Path, changes: Mapping[str, Any] | None = None) -> Swe
     for key in ("config", "plugins"):
         if isinstance(content.get(key), str):
             content[key] = [content[key]]
+    return checked_sweep(content, path)
+
+
+def checked_sweep(content: Mapping[str, Any], path: Path) -> SweepFile:
+    """Returns the checked content of a sweep file.
+
+    Args:
+        content: by the keys of a sweep file.
+        path: of the file that it comes from.
+
+    Raises:
+        InputError: all its faults, one per line.
+    """
     try:
         return SweepFile.model_validate(content)
     except pydantic.ValidationError as error:

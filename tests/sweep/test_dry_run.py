@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mos_recbole import cli
 from mos_recbole.results import format_parameter
 from mos_recbole.sweep import preview
 from mos_recbole.sweep.dry_run import training_seconds
@@ -134,3 +135,11 @@ def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
         "expected the extra mos_recbole[sweep] to be installed"
     ]
     assert not (tmp_path / "results").exists()
+
+
+def test_fusing_with_an_equals_sign(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the dry run of a sweep that comes with the package shows."""
+    monkeypatch.setattr("mos_recbole.sweep.dry_run.time_training", lambda *_: 1.0)
+    file = Path(__file__).parents[2] / "configs" / "sweeps" / "ml-100k-quick.yaml"
+    assert cli.main(["sweep", str(file), "--dry-run", "--fuse=4"]) == 0
+    assert "8 alone" in capsys.readouterr().out
