@@ -240,6 +240,8 @@ def best_on_validation(
     metrics = sorted({runs[0].valid_metric for runs in configurations})
     if len(metrics) > 1:
         raise InputError(f"{name}: configurations validated by {' and '.join(metrics)}; choose by valid_metric=")
+    if any(metrics[0] not in run.valid for runs in configurations for run in runs):
+        raise InputError(f"{name}: runs without validation, from which none can be chosen\n" + _choices(configurations))
     scores = [{run.seed: run.valid[metrics[0]].value for run in runs} for runs in configurations]
     having = Counter(seed for by_seed in scores for seed in by_seed)
     seeds = sorted(having, key=lambda seed: (-having[seed], seed))

@@ -25,7 +25,8 @@ def call(options: argparse.Namespace) -> int:
             "data": record.dataset,
             "seed": record.seed,
             "epochs": f"{record.best_epoch}/{record.epochs}",
-            f"valid {record.valid_metric}": f"{record.valid[record.valid_metric].value:.4f}",
+            "stopped": (record.stopped or "").replace("_", " "),
+            f"valid {record.valid_metric}": f"{record.valid[record.valid_metric].value:.4f}" if record.valid else "",
             "protocol": record.protocol_hash,
             "finished": record.finished[:19],
         }

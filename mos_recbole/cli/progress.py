@@ -26,7 +26,7 @@ class EpochProgress:
 
     def epoch(self, report: EpochReport) -> None:
         """Shows an epoch."""
-        score = "" if report.valid is None else f"valid {self.metric} {report.valid[self.metric]:.4f}"
+        score = "not validated" if report.valid is None else f"valid {self.metric} {report.valid[self.metric]:.4f}"
         if report.best:
             self.best = f"best {report.valid[self.metric]:.4f} in epoch {report.epoch}" if report.valid else ""
         self.bar.advance(report.epoch - self.last, f"loss {report.loss:.4f}, {score}, {self.best}")

@@ -217,7 +217,7 @@ class SequenceDataset(DatasetByRecBole):
                 "split: leave_one_out"
             )
         split = SPLITS[name].apply(self.sequences, self.config)
-        for side in ("train", "valid", "test"):
+        for side in ("train", "valid", "test") if SPLITS[name].validates(self.config) else ("train", "test"):
             if not getattr(split, side).n_targets:
                 scale, times = self.sequences.time_scale, self.sequences.times
                 facts = "".join(f", {key} {value}" for key, value in split.facts.items())

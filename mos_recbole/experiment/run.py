@@ -165,17 +165,34 @@ class Run:
         """Returns the batches of each epoch."""
         return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.shard)
 
-    def selection(self) -> Selection:
-        """Returns what the best epoch and early stopping go by: validation by the setting `valid_metric`."""
+    def selection(self) -> Selection | None:
+        """Returns what the best epoch and early stopping go by: validation by `valid_metric`; None without validation.
+
+        Nothing is ever selected on the test.
+        """
+        if not self.settings.validates:
+            return None
         metric = self.config["valid_metric"]
         return Selection(partial(self._metrics, self.data.valid_queries), metric, metric_direction(metric) == "higher")
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
-        valid = self._metrics(self.data.valid_queries)
+        self._note(self._training_ended())
+        valid = self._metrics(self.data.valid_queries) if self.settings.validates else {}
         test, ranks = self._evaluate(self.data.test_queries())
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
+
+    def _training_ended(self) -> str:
+        """Returns why and when training ended, in a sentence."""
+        trainer, metric = self.trainer, self.config["valid_metric"]
+        done = f"{len(trainer.reports)} of {trainer.epochs} epochs"
+        if not self.settings.validates:
+            return f"trained {done}; the split has no validation, so the last epoch is the model"
+        best = f"{metric} {trainer.reports[-1].best_score:.4f} in epoch {trainer.best_epoch}"
+        if trainer.stopped:
+            return f"stopped early after {done}: best {best}, {trainer.cur_step} validations without a better one since"
+        return f"trained {done}: best {best}"
 
     def _write(self, valid: Mapping[str, float], test: Mapping[str, float], ranks: TargetRanks) -> RunResult:
         """Returns the record; it is written last, so that a folder with a record is a finished run."""
@@ -203,6 +220,7 @@ class Run:
             parameters=count_trainable(self.model),
             epochs=len(trainer.reports),
             best_epoch=trainer.best_epoch,
+            stopped="early_stopping" if trainer.stopped else "epochs",
             valid_metric=config["valid_metric"],
             valid=_directed(valid),
             test=_directed(test),

@@ -62,12 +62,14 @@ def configurations_table(
 
 def _cells(row: ConfigurationRow, metrics: Sequence[str]) -> dict[str, Cell]:
     epochs = [run.epochs for run in row.runs]
+    n_early = sum(run.stopped == "early_stopping" for run in row.runs)
+    early = f" ({'' if n_early == len(epochs) else f'{n_early} of {len(epochs)} '}stopped early)" if n_early else ""
     seconds = float(np.median([run.train_seconds for run in row.runs]))
     return {
         "model": words(row.label),
         "parameters": number_cell(row.runs[0].parameters, ","),
         "seeds": number_cell(len(row.runs), "d"),
-        "epochs": Cell(format_range(epochs), min(epochs)),
+        "epochs": Cell(format_range(epochs) + early, min(epochs)),
         "training time": Cell(format_duration(seconds), seconds),
         **{f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in metrics},
     }

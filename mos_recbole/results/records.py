@@ -63,9 +63,10 @@ class RunResult(Document):
         settings: the settings that can change the numbers.
         unknown_settings: keys of the configuration files that nothing here reads, with their values.
         data: counts and the fingerprint of the prepared data.
-        epochs: epochs trained; best_epoch is the one that validation chose, from 1.
+        epochs: epochs trained; best_epoch is the one that validation chose, from 1, or without validation the last.
+        stopped: why training ended: all "epochs" were done, or "early_stopping"; None in older records.
         parameters: number of trainable numbers in the model.
-        valid, test: metrics at the best epoch.
+        valid, test: metrics at the best epoch; `valid` is empty where the split has no validation.
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
             wall_seconds: all, loading included, over all sessions of a resumed run. On a GPU an epoch's time ends when
             the GPU is done, so it is device time too.
@@ -94,6 +95,7 @@ class RunResult(Document):
     parameters: int
     epochs: int
     best_epoch: int
+    stopped: Literal["epochs", "early_stopping"] | None = None
     valid_metric: str
     valid: dict[str, Metric]
     test: dict[str, Metric]

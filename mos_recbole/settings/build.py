@@ -65,6 +65,11 @@ class Settings:
         return SPLITS[self.values["split"]]
 
     @property
+    def validates(self) -> bool:
+        """Whether the split has a validation, which selection and early stopping need."""
+        return self.split.validates(self.values)
+
+    @property
     def protocol(self) -> EvaluationProtocol:
         """The way in which runs with these settings are evaluated."""
         return EvaluationProtocol(

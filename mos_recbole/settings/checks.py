@@ -305,6 +305,9 @@ def without_effect(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
         if key in values and proposal not in proposals:
             reasons[key] = f"negative_sampling is {proposal!r}"
     chosen = SPLITS[values["split"]]
+    if not chosen.validates(values):
+        reason = f"split {chosen.name!r} has no validation: the last epoch is the model"
+        reasons |= dict.fromkeys(("valid_metric", "eval_step", "stopping_step"), reason)
     for spec in SPLITS.values():
         for setting in spec.settings:
             if setting.key not in chosen.read(values):

@@ -201,6 +201,8 @@ class Planner:
             self.overrides,
             beside=self.sweep.models,
         )
+        if not settings.validates:
+            raise InputError(f"{model}: split {settings.split.name!r} has no validation, by which a sweep chooses")
         name = run_name(settings, self.fingerprint(settings), self.device_type)
         trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
         return PlannedTrial(trial, settings)

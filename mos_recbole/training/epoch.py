@@ -14,7 +14,7 @@ class EpochReport:
         train_seconds, eval_seconds: time in training and in validation; of trials that are trained as one, each has an
             equal share of the time in training.
         valid: the validation metrics, or None where the epoch was not validated.
-        best: whether validation has been no better before.
+        best: whether validation was never as good before; without validation, whether it is the last epoch.
         best_score: the best value so far of the metric that selection goes by, or None before the first validation.
     """
 

@@ -30,7 +30,7 @@ class FusedTrial:
 
     trainer: BenchmarkTrainer
     train_loader: TrainLoader
-    selection: Selection
+    selection: Selection | None
     on_epoch: Callable[[EpochReport], None]
     random: dict[str, Any]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.trainer.trainer import AbstractTrainer, Trainer
-from recbole.utils import early_stopping
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -43,11 +42,12 @@ READ_LOSS_EVERY = 0.5
 
 
 class BenchmarkTrainer(Trainer):
-    """RecBole's `Trainer` with its optimizers and early stopping, and a loop of its own.
+    """RecBole's `Trainer` with its optimizers, and a loop of its own.
 
     What differs: no `.item()` per step for the loss; bf16 mixed precision whose log-sum-exp stays in
     float32; checkpoints without pickled objects; exact resume: a run that was stopped at any moment and resumed gives
-    the numbers of one that was not, except for the times.
+    the numbers of one that was not, except for the times. Early stopping counts an equal score as no improvement, where
+    RecBole begins to count anew: a metric that stays flat ends the training.
 
     RecBole's constructor opens a TensorBoard folder in the working directory and W&B, so it is not called; the
     attributes that RecBole's methods read are set here.
@@ -90,14 +90,14 @@ class BenchmarkTrainer(Trainer):
     def fit(
         self,
         train_loader: TrainLoader,
-        selection: Selection,
+        selection: Selection | None,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         """Trains to the end or until validation stops improving, and leaves the model at its best epoch.
 
         Args:
             train_loader: the batches of each epoch.
-            selection: what the best epoch and early stopping go by.
+            selection: what the best epoch and early stopping go by; None for all epochs, of which the last is the best.
             on_epoch: called after every epoch, once its checkpoint is on disk.
 
         Raises:
@@ -122,7 +122,7 @@ class BenchmarkTrainer(Trainer):
         epoch: int,
         loss: float,
         train_seconds: float,
-        selection: Selection,
+        selection: Selection | None,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
         """Validates a trained epoch, decides whether it was the best and the last, and writes its files.
@@ -137,14 +137,16 @@ class BenchmarkTrainer(Trainer):
             TrainingDiverged: a score or a weight became NaN or infinite.
         """
         began = time.perf_counter()
-        metrics, best = None, False
-        if self._is_validated(epoch):
+        metrics, best = None, selection is None and epoch == self.epochs
+        if selection is not None and self._is_validated(epoch):
             try:
                 metrics = selection.validate()
             except ScoreIsNaN as error:
                 raise self._diverged(str(error), epoch) from error
-            best = self._note_score(metrics[selection.metric], selection.higher_is_better, epoch)
-        score = self.best_valid_score if selection.higher_is_better else -self.best_valid_score
+            best = self._note_score(metrics[selection.metric], selection.higher_is_better)
+        if best:
+            self.best_epoch = epoch
+        score = self.best_valid_score if selection is None or selection.higher_is_better else -self.best_valid_score
         report = EpochReport(
             epoch=epoch,
             loss=loss,
@@ -179,16 +181,15 @@ class BenchmarkTrainer(Trainer):
         validated = epoch - self.unvalidated_epochs
         return validated > 0 and (validated % self.eval_step == 0 or epoch == self.epochs)
 
-    def _note_score(self, score: float, higher_is_better: bool, epoch: int) -> bool:
+    def _note_score(self, score: float, higher_is_better: bool) -> bool:
         """Returns whether the score is the best so far; ends the training after too many that are not."""
-        # RecBole's rule, on the score's sign such that higher is better.
         signed = score if higher_is_better else -score
-        self.best_valid_score, self.cur_step, self.stopped, best = early_stopping(
-            signed, self.best_valid_score, self.cur_step, max_step=self.stopping_step, bigger=True
-        )
-        if best:
-            self.best_epoch = epoch
-        return best
+        if signed > self.best_valid_score:
+            self.best_valid_score, self.cur_step = signed, 0
+            return True
+        self.cur_step += 1
+        self.stopped = self.cur_step > self.stopping_step
+        return False
 
     def _train_epoch(self, train_loader: TrainLoader, epoch: int) -> float:
         """Returns the mean loss of an epoch over its targets, in nats."""

@@ -83,6 +83,28 @@ def test_the_split_by_ratio_is_a_protocol_of_its_own() -> None:
     assert settings.protocol.hash("data") != other.protocol.hash("data")
 
 
+def test_leave_one_out_for_the_test_only_is_recboles(users_of_1_to_30: Path) -> None:
+    """Also a split by ratio without validation."""
+    data = load(users_of_1_to_30, held_out="test_only")
+    expected = recboles_samples(users_of_1_to_30, {"split": {"LS": "test_only"}})
+    assert not expected["valid"]
+    shares = load(users_of_1_to_30, split="ratio", valid_ratio=0, test_ratio=0.25)
+    expected_shares = recboles_samples(users_of_1_to_30, {"split": {"RS": [3, 0, 1]}, "group_by": "user"})
+    for side in SIDES:
+        assert samples_of(data, side) == expected[side], side
+        assert samples_of(shares, side) == expected_shares[side], side
+
+
+def test_what_needs_validation_is_refused_without_one() -> None:
+    with pytest.raises(InputError, match="held_out is 'valid_only'; it leaves nothing to test on; expected 'valid_and"):
+        load_settings("GRU4RecSoftmax", overrides={"held_out": "valid_only"})
+    settings = load_settings("GRU4RecSoftmax", overrides={"held_out": "test_only", "stopping_step": 3})
+    assert settings.warnings == (
+        "stopping_step: stopping_step has no effect where split 'leave_one_out' has no validation: the last epoch is "
+        "the model",
+    )
+
+
 # ------------------------------------------------------------------------------------------------ by time
 
 

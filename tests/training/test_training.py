@@ -625,14 +625,38 @@ def test_nothing_is_learned_where_there_is_nothing(model: str, tmp_path: Path) -
     assert abs(record.outcomes()["rank"].mean() - (n_items + 1) / 2) < 4 * error
 
 
-def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run) -> None:
-    """The best epoch is the log's (the last of equals, RecBole's rule); `stopping_step` more and one end the run."""
+def test_a_flat_metric_ends_training(run) -> None:
+    """An equal score is no improvement: the first epoch is the best."""
+    record = run("GRU4RecSoftmax", epochs=60, stopping_step=2, learning_rate=1e-30)
+    assert (record.best_epoch, record.epochs, record.stopped) == (1, 4, "early_stopping")
+    assert [row["best"] for row in log_rows(record)] == ["1", "0", "0", "0"]
+
+
+def test_without_validation_the_last_epoch_is_the_model(run, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is selected, on the test least of all; resuming and the training log work."""
+    caplog.set_level("INFO", "mos_recbole")
+    record = run("GRU4RecSoftmax", epochs=3, stopping_step=0, held_out="test_only", metrics=["NDCG"], topk=[10])
+    assert (record.best_epoch, record.epochs, record.stopped, record.valid) == (3, 3, "epochs", {})
+    assert record.protocol["split"] == {"name": "leave_one_out", "held_out": "test_only"}
+    assert record.data["valid_targets"] == 0
+    assert "trained 3 of 3 epochs; the split has no validation, so the last epoch is the model" in caplog.messages
+    last = weights(record, "last.pt")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in weights(record, "best.pt").items())
+    assert record.training_log().columns.tolist() == ["epoch", "loss", "train_seconds", "eval_seconds", "best"]
+
+
+def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog: pytest.LogCaptureFixture) -> None:
+    """The best epoch is the log's, the first of equals; `stopping_step` more and one end the run, which is said."""
+    caplog.set_level("INFO", "mos_recbole")
     record = run("GRU4RecMoS", epochs=60, stopping_step=3, learning_rate=0.01)
     rows = log_rows(record)
     score = np.array([float(row["NDCG@10"]) for row in rows])
-    assert record.best_epoch == len(score) - int(np.argmax(score[::-1]))
+    assert record.best_epoch == 1 + int(np.argmax(score))
     assert record.best_epoch > 1
     assert record.epochs == record.best_epoch + 4 < 60
+    assert record.stopped == "early_stopping"
+    said = f"stopped early after {record.epochs} of 60 epochs: best NDCG@10 {score.max():.4f}"
+    assert f"{said} in epoch {record.best_epoch}, 4 validations without a better one since" in caplog.messages
     assert max(int(row["epoch"]) for row in rows if row["best"] == "1") == record.best_epoch
     assert record.valid["NDCG@10"].value == score.max()
     best = load_checkpoint(record.folder / "best.pt", record.run_id, "GRU4RecMoS", "cpu")

@@ -50,6 +50,7 @@ class SplitSpec:
         candidates: which items a target is ranked among: "all", or "trained", those that training saw.
         settings: of this split only.
         replaced_by: settings that are not read where another one is set, by key.
+        unvalidated: values of `settings`, by key, any of which leaves validation without targets.
         by_time: whether times of different users are compared.
         recent: whether no results were written before all of `settings` were there: the protocol names them all.
     """
@@ -61,6 +62,7 @@ class SplitSpec:
     candidates: Literal["all", "trained"] = "all"
     settings: tuple[Setting, ...] = ()
     replaced_by: Mapping[str, str] = field(default_factory=dict)
+    unvalidated: Mapping[str, Any] = field(default_factory=dict)
     by_time: bool = False
     recent: bool = False
 
@@ -74,6 +76,10 @@ class SplitSpec:
         recent = {one.key: one.default for one in self.settings if one.recent and not self.recent}
         read = {key: value for key, value in self.read(values).items() if key not in recent or value != recent[key]}
         return {"name": self.name, **read}
+
+    def validates(self, values: Mapping[str, Any]) -> bool:
+        """Returns whether validation is meant to have targets."""
+        return all(values[key] != value for key, value in self.unvalidated.items())
 
     def apply(self, sequences: Sequences, values: Mapping[str, Any]) -> Split:
         """Returns the targets of the three sides.

@@ -6,7 +6,7 @@ import numpy as np
 
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.data.splits.base import Split, SplitSpec, make_segments
-from mos_recbole.specs import Setting, Share
+from mos_recbole.specs import Probability, Setting, Share
 
 
 def ratio_split(sequences: Sequences, *, valid_ratio: float, test_ratio: float) -> Split:
@@ -40,14 +40,15 @@ SPLIT = SplitSpec(
     settings=(
         Setting(
             "valid_ratio",
-            Share,
+            Probability,
             0.1,
-            "Share of each user's targets, the latest before the test's, that are validation's.",
+            "Share of each user's targets, the latest before the test's, that are validation's; 0 for no validation.",
             recent=True,
         ),
         Setting(
             "test_ratio", Share, 0.1, "Share of each user's targets, the latest, that are the test's.", recent=True
         ),
     ),
+    unvalidated={"valid_ratio": 0},
     recent=True,
 )
