@@ -1,11 +1,14 @@
 """From atomic files to flat sequences, and where in them the targets of training, validation and test are."""
 
 from mos_recbole.data.dataset import SequenceDataset, interactions_fingerprint
+from mos_recbole.data.reading import is_table, table_name
 from mos_recbole.data.sequences import Segments, Sequences
+from mos_recbole.data.settings import DATA_SETTINGS
 from mos_recbole.data.splits import SPLITS, Split, SplitSpec
 from mos_recbole.data.summary import DataSummary
 
 __all__ = [
+    "DATA_SETTINGS",
     "SPLITS",
     "DataSummary",
     "Segments",
@@ -14,4 +17,6 @@ __all__ = [
     "Split",
     "SplitSpec",
     "interactions_fingerprint",
+    "is_table",
+    "table_name",
 ]

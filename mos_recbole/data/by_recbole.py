@@ -1,5 +1,7 @@
 """RecBole's own way from the files to a data set, its reader of interactions and its defects replaced."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,22 +13,27 @@ from recbole.utils import FeatureSource, FeatureType
 from mos_recbole.data.cache import array_info
 from mos_recbole.data.prepare import time_order
 from mos_recbole.data.prepared import FLAT_ARRAYS, fingerprint, name_arrays
-from mos_recbole.data.reading import LogFile, read_log
-from mos_recbole.data.sequences import Sequences
+from mos_recbole.data.reading import LogFile, read_features, read_header, read_log
+from mos_recbole.data.sequences import Sequences, positions
+from mos_recbole.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 
 class DatasetByRecBole(Dataset):
-    """A RecBole `Dataset` whose interactions are read by `read_log` and sorted by user and time.
+    """A RecBole `Dataset` whose files are read by `read_log` and `read_features`, sorted by user and time.
 
     Attributes:
         sequences: the flat arrays, once `_by_recbole` was called.
     """
 
     sequences: Sequences
+    time_field: str | None
     inter_feat: Any  # RecBole's: first a table of pandas, in the end an Interaction
     _file: LogFile
     _wanted: list[str]
     _incomplete_rows = 0
+    _skipped_lines = 0
     _tied_share: float
     _preloaded_weight: dict[str, np.ndarray]
 
@@ -48,9 +55,9 @@ class DatasetByRecBole(Dataset):
 
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         if source != FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
-        log = read_log(self._file, self._wanted, self.time_field)
-        self._time_scale = log.time_scale
+            return self._load_features(Path(filepath), source)
+        log = read_log(self._file, self._wanted, self.time_field, self.config["skip_bad_lines"])
+        self._time_scale, self._skipped_lines = log.time_scale, log.skipped_lines
         table = {}
         for name in self._wanted:
             self._set_column(name)
@@ -63,6 +70,39 @@ class DatasetByRecBole(Dataset):
             else:
                 table[name] = log.floats[name]
         return pd.DataFrame(table)
+
+    def _load_features(self, path: Path, source: FeatureSource | str) -> pd.DataFrame | None:
+        """Returns the columns to load of a file beside the interactions, and tells RecBole of them."""
+        load_col, unload_col = self._get_load_and_unload_col(source)
+        if load_col == set():
+            return None
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        file = LogFile(path, read_header(path, separator, encoding), separator, encoding)
+        wanted = [
+            name for name in file.columns if (load_col is None or name in load_col) and name not in (unload_col or ())
+        ]
+        missing = sorted((load_col or set()) - file.columns.keys())
+        if missing:
+            found = ", ".join(file.columns)
+            raise InputError(f"{path}, line 1: no column {missing[0]!r}, which load_col names; found {found}")
+        key = {FeatureSource.USER: self.uid_field, FeatureSource.ITEM: self.iid_field}.get(source)
+        if key is not None and key not in wanted:
+            raise InputError(f"{path}: {key!r} is not loaded; expected it in the header and in load_col")
+        table, skipped = read_features(file, wanted, key, self.config["seq_separator"], self.config["skip_bad_lines"])
+        if skipped:
+            _log.warning(f"{path}: bad lines left out: {skipped} (skip_bad_lines)")
+        for name in wanted:
+            kind = FeatureType(file.columns[name])
+            if source != "link":  # as RecBole: these columns are known from other files
+                self.field2source[name], self.field2type[name] = source, kind
+                self.field2seqlen[name] = 1
+                if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                    self.field2bucketnum[name] = 2
+            if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+                limit = (self.config["seq_len"] or {}).get(name)
+                table[name] = [values[:limit] for values in table[name]]
+                self.field2seqlen[name] = max(map(len, table[name]), default=0)
+        return table
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         # RecBole's own asks for an atomic file.
@@ -79,8 +119,22 @@ class DatasetByRecBole(Dataset):
         # RecBole sorts by time with an unstable sort and leaves the rows in that order.
         keep = self.config["rm_dup_inter"]
         if keep is not None:
-            by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
+            by_time = self.inter_feat
+            if self.time_field is not None:
+                by_time = by_time.sort_values(self.time_field, kind="stable")
             self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).sort_index()
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        # RecBole drops the interactions of whoever has no features. Here only a filter on features does that.
+        filtered = {self.field2source[field] for field in self.config["val_interval"] or {}}
+        for name, field, *sources in (
+            ("user_feat", self.uid_field, FeatureSource.USER, FeatureSource.USER_ID),
+            ("item_feat", self.iid_field, FeatureSource.ITEM, FeatureSource.ITEM_ID),
+        ):
+            if filtered.intersection(sources) and getattr(self, name) is not None:
+                stays = self.inter_feat[field].isin(getattr(self, name)[field])
+                if self.config["filter_inter_by_user_or_item"]:
+                    self.inter_feat = self.inter_feat[stays]
 
     def _data_filtering(self) -> None:
         super()._data_filtering()
@@ -91,13 +145,37 @@ class DatasetByRecBole(Dataset):
         for name in set(self.feat_name_list) - {"inter_feat"}:
             features = getattr(self, name)
             for column in kept.keys() & set(features.columns):
-                features = features[features[column].isin(kept[column])]
+                if self.field2type[column] == FeatureType.TOKEN:
+                    features = features[features[column].isin(kept[column])]
+                else:
+                    names = set(kept[column])
+                    lists = [np.array([one for one in row if one in names], dtype=object) for row in features[column]]
+                    features = features.assign(**{column: pd.Series(lists, index=features.index, dtype=object)})
             setattr(self, name, features.reset_index(drop=True))
+        for name, field, what in (("user_feat", self.uid_field, "users"), ("item_feat", self.iid_field, "items")):
+            if getattr(self, name) is not None:
+                self._say_missing(getattr(self, name)[field], field, what)
+
+    def _say_missing(self, described: pd.Series, field: str, what: str) -> None:
+        """Warns of users or items without features."""
+        path = Path(self.dataset_path) / f"{self.dataset_name}.{what[:-1]}"
+        if not len(described):
+            raise InputError(f"{path}: none of its {what} is in the interactions; expected their names as there")
+        present = pd.Series(self.inter_feat[field].unique())
+        missing = present[~present.isin(described)].tolist()
+        if missing:
+            some = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
+            _log.warning(f"{path}: {len(missing)} {what} without features ({some}); their interactions are kept")
 
     def _init_alias(self) -> None:
         # Of further files RecBole numbers only the names that have an alias.
         if self.config["alias_of_relation_id"]:
             self._set_alias("relation_id", [])
+        for key in ("alias_of_user_id", "alias_of_item_id"):
+            for name in self.config[key] or ():
+                if name not in self.field2type:
+                    loaded = ", ".join(self.field2type)
+                    raise InputError(f"{key} names {name!r}, which is not loaded by load_col; found {loaded}")
         super()._init_alias()
 
     def _preload_weight_matrix(self) -> None:
@@ -107,7 +185,8 @@ class DatasetByRecBole(Dataset):
 
     def _fill_nan(self) -> None:
         # The exact times, before RecBole may normalise the column.
-        times = self.inter_feat[self.time_field].to_numpy()
+        n_rows = len(self.inter_feat)
+        times = np.arange(n_rows) if self.time_field is None else self.inter_feat[self.time_field].to_numpy()
         self._times = times if self._time_scale == 1 else np.rint(times * self._time_scale).astype(np.int64)
         super()._fill_nan()
 
@@ -116,11 +195,15 @@ class DatasetByRecBole(Dataset):
         present, counts = np.unique(users, return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         order = np.argsort(users, kind="stable")
-        order = order[time_order(self._times[order], offsets, self.config["tie_order"])]
+        if self.time_field is None:
+            self._times = positions(offsets)
+        else:
+            order = order[time_order(self._times[order], offsets, self.config["tie_order"])]
+            self._times = self._times[order]
         self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
         self.sequences = Sequences(
             items=self.inter_feat[self.iid_field].to_numpy(np.int32),
-            times=self._times[order],
+            times=self._times,
             offsets=offsets,
             users=present.astype(np.int32),
             time_scale=self._time_scale,

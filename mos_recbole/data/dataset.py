@@ -14,7 +14,7 @@ from recbole.utils import FeatureSource
 from mos_recbole.data.by_recbole import DatasetByRecBole
 from mos_recbole.data.prepare import Filters
 from mos_recbole.data.prepared import PreparedLog, prepared_log
-from mos_recbole.data.reading import LogFile
+from mos_recbole.data.reading import LogFile, is_table, table_file
 from mos_recbole.data.sequences import blocks
 from mos_recbole.data.splits import SPLITS, Split
 from mos_recbole.data.summary import DataSummary, summarise
@@ -82,23 +82,42 @@ class SequenceDataset(DatasetByRecBole):
         self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
             _log.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
+        if self._skipped_lines:
+            _log.warning(f"{self._file.path}: bad lines left out: {self._skipped_lines} (skip_bad_lines)")
+        if self.time_field is None:
+            _log.warning(f"{self._file.path}: no times are read; each user's interactions are in the order of the file")
+        if self.config["threshold"]:
+            _log.warning(
+                f"threshold={self.config['threshold']} only marks interactions: all of them are trained on and ranked; "
+                "val_interval keeps those with a value, such as '--val_interval={label: \"[1,inf)\"}'"
+            )
 
     def _find_file(self) -> LogFile:
+        fields = self.uid_field, self.iid_field, self.time_field
+        separator, encoding = self.config["field_separator"], self.config["encoding"]
+        if is_table(self.dataset_path):
+            chosen = self.config["columns"] or {}
+            file, self.time_field = table_file(Path(self.dataset_path), fields, chosen, encoding)
+            return file
+        if self.config["columns"]:
+            raise InputError(
+                "columns is for a --dataset that is a .csv, .tsv or .parquet file; the columns of "
+                f"{self.dataset_name}.inter are named by USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD"
+            )
         # RecBole would offer to download, from an address that may be gone, and wait for an answer.
         if not Path(self.dataset_path).is_dir():
             raise InputError(
                 f"data set {self.dataset_name!r}: no folder {self.dataset_path}; expected {self.dataset_name}.inter "
                 "in it, or MovieLens' ratings.csv (data_path sets the folder above; ml-100k is built in)"
             )
-        fields = self.uid_field, self.iid_field, self.time_field
-        separator, encoding = self.config["field_separator"], self.config["encoding"]
         return LogFile.find(Path(self.dataset_path), self.dataset_name, fields, separator, encoding)
 
     def _wanted_columns(self) -> list[str]:
         columns = self._file.columns
         load_col, unload_col = self._get_load_and_unload_col(FeatureSource.INTERACTION)
         # What rows are filtered by is read, whether or not `load_col` names it.
-        needed = {self.uid_field, self.iid_field, self.time_field, *(self.config["val_interval"] or {})}
+        needed = {self.uid_field, self.iid_field, self.time_field}
+        needed |= {*(self.config["val_interval"] or ()), *(self.config["threshold"] or ())}
         wanted = [
             name
             for name in columns
@@ -141,9 +160,10 @@ class SequenceDataset(DatasetByRecBole):
             normalize=bool(self.config["normalize_all"]),
             tie_order=self.config["tie_order"],
         )
-        self._prepared = prepared_log(self._file, self._wanted, filters)
+        self._prepared = prepared_log(self._file, self._wanted, filters, self.config["skip_bad_lines"])
         self.sequences = self._prepared.sequences
         self._tied_share, self._incomplete_rows = self._prepared.tied_share, self._prepared.incomplete_rows
+        self._skipped_lines = self._prepared.skipped_lines
         for name in self._wanted:
             self._set_column(name)
         self.field2source[self.uid_field] = FeatureSource.USER_ID
@@ -257,4 +277,5 @@ class SequenceDataset(DatasetByRecBole):
             n_items=self.item_num - 1,
             tied_share=self._tied_share,
             is_trained=self.train_counts(split) > 0,
+            in_file_order=self.time_field is None,
         )

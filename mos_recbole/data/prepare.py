@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from mos_recbole.data.reading import InteractionLog, TokenColumn
-from mos_recbole.data.sequences import Sequences
+from mos_recbole.data.sequences import Sequences, positions
 
 # (left bracket, lowest, highest, right bracket), any of which a number may lie in; as RecBole parses them.
 Intervals = Sequence[tuple[str, float, float, str]]
@@ -28,7 +28,7 @@ class Filters:
     """Which rows stay, by RecBole's settings.
 
     Attributes:
-        user, item, time: names of the columns.
+        user, item, time: names of the columns; None for the time: the order of the file.
         duplicates: `rm_dup_inter`, which of the interactions of a user with an item to keep; None for all.
         values: `val_interval`, intervals of a number column or the names to keep of a name column.
         user_interactions, item_interactions: `user_inter_num_interval` and `item_inter_num_interval`.
@@ -38,7 +38,7 @@ class Filters:
 
     user: str
     item: str
-    time: str
+    time: str | None
     duplicates: Literal["first", "last"] | None
     values: Mapping[str, Intervals | list[str]]
     user_interactions: Intervals | None
@@ -57,6 +57,7 @@ class PreparedArrays:
             time column is among them where RecBole's is not `times` as float32.
         user_names, item_names: by id, from id 1.
         incomplete_rows: rows left out because their user or item is missing.
+        skipped_lines: lines left out because they are not as they should be.
     """
 
     sequences: Sequences
@@ -64,6 +65,7 @@ class PreparedArrays:
     user_names: pa.Array
     item_names: pa.Array
     incomplete_rows: int
+    skipped_lines: int
 
 
 def prepare(log: InteractionLog, filters: Filters) -> PreparedArrays:
@@ -94,9 +96,12 @@ def prepare(log: InteractionLog, filters: Filters) -> PreparedArrays:
         item_ids = item_ids[order]
         columns = {name: column[order] for name, column in columns.items()}
     offsets = np.cumsum(counts)
-    _sort_by_time([times, item_ids, *columns.values()], times, offsets, filters.tie_order)
+    if filters.time is None:
+        times = positions(offsets)
+    else:
+        _sort_by_time([times, item_ids, *columns.values()], times, offsets, filters.tie_order)
     sequences = Sequences(item_ids, times, offsets, np.arange(1, len(counts), dtype=np.int32), log.time_scale)
-    return PreparedArrays(sequences, columns, user_names, item_names, incomplete)
+    return PreparedArrays(sequences, columns, user_names, item_names, incomplete, log.skipped_lines)
 
 
 def _sort_by_time(arrays: list[np.ndarray], times: np.ndarray, offsets: np.ndarray, tie_order: TieOrder) -> None:
@@ -136,7 +141,7 @@ def within(values: np.ndarray, intervals: Intervals) -> np.ndarray:
     return inside
 
 
-def _with_values(log: InteractionLog, time: str, name: str, allowed: Intervals | list[str]) -> np.ndarray:
+def _with_values(log: InteractionLog, time: str | None, name: str, allowed: Intervals | list[str]) -> np.ndarray:
     if name in log.tokens:
         column = log.tokens[name]
         is_allowed = pc.is_in(column.names, pa.array(allowed, pa.string())).to_numpy(zero_copy_only=False)
@@ -207,7 +212,7 @@ def _columns(log: InteractionLog, filters: Filters) -> dict[str, np.ndarray]:
         if missing.any():
             values[missing] = pd.Series(values).mean()
         columns[name] = _held(values, filters.normalize)
-    if filters.normalize or log.time_scale != 1:
+    if filters.time is not None and (filters.normalize or log.time_scale != 1):
         columns[filters.time] = _held(log.times, filters.normalize)
     return columns
 

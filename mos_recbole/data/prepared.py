@@ -30,6 +30,7 @@ class PreparedLog:
         columns: name -> float32 [N], number columns as RecBole holds them, rows as in `sequences`. The time column is
             among them where RecBole's is not the flat times as float32.
         incomplete_rows: rows left out because their user or item is missing.
+        skipped_lines: lines left out because they are not as they should be.
         tied_share: share of rows whose user has another row with the same time.
         fingerprint: see `fingerprint`.
     """
@@ -40,6 +41,7 @@ class PreparedLog:
         self.sequences = Sequences(**{name: self._arrays[name] for name in FLAT_ARRAYS}, time_scale=facts["time_scale"])
         self.columns = {name: self._arrays[file] for name, file in files.items()}
         self.incomplete_rows: int = facts["incomplete_rows"]
+        self.skipped_lines: int = facts["skipped_lines"]
         self.tied_share: float = facts["tied_share"]
         self.fingerprint = fingerprint(
             {name: entry.infos[name] for name in FLAT_ARRAYS + _NAMES},
@@ -73,13 +75,14 @@ class PreparedLog:
         return np.array(["[PAD]", *names.to_pylist()])
 
 
-def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> PreparedLog:
+def prepared_log(file: LogFile, wanted: list[str], filters: Filters, skip_bad_lines: bool = False) -> PreparedLog:
     """Returns a file's interactions prepared, from the cache, or first built for it.
 
     Args:
         file: what to read.
         wanted: columns to read: user and item, time, and columns of numbers.
         filters: which rows stay.
+        skip_bad_lines: whether lines that are not as they should be are left out and counted.
 
     Raises:
         InputError: a fault in the file, or the cache folder cannot be used.
@@ -88,7 +91,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
     identity = _identity(file)
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        log = read_log(file, wanted, filters.time)
+        log = read_log(file, wanted, filters.time, skip_bad_lines)
         if _identity(file) != identity:
             raise InputError(f"{file.path}: changed while it was read")
         done = prepare(log, filters)
@@ -99,6 +102,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
             "time_scale": done.sequences.time_scale,
             "columns": list(done.columns),
             "incomplete_rows": done.incomplete_rows,
+            "skipped_lines": done.skipped_lines,
             "tied_share": done.sequences.tied_share(),
         }
 
@@ -108,6 +112,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters) -> Prepared
         "separator": file.separator,
         "encoding": file.encoding,
         "wanted": wanted,
+        "skip_bad_lines": skip_bad_lines,
         "filters": asdict(filters),
     }
     return PreparedLog(cached(file.path.stem, identity, made_of, build))

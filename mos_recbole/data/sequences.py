@@ -13,7 +13,8 @@ class Sequences:
 
     Attributes:
         items: int32 [N], item ids from 1 (0 is padding).
-        times: int64 [N], in the file's unit, or in millionths of it where the file has fractions (`time_scale`).
+        times: int64 [N], in the file's unit, or in millionths of it where the file has fractions (`time_scale`). Of a
+            file without times, a user's interactions are numbered: 0, 1, 2, ...
         offsets: int64 [U + 1]; user number u owns the rows offsets[u] to offsets[u + 1].
         users: int32 [U], RecBole's user ids, ascending.
         time_scale: 1 or 1,000,000.
@@ -43,6 +44,11 @@ class Sequences:
             ones += int((np.diff(times) == 1).sum())
         together = int((first == first.min()).sum())
         return self.n_users > 1 and 2 * together > self.n_users and 2 * ones > len(self.times) - self.n_users > 0
+
+
+def positions(offsets: np.ndarray) -> np.ndarray:
+    """Returns the number of each row within its user, from 0, int64 [N]."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 _BLOCK_ROWS = 2**20

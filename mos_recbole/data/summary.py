@@ -23,6 +23,7 @@ class DataSummary:
         tied_test_share: share of the test targets whose time is that of the interaction before them.
         unseen_test_share: share of the test targets whose item training never saw.
         new_test_share: share of the test targets whose user training never saw.
+        in_file_order: whether the data have no times, so that a user's interactions are in the order of the file.
         split_facts, split_note: the split's own counts and times, by name and in a sentence.
     """
 
@@ -41,15 +42,18 @@ class DataSummary:
     tied_test_share: float
     unseen_test_share: float
     new_test_share: float
+    in_file_order: bool = False
     split_facts: dict[str, int | float] = field(default_factory=dict)
     split_note: str = ""
 
     def describe(self) -> str:
         """Returns the counts in a few lines."""
         without = f" ({self.users_without_targets:,} without a target)" if self.users_without_targets else ""
+        order = f"{self.tied_share:.1%} share their time with another of the same user"
+        if self.in_file_order:
+            order = "without times, in the order of the file"
         lines = [
-            f"{self.users:,} users{without}, {self.items:,} items, {self.interactions:,} interactions "
-            f"({self.tied_share:.1%} share their time with another of the same user)",
+            f"{self.users:,} users{without}, {self.items:,} items, {self.interactions:,} interactions ({order})",
             f"targets: {self.train_targets:,} training, {self.valid_targets:,} validation, {self.test_targets:,} test; "
             f"of the test targets, {self.tied_test_share:.1%} are tied with the item before, "
             f"{self.unseen_test_share:.1%} are items that training never saw, "
@@ -61,11 +65,13 @@ class DataSummary:
         """Returns the counts by name, those of the split among them."""
         counts = asdict(self)
         del counts["split_note"]
+        if not self.in_file_order:
+            del counts["in_file_order"]
         return counts | counts.pop("split_facts")
 
 
 def summarise(
-    sequences: Sequences, split: Split, *, n_items: int, tied_share: float, is_trained: np.ndarray
+    sequences: Sequences, split: Split, *, n_items: int, tied_share: float, is_trained: np.ndarray, in_file_order: bool
 ) -> DataSummary:
     """Returns the counts of the data and of a split of them.
 
@@ -74,6 +80,7 @@ def summarise(
         n_items: number of items.
         tied_share: share of rows whose user has another row with the same time.
         is_trained: bool [n_items + 1], the items that training sees, by id.
+        in_file_order: whether the data have no times.
     """
     is_target = split.test_target_rows(len(sequences.items))
     tied = unseen = 0
@@ -104,6 +111,7 @@ def summarise(
         tied_test_share=tied / split.test.n_targets,
         unseen_test_share=unseen / split.test.n_targets,
         new_test_share=int(split.test.counts[~in_training[split.test.user]].sum()) / split.test.n_targets,
+        in_file_order=in_file_order,
         split_facts=split.facts,
         split_note=split.note,
     )

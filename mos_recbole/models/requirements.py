@@ -89,6 +89,14 @@ def _missing_features(config: Any, dataset: Dataset, setting: str, names: list[s
             f"column of {dataset.dataset_name}.item, loaded by load_col, such as "
             f"'--load_col={{item: [{dataset.iid_field}, {missing}]}}'"
         )
+    floats = config["numerical_features"] if setting == "selected_features" else []
+    for name in (name for name in names if name in features):
+        kind = dataset.field2type[name].value
+        if kind == "float_seq" or (kind == "float" and name not in floats):
+            expected = "a column of names (token or token_seq)"
+            if kind == "float" and setting == "selected_features":
+                expected += f", or numbers (float) that numerical_features names too: '--numerical_features=[{name}]'"
+            yield f"{config['model']}: {setting} names {name!r}, a column of type {kind}; expected {expected}"
 
 
 def _missing_vectors(config: Any, dataset: Dataset, field: str, width: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import compat
-from mos_recbole.data import SPLITS, SplitSpec
+from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, is_table, table_name
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
@@ -27,6 +27,7 @@ _NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {"data
 _DATA_SETTINGS = frozenset(
     [
         *(*dataset_arguments, "data_path", "encoding", "tie_order", "split"),
+        *(setting.key for setting in DATA_SETTINGS),
         *(setting.key for spec in SPLITS.values() for setting in spec.settings),
     ]
 )
@@ -117,8 +118,9 @@ def load_settings(
 
     Args:
         model: name or class of the model; None for the one that the files name.
-        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; or the path of such a folder.
-            None for the one that the files name, or else ml-100k.
+        dataset: name of a data set, a folder `<data_path>/<name>` with `<name>.inter`; the path of such a folder; or
+            that of a file of interactions (.csv, .tsv, .parquet, .gz). None for the one that the files name, or else
+            ml-100k.
         config_files: RecBole YAML files, or mappings in their place; later ones over earlier ones.
         overrides: a mapping, or texts "key=value" whose values are YAML.
         beside: names of other models that the same files and overrides are for: a key of theirs, such as `mos_heads`
@@ -139,8 +141,11 @@ def load_settings(
     model_class = _recommender(name) if model is None or isinstance(model, str) else model
     dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
     for_others = {key for other in beside for key in known_settings(other, dataset)}
-    data_path = {"data_path": str(Path(dataset).parent)} if "/" in dataset else {}
-    dataset = Path(dataset).name if data_path else dataset
+    data_path = {}
+    if is_table(dataset):
+        data_path, dataset = {"data_path": dataset}, table_name(dataset)
+    elif "/" in dataset:
+        data_path, dataset = {"data_path": str(Path(dataset).parent)}, Path(dataset).name
     values = RecBoleConfig.defaults(model_class, dataset) | data_path
     take_translated(given, found)
     take_width(given, values, name, found)

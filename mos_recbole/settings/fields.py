@@ -9,7 +9,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from mos_recbole.data import SPLITS
+from mos_recbole.data import DATA_SETTINGS, SPLITS
 from mos_recbole.models import ENCODERS, HEADS, SHARED_SETTINGS, EncoderHeadRecommender
 from mos_recbole.settings.translate import is_none, sampled
 from mos_recbole.specs import Count, NonNegative, Positive, Probability, Rate, Setting, Text
@@ -87,6 +87,7 @@ _SPLIT_HELP = "; ".join(f"{spec.name}, {spec.help}" for spec in SPLITS.values())
 OWN = (
     Setting("split", Literal[tuple(SPLITS)], "leave_one_out", f"Which interactions are targets: {_SPLIT_HELP}."),
     *(setting for spec in SPLITS.values() for setting in spec.settings),
+    *DATA_SETTINGS,
     Setting(
         "tie_order",
         Literal["file", "random", "reverse"],
@@ -101,7 +102,12 @@ OWN = (
         "all_positions: whole windows, every position a target; prefix: RecBole's, one sample per target. "
         "RecBole's own classes, and encoders with one state per sequence, train on prefixes.",
     ),
-    Setting("filter_seen", bool, False, "Whether items of a query's history are left out of its candidates."),
+    Setting(
+        "filter_seen",
+        bool,
+        False,
+        "Whether items of a query's history are left out of its candidates; a repeated target stays one.",
+    ),
     Setting(
         "tie_rule",
         Literal["mean", "optimistic", "pessimistic"],
@@ -130,7 +136,8 @@ _NAMES_BY_TYPE: list[tuple[Any, str]] = [
     (NonNegative, "weight_decay tail_ratio"),
     (Probability, "dropout_prob hidden_dropout_prob attn_dropout_prob"),
     (bool, "filter_inter_by_user_or_item reproducibility enable_amp shuffle"),
-    (Text, "data_path seq_separator USER_ID_FIELD ITEM_ID_FIELD TIME_FIELD"),
+    (Text, "data_path seq_separator USER_ID_FIELD ITEM_ID_FIELD"),
+    (Text | None, "TIME_FIELD"),
     (Intervals | None, "user_inter_num_interval item_inter_num_interval"),
 ]
 

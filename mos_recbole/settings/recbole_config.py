@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 
 from mos_recbole import compat
+from mos_recbole.data import is_table
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN
 from mos_recbole.settings.sources import YamlLoader
@@ -39,7 +40,9 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         self._load_internal_config_dict(self.model, model_class, dataset)
         self.final_config_dict = self._get_final_config_dict()
         self._set_default_parameters()
-        if values["data_path"] != _RECBOLE_DATA_PATH:
+        if is_table(values["data_path"]):
+            self.final_config_dict["data_path"] = values["data_path"]
+        elif values["data_path"] != _RECBOLE_DATA_PATH:
             # RecBole takes ml-100k from its own files, whatever the data_path.
             self.final_config_dict["data_path"] = str(Path(values["data_path"]) / dataset)
         self.final_config_dict |= {

@@ -12,7 +12,7 @@ from mos_recbole.data.movielens.archive import open_archive
 from mos_recbole.data.movielens.dat import DAT_FILE, dat_blocks
 from mos_recbole.data.movielens.download import download as download_file
 from mos_recbole.data.movielens.releases import RELEASES, Release, check_archive, check_file
-from mos_recbole.data.reading import RATINGS_FILE
+from mos_recbole.data.reading import RATINGS_FILE, is_table
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.io import atomic_folder, os_errors_as_input_errors, write_blocks
 
@@ -43,7 +43,7 @@ def obtain(
     what is made is put in its place whole.
 
     Args:
-        folder: of the data set, which is named as it is.
+        folder: of the data set, which is named as it is; or a file of interactions, which is taken as it is.
         archive: of the release of MovieLens that has the folder's name.
         download: whether to fetch that archive, to `<folder>.zip`, where there is neither it nor the folder.
         allow_modified: whether data that are not as published are taken.
@@ -52,6 +52,8 @@ def obtain(
         InputError: no data, a broken archive or file, data that are not as published, a folder with other data than
             the archive's, a download that failed, or a place that cannot be written to.
     """
+    if is_table(folder):
+        return DataFile(folder, None)
     release = RELEASES.get(folder.name)
     expected = "files that can be read, and a place for the data that can be written to and has room"
     with os_errors_as_input_errors(folder, expected):

@@ -1,6 +1,20 @@
 """Readers: a file's columns, and the interactions in it, every fault named by its line."""
 
-from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFile
+from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFile, read_header
+from mos_recbole.data.reading.features import read_features
 from mos_recbole.data.reading.log import InteractionLog, TokenColumn, read_log
+from mos_recbole.data.reading.tables import is_table, table_file, table_name
 
-__all__ = ["RATINGS_FILE", "RATINGS_HEADER", "InteractionLog", "LogFile", "TokenColumn", "read_log"]
+__all__ = [
+    "RATINGS_FILE",
+    "RATINGS_HEADER",
+    "InteractionLog",
+    "LogFile",
+    "TokenColumn",
+    "is_table",
+    "read_features",
+    "read_header",
+    "read_log",
+    "table_file",
+    "table_name",
+]

@@ -1,8 +1,12 @@
-"""Files of interactions: RecBole's atomic files and MovieLens' ratings.csv, their columns and their broken lines."""
+"""Files with a row a line: RecBole's atomic files and MovieLens' ratings.csv, their columns and their broken lines."""
 
+import csv
+import gzip
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from mos_recbole.errors import InputError
 
@@ -11,31 +15,41 @@ RATINGS_FILE = "ratings.csv"
 RATINGS_HEADER = "userId,movieId,rating,timestamp"
 
 
+class BadLine(InputError):
+    """A fault of one line, without which the rest of the file could be read."""
+
+
 @dataclass(frozen=True)
 class LogFile:
-    """A file with one interaction a line, below a header.
+    """A file with one row a line, below a header: an interaction, or the features of a user or an item.
 
-    Quotation marks are characters like any other: the format has no quoting.
+    In atomic files quotation marks are characters like any other: the format has no quoting.
 
     Attributes:
-        path: of the file.
+        path: of the file; one that ends with .gz is compressed.
         columns: name -> type (token, float, token_seq or float_seq), in the file's order.
-        separator: of the columns, one character.
+        separator: of the columns, one character; empty for Parquet.
         encoding: of the text.
+        quoting: whether values may stand in quotation marks, as in .csv files.
+        skipped: numbers of the lines that are left out.
     """
 
     path: Path
     columns: dict[str, str]
     separator: str
     encoding: str
+    quoting: bool = False
+    skipped: frozenset[int] = frozenset()
 
     @classmethod
-    def find(cls, folder: Path, name: str, fields: tuple[str, str, str], separator: str, encoding: str) -> "LogFile":
+    def find(
+        cls, folder: Path, name: str, fields: tuple[str, str, str | None], separator: str, encoding: str
+    ) -> "LogFile":
         """Returns a data set's file: `<name>.inter`, or where there is none the `ratings.csv` of a MovieLens folder.
 
         Args:
             folder, name: of the data set.
-            fields: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD.
+            fields: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD; None for the last: the file has no times.
             separator, encoding: of the atomic file.
 
         Raises:
@@ -44,30 +58,51 @@ class LogFile:
         path, ratings = folder / f"{name}.inter", folder / RATINGS_FILE
         user, item, time = fields
         if not path.exists() and ratings.is_file():
-            header = _first_line(ratings, encoding)
+            header = first_line(ratings, encoding)
             if header != RATINGS_HEADER:
                 raise InputError(f"{ratings}, line 1: found {header!r}; expected {RATINGS_HEADER!r}")
-            return cls(ratings, {user: "token", item: "token", "rating": "float", time: "float"}, ",", encoding)
+            kinds = {user: "token", item: "token", "rating": "float", time or "timestamp": "float"}
+            return cls(ratings, kinds, ",", encoding)
         columns = read_header(path, separator, encoding)
         for key, column in zip(("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"), fields, strict=True):
-            if column not in columns:
-                raise InputError(f"{path}, line 1: no column {column!r}, which {key} names; found {', '.join(columns)}")
+            if column is not None and column not in columns:
+                hint = "; --TIME_FIELD=null takes the order of the file" if key == "TIME_FIELD" else ""
+                found = ", ".join(columns)
+                raise InputError(f"{path}, line 1: no column {column!r}, which {key} names; found {found}{hint}")
         for column in (user, item):
             if columns[column] != "token":
                 raise InputError(f"{path}, line 1: {column} is {columns[column]}; expected token")
         return cls(path, columns, separator, encoding)
 
-    def require_whole_lines(self) -> None:
-        """Raises an `InputError` that names the first line that is not text or has another number of fields."""
-        for number, line in self._data_lines():
-            fields = _decode(self.path, number, line, self.encoding).split(self.separator)
-            if len(fields) != len(self.columns):
-                raise InputError(
-                    f"{self.path}, line {number}: found {len(fields)} fields; expected the header's "
-                    f"{len(self.columns)} fields, {', '.join(self.columns)}"
-                )
+    def content(self) -> str | BinaryIO:
+        """Returns what pyarrow reads: the path, or where lines are left out, the other lines."""
+        if not self.skipped:
+            return str(self.path)
+        with open_bytes(self.path) as file:
+            return io.BytesIO(b"".join(line for number, line in enumerate(file, start=1) if number not in self.skipped))
 
-    def fault(self, column: str, row: int, text: str | None, expected: str) -> InputError:
+    def rows(self) -> Iterator[tuple[int, list[str] | BadLine]]:
+        """Yields the rows with the numbers of their lines: the fields, or what is wrong with the line."""
+        for number, line in self._data_lines():
+            try:
+                text = _decode(self.path, number, line, self.encoding)
+            except BadLine as error:
+                yield number, error
+                continue
+            fields = next(csv.reader([text], delimiter=self.separator)) if self.quoting else text.split(self.separator)
+            if len(fields) == len(self.columns):
+                yield number, fields
+            else:
+                found = f"{self.path}, line {number}: found {len(fields)} fields; expected the header's "
+                yield number, BadLine(f"{found}{len(self.columns)} fields, {', '.join(self.columns)}")
+
+    def require_whole_lines(self) -> None:
+        """Raises a `BadLine` that names the first line that is not text or has another number of fields."""
+        for _, fields in self.rows():
+            if isinstance(fields, BadLine):
+                raise fields
+
+    def fault(self, column: str, row: int, text: str | None, expected: str) -> BadLine:
         """Returns the error that names a value by its line in the file.
 
         Args:
@@ -76,17 +111,24 @@ class LogFile:
             text: the value, or None where it is missing.
             expected: what it should be.
         """
-        line = next(number for place, (number, _) in enumerate(self._data_lines()) if place == row)
+        place = f"row {row + 1}"
+        if self.separator:
+            place = f"line {next(number for i, (number, _) in enumerate(self._data_lines()) if i == row)}"
         found = "nothing" if text is None else repr(text)
-        return InputError(f"{self.path}, line {line}, column {column}: found {found}; expected {expected}")
+        return BadLine(f"{self.path}, {place}, column {column}: found {found}; expected {expected}")
 
     def _data_lines(self) -> Iterator[tuple[int, bytes]]:
         """Yields the lines that hold rows, with their numbers in the file."""
-        with self.path.open("rb") as file:
+        with open_bytes(self.path) as file:
             for number, line in enumerate(file, start=1):
                 text = line.rstrip(b"\r\n")
-                if number > 1 and text:
+                if number > 1 and text and number not in self.skipped:
                     yield number, text
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Returns a file opened for reading, decompressed where its name ends with .gz."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
@@ -97,7 +139,7 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an atomic file, or MovieLens' {RATINGS_FILE} in the folder")
-    line = _first_line(path, encoding)
+    line = first_line(path, encoding)
     if not line:
         raise InputError(f"{path}: the file is empty; expected a header such as user_id:token<tab>item_id:token")
     columns: dict[str, str] = {}
@@ -114,11 +156,13 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
     return columns
 
 
-def _first_line(path: Path, encoding: str) -> str:
-    with path.open("rb") as file:
+def first_line(path: Path, encoding: str) -> str:
+    """Returns the header's line; raises an `InputError` where it is not text or begins with a byte order mark."""
+    with open_bytes(path) as file:
         line = _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
     if line.startswith("\ufeff"):
-        raise InputError(f"{path}, line 1: begins with a byte order mark; expected {encoding} text without one")
+        expected = f"expected {encoding} text without one, or --encoding=utf-8-sig"
+        raise InputError(f"{path}, line 1: begins with a byte order mark; {expected}")
     return line
 
 
@@ -126,4 +170,4 @@ def _decode(path: Path, number: int, line: bytes, encoding: str) -> str:
     try:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
+        raise BadLine(f"{path}, line {number}: not {encoding} text ({error.reason})") from None

@@ -1,5 +1,7 @@
 """Numbers out of text columns, block by block, and which text is none."""
 
+import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +20,18 @@ _NUMBER = r"(?i)^[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|inf|infin
 BEYOND = "a time that 64 bits can hold"
 NOT_FINITE = "a time, a finite number"
 TOO_LARGE = f"less than {_LARGEST_WITH_FRACTIONS:.0f}, as other times have fractions"
+
+
+def is_number(text: str) -> bool:
+    """Returns whether text is a number, or nothing, or written as nan."""
+    text = text.strip()
+    return text.lower() in ("", "nan") or re.match(_NUMBER, text) is not None
+
+
+def is_time(text: str) -> bool:
+    """Returns whether text is a finite number that 64 bits can hold."""
+    text = text.strip()
+    return re.match(_NUMBER, text) is not None and math.isfinite(float(text)) and abs(float(text)) < _INT64_LIMIT
 
 
 @dataclass

@@ -1,0 +1,72 @@
+"""Files of interactions with any header: .csv, .tsv and .parquet, and text files that are compressed (.gz)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from mos_recbole.data.reading.atomic import LogFile, first_line
+from mos_recbole.errors import InputError
+
+_SUFFIXES = (".csv", ".tsv", ".parquet", ".gz")
+
+
+def is_table(path: str | Path) -> bool:
+    """Returns whether the name of a data set is that of a file, rather than of a folder of atomic files."""
+    return Path(path).suffix in _SUFFIXES and not Path(path).is_dir()
+
+
+def table_name(path: str | Path) -> str:
+    """Returns the name of a file's data set: that of the file, without what tells its format."""
+    name = Path(path)
+    while name.suffix in (*_SUFFIXES, ".inter"):
+        name = name.with_suffix("")
+    return name.name
+
+
+def table_file(
+    path: Path, fields: tuple[str, str, str | None], chosen: Mapping[str, str], encoding: str
+) -> tuple[LogFile, str | None]:
+    """Returns a file of interactions, its columns under RecBole's names, and the name of the time column or None.
+
+    Args:
+        path: of the file.
+        fields: RecBole's USER_ID_FIELD, ITEM_ID_FIELD and TIME_FIELD.
+        chosen: which columns of the file they are, by "user", "item" and "time"; where there is nothing they are
+            those of the same names. User and item without a time: the order of the file.
+        encoding: of the text.
+
+    Raises:
+        InputError: no such file, or a column that it does not have.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected .csv, .tsv or .parquet, or a text file with .gz")
+    separator = ""
+    if path.suffix == ".parquet":
+        try:
+            header = parquet.read_schema(path).names
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{path}: not a Parquet file ({error})") from None
+    else:
+        line = first_line(path, encoding)
+        separator = "\t" if "\t" in line else ","
+        header = [name.strip().strip('"').partition(":")[0] for name in line.split(separator)]
+    user, item, time = fields
+    if "time" not in chosen and {"user", "item"} <= chosen.keys():
+        time = None
+    names = {"user": user, "item": item} | ({} if time is None else {"time": time})
+    renamed: dict[str, str] = {}
+    for kind, name in names.items():
+        column = chosen.get(kind, name)
+        if column not in header:
+            found, hint = ", ".join(header), ",".join(f"{kind}=..." for kind in names)
+            raise InputError(f"{path}: no column {column!r} for the {kind}; found {found}; --columns {hint} names them")
+        renamed[column] = name
+    kinds = {user: "token", item: "token"}
+    # A column that only happens to have one of RecBole's names is not the one that was chosen.
+    own = [renamed.get(name, f"{name} of the file" if name in renamed.values() else name) for name in header]
+    columns = {name: kinds.get(name, "float") for name in own}
+    if len(columns) < len(header):
+        raise InputError(f"{path}: two columns of the same name; found {', '.join(header)}")
+    return LogFile(path, columns, separator, encoding, quoting=separator == ","), time

@@ -1,0 +1,343 @@
+"""Files that users have: features of items and users, lines that are broken, other formats, no times."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mos_recbole.cli import main
+from mos_recbole.data import SequenceDataset
+from mos_recbole.errors import InputError
+from mos_recbole.experiment import load_settings
+from mos_recbole.experiment.identity import protocol_hash
+
+HEADER = "user_id:token\titem_id:token\ttimestamp:float"
+NAMES = ["NA", "nan", "None", "null", '"quoted', 'in"side', "7", " x"]
+ITEM_HEADER = "item_id:token\tcat:token\ttags:token_seq\tprice:float\tvec:float_seq"
+ITEMS = [f"{name}\tc{place % 3}\tt{place} t{place % 2}\t{place}.5\t0.5 {place}" for place, name in enumerate(NAMES)]
+LOADED = {"item": ["item_id", "cat", "tags", "price", "vec"]}
+
+
+def write(folder: Path, items: list[str] | None = None, name: str = "toy", end: str = "\n") -> Path:
+    """Writes interactions of 8 users with all items, and the lines of an `.item` file; returns the folder."""
+    dataset = folder / name
+    dataset.mkdir(exist_ok=True)
+    rows = [f"u{user}\t{NAMES[(user + step) % 8]}\t{step}" for user in range(8) for step in range(8)]
+    (dataset / f"{name}.inter").write_bytes(end.join([HEADER, *rows, ""]).encode())
+    if items is not None:
+        (dataset / f"{name}.item").write_bytes(end.join([ITEM_HEADER, *items, ""]).encode())
+    return dataset
+
+
+def load(dataset: Path, **overrides: Any) -> SequenceDataset:
+    """Returns a data set, read with these settings."""
+    settings = load_settings("GRU4RecSoftmax", str(dataset), overrides=overrides)
+    return SequenceDataset(settings.recbole_config(torch.device("cpu")))
+
+
+# ---------------------------------------------------------------------------------------------------- features
+
+
+@pytest.mark.parametrize("missing", [[], [0, 2], [7]])
+def test_features_change_neither_interactions_nor_protocol(
+    missing: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Items that a file of features leaves out keep their interactions, and are counted."""
+    folder = write(tmp_path, [line for place, line in enumerate(ITEMS) if place not in missing])
+    without = load(folder)
+    assert not caplog.records
+    data = load(folder, load_col=LOADED)
+    settings = load_settings("GRU4RecSoftmax", str(folder))
+    assert data.fingerprint().startswith(without.fingerprint() + "+")
+    assert protocol_hash(settings, data.fingerprint()) == protocol_hash(settings, without.fingerprint())
+    assert data.id2token("item_id", np.arange(1, 9)).tolist() == without.id2token("item_id", np.arange(1, 9)).tolist()
+    said = [record.getMessage() for record in caplog.records]
+    names = ", ".join(repr(NAMES[place]) for place in missing)
+    assert said == (
+        [f"{folder}/toy.item: {len(missing)} items without features ({names}); their interactions are kept"]
+        if missing
+        else []
+    )
+
+
+def test_features_are_as_the_file_has_them_and_gaps_are_filled(tmp_path: Path) -> None:
+    """No quoting, no missing names; an item without features has padding, the mean, and empty lists."""
+    lines = [ITEMS[0], "nan\t\t\t\t", *ITEMS[3:]]  # the third is missing, the second has nothing
+    data = load(write(tmp_path, lines), load_col=LOADED)
+    features = data.item_feat
+    row = {name: data.token2id("item_id", name) for name in NAMES}
+    assert data.id2token("cat", features["cat"][row["NA"]]) == "c0"
+    assert features["vec"][row['"quoted']].tolist() == [0.5, 4.0]
+    assert data.id2token("tags", features["tags"][row['in"side']]).tolist() == ["t5", "t1"]
+    mean = np.mean([0.5, 3.5, 4.5, 5.5, 6.5, 7.5])
+    for name in ("nan", "None"):
+        assert features["cat"][row[name]] == 0
+        assert features["price"][row[name]] == pytest.approx(mean)
+        assert features["tags"][row[name]].tolist() == [0, 0]
+        assert features["vec"][row[name]].tolist() == [0, 0]
+
+
+def test_a_filter_on_features_drops_interactions(tmp_path: Path) -> None:
+    """The user asks for it: items out of the interval, and those of which it is not known."""
+    data = load(write(tmp_path, ITEMS[:6]), load_col=LOADED, val_interval={"price": "[2,inf)"})
+    assert data.item_num - 1 == 4
+    assert len(data.sequences.items) == 4 * 8
+
+
+def test_lists_of_items_are_numbered_as_items(tmp_path: Path) -> None:
+    """`alias_of_item_id`; names that no interaction has are left out, since they would be candidates."""
+    folder = write(tmp_path)
+    (folder / "toy.item").write_text("item_id:token\tlike:token_seq\nNA\t7 nowhere null\n7\t\n")
+    options: dict[str, Any] = {"load_col": {"item": ["item_id", "like"]}, "alias_of_item_id": ["like"]}
+    data = load(folder, **options)
+    assert data.item_num - 1 == 8
+    like = data.item_feat["like"][data.token2id("item_id", "NA")]
+    assert data.id2token("item_id", like[:2]).tolist() == ["7", "null"]
+    with pytest.raises(InputError, match=r"alias_of_item_id names 'lik', which is not loaded by load_col"):
+        load(folder, **options | {"alias_of_item_id": ["lik"]})
+
+
+def test_carriage_returns_and_encodings(tmp_path: Path) -> None:
+    """As of the interactions."""
+    folder = write(tmp_path, ITEMS, end="\r\n")
+    path = folder / "toy.item"
+    path.write_bytes(path.read_text(encoding="utf-8").replace("c0", "é").encode("latin-1"))
+    data = load(folder, load_col=LOADED, encoding="latin-1")
+    assert "é" in data.field2token_id["cat"]
+    assert load(write(tmp_path, ITEMS, name="same"), load_col=LOADED).item_feat["price"].tolist() == (
+        data.item_feat["price"].tolist()
+    )
+
+
+FAULTS = {
+    "NA\tc0\tt0": "line 2: found 3 fields; expected the header's 5 fields, item_id, cat, tags, price, vec",
+    "NA\tc0\tt0\tcheap\t1": "line 2, column price: found 'cheap'; expected a number",
+    "NA\tc0\tt0\t1\t1 two": "line 2, column vec: found 'two'; expected numbers",
+    "\tc0\tt0\t1\t1": "line 2, column item_id: found nothing; expected a name",
+    "nan\tc0\tt0\t1\t1": "line 3, column item_id: found 'nan'; expected a name that no line before has",
+}
+
+
+@pytest.mark.parametrize("line", FAULTS)
+def test_a_broken_line_of_features_is_named_or_skipped(
+    line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message, with the remedy; and with it, a count and all interactions."""
+    folder = write(tmp_path, [line, *ITEMS[1:]])
+    with pytest.raises(InputError) as caught:
+        load(folder, load_col=LOADED)
+    message = f"{folder}/toy.item, {FAULTS[line]}; or leave such lines out with --skip_bad_lines=True"
+    assert str(caught.value) == message
+    data = load(folder, load_col=LOADED, skip_bad_lines=True)
+    assert len(data.sequences.items) == 64
+    assert f"{folder}/toy.item: bad lines left out: 1 (skip_bad_lines)" in caplog.messages
+
+
+def test_a_byte_order_mark_of_features_is_named(tmp_path: Path) -> None:
+    """And the encoding that reads it does."""
+    folder = write(tmp_path, ITEMS)
+    path = folder / "toy.item"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(InputError, match=r"toy.item, line 1: begins with a byte order mark; .*--encoding=utf-8-sig"):
+        load(folder, load_col=LOADED)
+    assert load(folder, load_col=LOADED, encoding="utf-8-sig").item_num == 9
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With those that are."""
+    with pytest.raises(InputError, match=r"toy.item, line 1: no column 'color', which load_col names; found item_id, "):
+        load(write(tmp_path, ITEMS), load_col={"item": ["item_id", "color"]})
+
+
+@pytest.mark.parametrize(("features", "problem"), [("[cat, price]", "float; "), ("[cat, vec]", "float_seq; ")])
+def test_features_that_a_model_cannot_take_are_one_sentence(
+    features: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before training; other models of the command run."""
+    folder = write(tmp_path, ITEMS)
+    loaded = "--load_col={item: [item_id, cat, price, vec]}"
+    run = ["run", "--model", "SASRecF", "Pop", "--dataset", str(folder), loaded, f"--selected_features={features}"]
+    assert main([*run, "--epochs=1", "--output", str(tmp_path), "--device", "cpu"]) == 2
+    shown = capsys.readouterr()
+    assert f"a column of type {problem}expected a column of names" in shown.err
+    assert "| Pop " in shown.out
+
+
+# ---------------------------------------------------------------------------------------------------- broken lines
+
+
+@pytest.mark.parametrize("line", ["u0\tNA", "u0\tNA\t1\t2", "u0\tNA\tsoon", "u0\tNA\t", "u0\tNA\tinf", "u0\t\xff\t3"])
+def test_broken_interactions_are_skipped_and_counted(
+    line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each kind of fault, twice; again from the cache."""
+    folder = write(tmp_path)
+    whole = load(folder).fingerprint()
+    path = folder / "toy.inter"
+    lines = path.read_bytes().splitlines(keepends=True)
+    broken = line.encode("latin-1") + b"\n"
+    path.write_bytes(b"".join([lines[0], broken, *lines[1:], broken]))
+    with pytest.raises(InputError, match=r"toy.inter, line 2.*; or leave such lines out with --skip_bad_lines=True"):
+        load(folder)
+    for _ in range(2):
+        caplog.clear()
+        assert load(folder, skip_bad_lines=True).fingerprint() == whole
+        assert caplog.messages == [f"{path}: bad lines left out: 2 (skip_bad_lines)"]
+
+
+def test_a_last_line_that_is_cut_off(tmp_path: Path) -> None:
+    """As in RecBole's own test data."""
+    folder = write(tmp_path)
+    path = folder / "toy.inter"
+    path.write_bytes(path.read_bytes() + b"u7\tNA")
+    with pytest.raises(InputError, match=r"line 66: found 2 fields; .*--skip_bad_lines=True"):
+        load(folder)
+
+
+# ---------------------------------------------------------------------------------------------------- other formats
+
+COLUMNS = "user=who,item=what,time=when"
+
+
+def table(folder: Path) -> pd.DataFrame:
+    """Returns the interactions of `write` under other names, with a column that is not read."""
+    frame = pd.read_csv(folder / "toy.inter", sep="\t", quoting=3, keep_default_na=False)
+    frame.columns = ["who", "what", "when"]
+    return frame.assign(item_id="other")[["when", "item_id", "what", "who"]]
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> Path:
+    """Writes a frame in the format of the name; returns the path."""
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(
+            path, index=False, sep="\t" if ".tsv" in path.name else ",", quoting=3 if ".tsv" in path.name else 0
+        )
+    return path
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.parquet", "log.csv.gz", "log.tsv.gz"])
+def test_a_file_in_another_format_is_the_same_data(name: str, tmp_path: Path) -> None:
+    """Any header, by `columns`, as text or as a mapping."""
+    folder = write(tmp_path)
+    path = write_table(table(folder), tmp_path / name)
+    for columns in (COLUMNS, {"user": "who", "item": "what", "time": "when"}):
+        settings = load_settings("GRU4RecSoftmax", str(path), overrides=[f"columns={columns}"])
+        assert settings.dataset == "log"
+        data = SequenceDataset(settings.recbole_config(torch.device("cpu")))
+        assert data.fingerprint() == load(folder).fingerprint()
+
+
+def test_an_atomic_file_that_is_compressed(tmp_path: Path) -> None:
+    """Its columns have RecBole's names."""
+    folder = write(tmp_path)
+    path = tmp_path / "zipped.inter.gz"
+    path.write_bytes(gzip.compress((folder / "toy.inter").read_bytes()))
+    assert load(path).fingerprint() == load(folder).fingerprint()
+
+
+def test_moments_in_a_parquet_file(tmp_path: Path) -> None:
+    """They are numbers in their own unit."""
+    frame = table(write(tmp_path))
+    frame["when"] = pd.to_datetime(frame["when"] * 1000, unit="ms").astype("datetime64[ms]")
+    data = load(write_table(frame, tmp_path / "log.parquet"), columns=COLUMNS)
+    assert data.sequences.times[:3].tolist() == [0, 1000, 2000]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("log.csv", {}, "no column 'user_id' for the user; found when, item_id, what, who; --columns user=..."),
+        ("log.csv", {"columns": "user=who,item=it,time=when"}, "no column 'it' for the item; found when, item_id"),
+        ("no.csv", {"columns": COLUMNS}, "no.csv: no such file; expected .csv, .tsv or .parquet"),
+        ("toy", {"columns": COLUMNS}, "columns is for a --dataset that is a .csv, .tsv or .parquet file"),
+        ("log.csv", {"columns": "usr=who"}, "expected user=...,item=...,time=..."),
+    ],
+)
+def test_columns_that_do_not_fit_are_said(name: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """One sentence, with what there is."""
+    write_table(table(write(tmp_path)), tmp_path / "log.csv")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / name, **settings)
+    assert message in str(caught.value)
+
+
+def test_values_in_quotation_marks(tmp_path: Path) -> None:
+    """In .csv files they may hold the separator; faults are named by line there too."""
+    path = tmp_path / "log.csv"
+    rows = [f'{step},"u,{user}",i{(user + step) % 5}' for user in range(4) for step in range(5)]
+    path.write_text("\n".join(["when,who,what", *rows, ""]))
+    assert load(path, columns=COLUMNS).token2id("user_id", "u,1") == 2
+    path.write_text("\n".join(["when,who,what", *rows, '9,"u,1"', ""]))
+    with pytest.raises(InputError, match=r"log.csv, line 22: found 2 fields"):
+        load(path, columns=COLUMNS)
+
+
+def test_prepare_and_run_take_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed: the same data, and a command that works."""
+    path = write_table(table(write(tmp_path)), tmp_path / "log.csv")
+    assert main(["prepare", str(path), "--columns", COLUMNS]) == 0
+    shown = capsys.readouterr().out
+    assert "log: 8 users, 8 items, 64 interactions" in shown
+    assert f"--dataset {path} --columns={COLUMNS}" in shown
+    run = ["run", "--model", "Pop", "--dataset", str(path), "--columns", COLUMNS, "--output", str(tmp_path)]
+    assert main([*run, "--device", "cpu"]) == 0
+    assert "Test metrics on log" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------- no times
+
+
+@pytest.mark.parametrize("features", [None, ITEMS])
+@pytest.mark.parametrize("order", ["file", "random", "reverse"])
+def test_without_times_the_order_is_that_of_the_file(
+    order: str, features: list[str] | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By either way of reading; said in a warning and among the counts."""
+    folder = write(tmp_path, features)
+    path = folder / "toy.inter"
+    lines = [line.rpartition("\t")[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join([lines[0], *lines[:0:-1], ""]))
+    with pytest.raises(InputError, match=r"no column 'timestamp', .*--TIME_FIELD=null takes the order of the file"):
+        load(folder)
+    loaded = {} if features is None else {"load_col": LOADED}
+    data = load(folder, TIME_FIELD=None, tie_order=order, **loaded)
+    first = data.id2token("item_id", data.sequences.items[:8]).tolist()
+    assert first == [NAMES[(7 + step) % 8] for step in reversed(range(8))]
+    assert data.sequences.times[:9].tolist() == [*range(8), 0]
+    assert any("in the order of the file" in message for message in caplog.messages)
+    summary = data.summary(data.split())
+    assert summary.as_dict()["in_file_order"] is True
+    assert "(without times, in the order of the file)" in summary.describe()
+
+
+@pytest.mark.parametrize("text", ["null", "~", "None"])
+def test_no_times_as_an_argument(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As YAML and RecBole's users write it; by `columns`, a time is left out."""
+    folder = write(tmp_path)
+    assert main(["prepare", str(folder), f"--TIME_FIELD={text}"]) == 0
+    assert "without times" in capsys.readouterr().out
+    path = write_table(table(folder), tmp_path / "log.csv")
+    assert main(["prepare", str(path), "--columns=user=who,item=what"]) == 0
+    assert "without times" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------- labels
+
+
+def test_a_threshold_is_said_to_drop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """RecBole marks interactions by it; all of them are trained on and ranked."""
+    folder = write(tmp_path)
+    path = folder / "toy.inter"
+    header, *rows = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([header + "\tlabel:float", *(f"{row}\t{place % 2}" for place, row in enumerate(rows)), ""])
+    )
+    data = load(folder, threshold={"label": 1})
+    assert len(data.sequences.items) == 64
+    assert "threshold={'label': 1} only marks interactions" in caplog.text
