@@ -86,11 +86,6 @@ class SequenceDataset(DatasetByRecBole):
             _log.warning(f"{self._file.path}: bad lines left out: {self._skipped_lines} (skip_bad_lines)")
         if self.time_field is None:
             _log.warning(f"{self._file.path}: no times are read; each user's interactions are in the order of the file")
-        if self.config["threshold"]:
-            _log.warning(
-                f"threshold={self.config['threshold']} only marks interactions: all of them are trained on and ranked; "
-                "val_interval keeps those with a value, such as '--val_interval={label: \"[1,inf)\"}'"
-            )
 
     def _find_file(self) -> LogFile:
         fields = self.uid_field, self.iid_field, self.time_field
@@ -116,8 +111,7 @@ class SequenceDataset(DatasetByRecBole):
         columns = self._file.columns
         load_col, unload_col = self._get_load_and_unload_col(FeatureSource.INTERACTION)
         # What rows are filtered by is read, whether or not `load_col` names it.
-        needed = {self.uid_field, self.iid_field, self.time_field}
-        needed |= {*(self.config["val_interval"] or ()), *(self.config["threshold"] or ())}
+        needed = {self.uid_field, self.iid_field, self.time_field, *(self.config["val_interval"] or {})}
         wanted = [
             name
             for name in columns
@@ -231,10 +225,10 @@ class SequenceDataset(DatasetByRecBole):
         """
         name = self.config["split"]
         if SPLITS[name].by_time and self.sequences.times_are_positions():
+            what = "no times are read; positions" if self.time_field is None else f"the times in {self.time_field!r}"
             raise InputError(
-                f"data set {self.dataset_name!r}: split is {name!r}, but the times in {self.time_field!r} number each "
-                "user's interactions (0, 1, 2, ...) and say nothing of other users'; write split: ratio or "
-                "split: leave_one_out"
+                f"data set {self.dataset_name!r}: split is {name!r}, but {what} number each user's interactions "
+                "(0, 1, 2, ...) and say nothing of other users'; write split: ratio or split: leave_one_out"
             )
         split = SPLITS[name].apply(self.sequences, self.config)
         for side in ("train", "valid", "test") if SPLITS[name].validates(self.config) else ("train", "test"):

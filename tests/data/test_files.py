@@ -316,6 +316,12 @@ def test_without_times_the_order_is_that_of_the_file(
     assert "(without times, in the order of the file)" in summary.describe()
 
 
+def test_without_times_there_is_no_split_by_time(tmp_path: Path) -> None:
+    """Positions within a user say nothing across users."""
+    with pytest.raises(InputError, match=r"split is 'temporal', but no times are read"):
+        load(write(tmp_path), TIME_FIELD=None, split="temporal").split()
+
+
 @pytest.mark.parametrize("text", ["null", "~", "None"])
 def test_no_times_as_an_argument(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As YAML and RecBole's users write it; by `columns`, a time is left out."""
@@ -325,19 +331,3 @@ def test_no_times_as_an_argument(text: str, tmp_path: Path, capsys: pytest.Captu
     path = write_table(table(folder), tmp_path / "log.csv")
     assert main(["prepare", str(path), "--columns=user=who,item=what"]) == 0
     assert "without times" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------------------------------------------- labels
-
-
-def test_a_threshold_is_said_to_drop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """RecBole marks interactions by it; all of them are trained on and ranked."""
-    folder = write(tmp_path)
-    path = folder / "toy.inter"
-    header, *rows = path.read_text().splitlines()
-    path.write_text(
-        "\n".join([header + "\tlabel:float", *(f"{row}\t{place % 2}" for place, row in enumerate(rows)), ""])
-    )
-    data = load(folder, threshold={"label": 1})
-    assert len(data.sequences.items) == 64
-    assert "threshold={'label': 1} only marks interactions" in caplog.text
