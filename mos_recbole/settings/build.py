@@ -1,6 +1,6 @@
 """The settings of one run: defaults, files and overrides together, checked as a whole before anything runs."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,19 @@ from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, is_table, table_n
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
-from mos_recbole.settings.checks import check_together, checked, take_fixed, take_unknown, take_width, without_effect
+from mos_recbole.settings.checks import (
+    WIDTHS,
+    check_together,
+    checked,
+    take_fixed,
+    take_unknown,
+    take_width,
+    without_effect,
+)
 from mos_recbole.settings.fields import own_settings, setting_types
 from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Files, Findings, Given, Overrides, given_settings, read_given
-from mos_recbole.settings.translate import WITHOUT_EFFECT, take_translated
+from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated
 
 # Settings that cannot change a run's numbers, and so are no part of its identity.
 _NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {"data_path", "eval_batch_size"}
@@ -205,6 +213,20 @@ def known_settings(model: str, dataset: str) -> set[str]:
         InputError: an unknown model, or one of a kind that is not supported.
     """
     return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
+
+
+def accepted_settings(model: str, dataset: str, given: Collection[str] = ()) -> set[str]:
+    """Returns the keys by which a model's settings can be given.
+
+    Beside their own these are RecBole's older ones, and the width by the name that other models have for it, where it
+    is not among the `given` keys by its own.
+
+    Raises:
+        InputError: as `known_settings`.
+    """
+    known = known_settings(model, dataset)
+    widths = {other for other, own in (WIDTHS, WIDTHS[::-1]) if own in known and own not in given}
+    return known | widths | {key for one in TRANSLATIONS if one.target in known for key in one.keys}
 
 
 def _recommender(model: str) -> type:

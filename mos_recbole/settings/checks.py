@@ -27,7 +27,7 @@ _FIXED = {
     "transform": "a model comes with the transform of its batches",
 }
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
-_WIDTHS = ("embedding_size", "hidden_size")
+WIDTHS = ("embedding_size", "hidden_size")
 
 
 def take_fixed(given: dict[str, Given], values: Mapping[str, Any], is_own: bool, model: str, found: Findings) -> None:
@@ -53,7 +53,7 @@ def take_fixed(given: dict[str, Given], values: Mapping[str, Any], is_own: bool,
 
 def take_width(given: dict[str, Given], values: Mapping[str, Any], model: str, found: Findings) -> None:
     """Renames a width by the name that other models have for it; where both are given, the model's own counts."""
-    for other, own in (_WIDTHS, _WIDTHS[::-1]):
+    for other, own in (WIDTHS, WIDTHS[::-1]):
         if other in given and other not in values and own in values:
             item = given.pop(other)
             taken = f"is not read, since {own} is set" if own in given else f"is taken as {own}"
@@ -62,10 +62,11 @@ def take_width(given: dict[str, Given], values: Mapping[str, Any], model: str, f
 
 
 @cache
-def _of_recboles_models() -> frozenset[str]:
-    """Returns the keys of RecBole's files of models."""
+def settings_of_any_model() -> frozenset[str]:
+    """Returns the keys of the settings that some model has, RecBole's or ours."""
     files = (Path(recbole.__file__).parent / "properties" / "model").glob("*.yaml")
-    return frozenset(re.findall(r"^([\w-]+):", "\n".join(file.read_text("utf-8") for file in files), re.MULTILINE))
+    of_recbole = re.findall(r"^([\w-]+):", "\n".join(file.read_text("utf-8") for file in files), re.MULTILINE)
+    return frozenset([*of_recbole, *RECBOLE_TYPES, *(setting.key for setting in own_settings())])
 
 
 def take_unknown(
@@ -78,17 +79,16 @@ def take_unknown(
     """
     unknown: dict[str, Any] = {}
     of_others: dict[str, list[str]] = {}
-    own = {setting.key for setting in own_settings()} | RECBOLE_TYPES.keys()
-    of_recbole = _of_recboles_models()
+    of_any_model = settings_of_any_model()
     for key in [key for key in given if key not in values]:
         item = given.pop(key)
-        if item.in_file and not strict and (key in of_recbole or key in own):
+        if item.in_file and not strict and key in of_any_model:
             place, _, line = item.origin.partition(", line ")
             of_others.setdefault(place, []).append(f"{key} (line {line})")
             continue
         by_letters = misspelt(key, {*values, *translated_keys()})
         by_meaning = meant(key, values)
-        if key in own or key in of_recbole:
+        if key in of_any_model:
             reason = f"{model} has no such setting"
         else:
             reason = f"did you mean {by_letters}?" if by_letters and not by_meaning else hint(key, values)

@@ -4,7 +4,7 @@ import ast
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ import yaml
 
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.models import load_plugin
-from mos_recbole.settings import given_settings, known_settings
+from mos_recbole.settings import accepted_settings, given_settings, hint, settings_of_any_model
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile, checked_sweep
 
 _log = logging.getLogger(__name__)
@@ -57,51 +57,69 @@ def sweep_from_recbole(path: Path, changes: Mapping[str, Any], overrides: Sequen
 
     Args:
         path: of the tuning file.
-        changes: keys of the sweep file, `models` among them; paths of `config` and `plugins` are absolute.
+        changes: keys of the sweep file; paths of `config` and `plugins` are absolute. Without `models` and `datasets`,
+            those that the files of `config` name.
         overrides: settings as "key=value".
         folder: of the sweep file, to which it names `config` and `plugins`.
 
     Raises:
         InputError: all faults, one a line, each with file and line or its argument.
     """
-    if not changes.get("models"):
-        raise InputError(f"{path} names no model; expected --model too")
     ranges, faults = _read(path)
     for plugin in changes.get("plugins", []):
         load_plugin(Path(plugin))
-    known = {
-        key
-        for model in changes["models"]
-        for dataset in changes.get("datasets", ["ml-100k"])
-        for key in known_settings(model, dataset)
-    }
     arguments = given_settings(overrides=overrides)
     given = {**given_settings([Path(file) for file in changes.get("config", [])]), **arguments}
-    content: dict[str, Any] = {"models": changes["models"], "datasets": ["ml-100k"], "settings": {}, "space": {}}
-    content |= {"seeds": [given.get("seed", 2020)], "metric": given.get("valid_metric", "NDCG@10")}
+    content: dict[str, Any] = {
+        "models": [given["model"]] if given.get("model") else [],
+        "datasets": [given.get("dataset") or "ml-100k"],
+        "seeds": [given.get("seed", 2020)],
+        "metric": given.get("valid_metric", "NDCG@10"),
+        **changes,
+    }
+    if not content["models"]:
+        raise InputError(f"{path} names no model; expected --model too")
+    known = {
+        key
+        for model in content["models"]
+        for dataset in content["datasets"]
+        for key in accepted_settings(model, dataset, {*given, *ranges})
+    }
     seeds = ranges.pop("seed", None)
     if seeds is not None and seeds.kind == "choice":
-        content["seeds"] = seeds.values
+        content["seeds"] = changes.get("seeds", seeds.values)
     elif seeds is not None:
         faults.append(f"{seeds.origin}: seed: expected {_FORMS['choice']}")
-    for key, found in ranges.items():
-        if key in ELSEWHERE:
-            faults.append(f"{found.origin}: {key}: a sweep sets it by {ELSEWHERE[key]}")
-        elif key not in known:
-            hint = nearest(key, known) or f"{' and '.join(changes['models'])} have no such setting"
-            faults.append(f"{found.origin}: unknown key {key!r}; {hint}")
-        elif key in arguments:
-            faults.append(f"--{key}: {found.origin} varies {key}; expected one of the two")
+    faults += [
+        f"--{key}: {ranges[key].origin} varies {key}; expected one of the two" for key in ranges if key in arguments
+    ]
+    faults += _take_unknown(ranges, known)
     if faults:
         raise InputError("\n".join(faults))
-    content |= changes
+    if not ranges:
+        raise InputError(f"{path}: nothing to search; {' and '.join(content['models'])} has none of its settings")
     for key in ("config", "plugins"):
         if key in content:
             content[key] = [os.path.relpath(file, folder) for file in content[key]]
     content["settings"] = {key: value for key, value in arguments.items() if key not in ELSEWHERE}
+    content["space"] = {}
     _divide(ranges, content)
     checked_sweep({"name": "sweep", **content}, path)
     return _text(content, path, {key: found.text for key, found in ranges.items()}, "valid_metric" in given)
+
+
+def _take_unknown(ranges: dict[str, _Range], known: Collection[str]) -> list[str]:
+    """Takes out what only other models have, with a warning; returns a fault for each key that cannot be searched."""
+    faults = []
+    for key, found in list(ranges.items()):
+        if key in ELSEWHERE:
+            faults.append(f"{found.origin}: {key}: a sweep sets it by {ELSEWHERE[key]}")
+        elif key not in known and key in settings_of_any_model():
+            _log.warning("%s: %s is left out, a setting of other models than those of this sweep", found.origin, key)
+            del ranges[key]
+        elif key not in known:
+            faults.append(f"{found.origin}: unknown key {key!r}; {hint(key, known)}")
+    return faults
 
 
 def _divide(ranges: Mapping[str, _Range], content: dict[str, Any]) -> None:

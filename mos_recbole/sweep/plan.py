@@ -15,7 +15,7 @@ from mos_recbole.experiment import (
 )
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
-from mos_recbole.settings import Settings, given_settings, known_settings, load_settings
+from mos_recbole.settings import Settings, accepted_settings, given_settings, hint, load_settings
 from mos_recbole.sweep.space import draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
@@ -64,7 +64,7 @@ class Planner:
 
     Attributes:
         datasets: where each data set is, by its name.
-        known: the keys of the settings that a model on a data set has.
+        known: the keys by which a model's settings on a data set can be given.
 
     Raises:
         InputError: all faults that do not depend on a trial.
@@ -81,8 +81,12 @@ class Planner:
             load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
         self._fingerprints: dict[str, str] = {}
-        self.known = {(model, name): known_settings(model, name) for model in sweep.models for name in self.datasets}
         given = given_settings(overrides=self.overrides)
+        keys = {*given_settings([*self._config_files, sweep.settings], self.overrides)}
+        keys |= {key for key, parameter in sweep.space.items() if parameter.same_as is None}
+        self.known = {
+            (model, name): accepted_settings(model, name, keys) for model in sweep.models for name in self.datasets
+        }
         faults = [
             f"{path}: {place}.{key}: a sweep sets it by {ELSEWHERE[key]}"
             for place, keys in (("settings", sweep.settings), ("space", sweep.space), ("arguments", given))
@@ -102,10 +106,11 @@ class Planner:
 
     def _faults_of_space(self) -> list[str]:
         """Returns a sentence for each parameter that no model has, and each condition that can never hold."""
+        known = {key for keys in self.known.values() for key in keys}
         faults = [
-            f"space.{key}: no model of this sweep has such a setting"
+            f"space.{key}: no model of this sweep has such a setting; {hint(key, known)}"
             for key in self.sweep.space
-            if not any(key in keys for keys in self.known.values())
+            if key not in known
         ]
         # Of the model, the data set and earlier parameters; empty for a range, whose values cannot be listed.
         values: dict[str, list[Any]] = {"model": list(self.sweep.models), "dataset": list(self.datasets)}

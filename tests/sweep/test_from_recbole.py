@@ -25,7 +25,8 @@ def made(folder: Path, text: str, overrides: tuple[str, ...] = (), **changes: An
     """Returns the sweep file of a tuning file."""
     path = folder / "hyper.test"
     path.write_text(text, encoding="utf-8")
-    return sweep_from_recbole(path, {"models": ["GRU4Rec"]} | changes, overrides, folder)
+    changes = {key: value for key, value in ({"models": ["GRU4Rec"]} | changes).items() if value}
+    return sweep_from_recbole(path, changes, overrides, folder)
 
 
 def content_of(*arguments: Any, **changes: Any) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def test_ranges(line: str, parameter: dict[str, Any], tmp_path: Path) -> None:
     ("line", "fragments"),
     [
         ("lerning_rate choice [1]", ["unknown key 'lerning_rate'", "did you mean learning_rate?"]),
-        ("mos_heads choice [2,4]", ["unknown key 'mos_heads'"]),
+        ("lr choice [1,2]", ["unknown key 'lr'", "did you mean learning_rate?"]),
+        ("batch_size choice [1,2]", ["did you mean train_batch_size?"]),
         ("valid_metric choice ['MRR@10']", ["valid_metric", "a sweep sets it by metric"]),
         ("seed uniform 1,2", ["seed", "choice [a, b, c]"]),
         ("learning_rate in [1,2]", ["unknown kind 'in'", "choice, uniform, quniform, loguniform"]),
@@ -112,7 +114,7 @@ def test_lines_that_are_refused(line: str, fragments: list[str], tmp_path: Path)
 
 def test_files_that_are_no_tuning_files(tmp_path: Path) -> None:
     assert "nothing to search" in refused(lambda: made(tmp_path, "# nothing\n"))
-    assert "expected --model too" in refused(lambda: made(tmp_path, TUNING, models=None))
+    assert "expected --model too" in refused(lambda: made(tmp_path, TUNING, models=[]))
     missing = partial(sweep_from_recbole, tmp_path / "none", {"models": ["Pop"]}, [], tmp_path)
     assert "No such file" in refused(missing)
     (tmp_path / "latin").write_bytes(b"learning_rate choice [\xff]")
@@ -132,6 +134,25 @@ def test_seeds_and_metric(tmp_path: Path) -> None:
     fault = refused(lambda: made(tmp_path, TUNING, ("--learning_rate=1",)))
     assert fault.startswith("--learning_rate: ")
     assert "hyper.test, line 1" in fault
+
+
+def test_settings_of_other_models_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning, as RecBole's own example has one of a context-aware model; the width has its name everywhere."""
+    text = "mlp_hidden_size choice ['[64,64,64]','[128,128]']\nembedding_size choice [64,96]\nn_layers choice [1,2]\n"
+    assert list(content_of(tmp_path, text, models=["SASRecMoS"])["space"]) == ["embedding_size", "n_layers"]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "line 1: mlp_hidden_size is left out" in message
+    nothing = refused(lambda: made(tmp_path, "mlp_hidden_size choice ['[64,64]']\n"))
+    assert "nothing to search; GRU4Rec has none of its settings" in nothing
+
+
+def test_model_and_data_of_recboles_files(tmp_path: Path) -> None:
+    """Where no option names them."""
+    config = tmp_path / "my.yaml"
+    config.write_text("model: SASRec\ndataset: ml-1m\n")
+    content = content_of(tmp_path, TUNING, models=[], config=[str(config)])
+    assert (content["models"], content["datasets"]) == (["SASRec"], ["ml-1m"])
+    assert content_of(tmp_path, TUNING, config=[str(config)])["models"] == ["GRU4Rec"]
 
 
 def test_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

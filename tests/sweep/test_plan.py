@@ -8,6 +8,7 @@ import pytest
 
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import SweepPlan
+from mos_recbole.sweep import Planner, SweepFile
 from mos_recbole.sweep import plan as plan_module
 from tests.sweeps import GRID, MakePlanner, random_search, refused
 
@@ -64,6 +65,7 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"models": ["GRU4RecSoftmax", "Pop"], "space": {"epochs": {"grid": [1, 2]}}},
         ["space: epochs cannot change the results of Pop"],
     ),
+    "another name": ({"space": {"lr": {"grid": [0.1, 0.2]}}}, ["space.lr: no model", "did you mean learning_rate?"]),
     "missing file of settings": ({"config": ["none.yaml"]}, ["none.yaml", "No such file"]),
 }
 
@@ -91,6 +93,25 @@ def test_plans_of_searches_that_are_refused(method: str, case: str, planner: Mak
     # Draws come in any order, so the model that is named may be another one.
     for fragment in (fragment.partition(" of GRU4Rec")[0] for fragment in fragments):
         assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "space", "widths"),
+    [
+        ({}, {}, [4, 8]),
+        ({"hidden_size": 12}, {}, [12]),
+        ({}, {"hidden_size": {"same_as": "embedding_size"}}, [4, 8]),
+    ],
+)
+def test_the_width_by_either_name(
+    settings: dict[str, Any], space: dict[str, Any], widths: list[int], data: Path, tmp_path: Path
+) -> None:
+    """A model whose width has another name takes part; where its own name is given, that one counts."""
+    content = {"name": "small", "models": ["GRU4RecSoftmax", "SASRecSoftmax"], "datasets": [str(data)]}
+    content |= {"settings": settings, "space": {"embedding_size": {"grid": [4, 8]}} | space}
+    trials = Planner(SweepFile.model_validate(content), tmp_path / "small.yaml", []).trials()
+    found = [one.settings.values["hidden_size"] for one in trials if one.trial.model == "SASRecSoftmax"]
+    assert found == widths
 
 
 def test_two_data_sets_of_one_name(planner: MakePlanner, data: Path, tmp_path: Path) -> None:
