@@ -13,7 +13,15 @@ from recbole.utils import FeatureSource, FeatureType
 from mos_recbole.data.cache import array_info
 from mos_recbole.data.prepare import time_order
 from mos_recbole.data.prepared import FLAT_ARRAYS, fingerprint, name_arrays
-from mos_recbole.data.reading import LogFile, read_features, read_header, read_log
+from mos_recbole.data.reading import (
+    LogFile,
+    SplitColumns,
+    SplitRows,
+    read_features,
+    read_header,
+    read_log,
+    read_split_files,
+)
 from mos_recbole.data.sequences import Sequences, positions
 from mos_recbole.errors import InputError
 
@@ -36,12 +44,35 @@ class DatasetByRecBole(Dataset):
     _skipped_lines = 0
     _tied_share: float
     _preloaded_weight: dict[str, np.ndarray]
+    _split_rows: SplitRows | None = None  # of data that come split
 
     def _by_recbole(self) -> None:
         super()._from_scratch()
         self._to_sequences()
         for name in self.feat_name_list:
             setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+
+    def _take_split_files(self) -> None:
+        """Reads the files of training, validation and test (`split: files`)."""
+        config, names = self.config, self.config["benchmark_filename"]
+        paths = [Path(self.dataset_path) / f"{self.dataset_name}.{name}.inter" for name in names]
+        lists = [self.iid_field + config["LIST_SUFFIX"], *(config["alias_of_item_id"] or ())]
+        columns = SplitColumns(self.uid_field, self.iid_field, self.time_field, lists, config["seq_separator"])
+        separator, encoding = config["field_separator"], config["encoding"]
+        skip = config["skip_bad_lines"]
+        self._split_rows, self._skipped_lines = read_split_files(paths, columns, separator, encoding, skip)
+        if not self._split_rows.is_timed:
+            self.time_field = config["TIME_FIELD"] = None
+        # Lists become rows, which need no alias.
+        config["alias_of_item_id"] = None
+        self._wanted = [self.uid_field, self.iid_field, *([self.time_field] if self.time_field else [])]
+        self._file = LogFile(paths[0], dict.fromkeys(self._wanted, "token"), separator, encoding)
+        self._by_recbole()
+
+    def _get_preset(self) -> None:
+        super()._get_preset()
+        # RecBole's own way for data that come split; here they are rows like others, with sides.
+        self.benchmark_filename_list = None
 
     def _set_column(self, name: str) -> None:
         """Tells RecBole of a column of the interactions."""
@@ -56,6 +87,12 @@ class DatasetByRecBole(Dataset):
     def _load_feat(self, filepath: str, source: FeatureSource | str) -> pd.DataFrame | None:
         if source != FeatureSource.INTERACTION:
             return self._load_features(Path(filepath), source)
+        if (split := self._split_rows) is not None:
+            self._time_scale = split.time_scale
+            for name in self._wanted:
+                self._set_column(name)
+            times = split.times if split.time_scale == 1 else split.times / split.time_scale
+            return pd.DataFrame(dict(zip(self._wanted, (split.users, split.items, times), strict=False)))
         log = read_log(self._file, self._wanted, self.time_field, self.config["skip_bad_lines"])
         self._time_scale, self._skipped_lines = log.time_scale, log.skipped_lines
         table = {}
@@ -137,7 +174,8 @@ class DatasetByRecBole(Dataset):
                     self.inter_feat = self.inter_feat[stays]
 
     def _data_filtering(self) -> None:
-        super()._data_filtering()
+        if self._split_rows is None:
+            super()._data_filtering()
         # A name that only features have would get an id: one more item, a candidate of every query.
         kept = {field: self.inter_feat[field] for field in (self.uid_field, self.iid_field)}
         kept |= dict.fromkeys(self.config["alias_of_item_id"] or (), kept[self.iid_field])
@@ -191,6 +229,9 @@ class DatasetByRecBole(Dataset):
         super()._fill_nan()
 
     def _to_sequences(self) -> None:
+        if self._split_rows is not None:
+            self._to_split_sequences(self._split_rows)
+            return
         users = self.inter_feat[self.uid_field].to_numpy()
         present, counts = np.unique(users, return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -211,10 +252,34 @@ class DatasetByRecBole(Dataset):
         self._tied_share = self.sequences.tied_share()
         del self._times
 
+    def _to_split_sequences(self, rows: SplitRows) -> None:
+        users, times, sides = self.inter_feat[self.uid_field].to_numpy(), rows.times, rows.sides
+        starts = rows.starts
+        if starts is None:
+            order = np.lexsort((sides, users))
+            runs = np.flatnonzero(np.diff(3 * users[order].astype(np.int64) + sides[order], prepend=-1))
+            order = order[time_order(times[order], np.append(runs, len(users)), self.config["tie_order"])]
+            self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
+            users, times, sides = users[order], times[order], sides[order]
+            starts = np.flatnonzero(np.diff(users, prepend=-1))
+            steps = np.diff(times)
+            steps[starts[1:] - 1] = 0
+            if n_backwards := int((steps < 0).sum()):
+                _log.warning(
+                    f"{self._file.path}: {n_backwards} interactions of other files are earlier than what their user "
+                    "did in this or in validation's file; contexts are in the order of the files, then of time"
+                )
+        items = self.inter_feat[self.iid_field].to_numpy(np.int32)
+        offsets = np.append(starts, len(users)).astype(np.int64)
+        self.sequences = Sequences(items, times, offsets, users[starts].astype(np.int32), rows.time_scale, sides)
+        self._tied_share = self.sequences.tied_share()
+
     def _fingerprint_by_recbole(self) -> str:
         flat = self.sequences
         names = (pa.array(self.field2id_token[name][1:]) for name in (self.uid_field, self.iid_field))
         arrays = {name: getattr(flat, name) for name in FLAT_ARRAYS} | name_arrays(*names)
+        if flat.sides is not None:
+            arrays["sides"] = flat.sides
         # The flat arrays hold these columns already; but not times that RecBole changed.
         left_out = {self.uid_field, self.iid_field}
         if not (self._time_scale != 1 or self.config["normalize_all"] or self.config["normalize_field"]):

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 # RecBole's settings that ask for more than `prepare` does.
 _BEYOND_PREPARATION = (
-    *("benchmark_filename", "additional_feat_suffix", "alias_of_user_id", "alias_of_item_id", "threshold"),
+    *("additional_feat_suffix", "alias_of_user_id", "alias_of_item_id", "threshold"),
     *("normalize_field", "discretization", "numerical_features", "preload_weight"),
 )
 
@@ -72,12 +72,15 @@ class SequenceDataset(DatasetByRecBole):
     def _from_scratch(self) -> None:
         self._get_preset()
         self._get_field_from_config()
-        self._file = self._find_file()
-        self._wanted = self._wanted_columns()
-        if self._can_be_prepared():
-            self._take_prepared()
+        if self.config["split"] == "files":
+            self._take_split_files()
         else:
-            self._by_recbole()
+            self._file = self._find_file()
+            self._wanted = self._wanted_columns()
+            if self._can_be_prepared():
+                self._take_prepared()
+            else:
+                self._by_recbole()
         # A model of RecBole's asks for the length of the sequences that it will be given.
         self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
@@ -231,6 +234,11 @@ class SequenceDataset(DatasetByRecBole):
                 "(0, 1, 2, ...) and say nothing of other users'; write split: ratio or split: leave_one_out"
             )
         split = SPLITS[name].apply(self.sequences, self.config)
+        if split.own_contexts and self.config["train_mode"] == "all_positions":
+            raise InputError(
+                f"data set {self.dataset_name!r}: its files hold lists of items, of which train_mode: all_positions "
+                "would make further targets; write train_mode: prefix"
+            )
         for side in ("train", "valid", "test") if SPLITS[name].validates(self.config) else ("train", "test"):
             if not getattr(split, side).n_targets:
                 scale, times = self.sequences.time_scale, self.sequences.times

@@ -16,8 +16,10 @@ class Sequences:
         times: int64 [N], in the file's unit, or in millionths of it where the file has fractions (`time_scale`). Of a
             file without times, a user's interactions are numbered: 0, 1, 2, ...
         offsets: int64 [U + 1]; user number u owns the rows offsets[u] to offsets[u + 1].
-        users: int32 [U], RecBole's user ids, ascending.
+        users: int32 [U], RecBole's user ids, ascending; of lists, as the files have them, some repeatedly.
         time_scale: 1 or 1,000,000.
+        sides: int8 [N], of data that come split: 0, 1 and 2 for targets of training, validation and test, ascending
+            within each user; -1 for what is context only.
     """
 
     items: np.ndarray
@@ -25,6 +27,7 @@ class Sequences:
     offsets: np.ndarray
     users: np.ndarray
     time_scale: int = 1
+    sides: np.ndarray | None = None
 
     @property
     def n_users(self) -> int:

@@ -90,27 +90,26 @@ def summarise(
         gaps = np.diff(read_rows(sequences.times, first - 1, rows.stop))
         tied += int((gaps[is_target[first : rows.stop]] == 0).sum())
         unseen += int((~is_trained[items[is_target[rows]]]).sum())
-    has_target = np.zeros(sequences.n_users, dtype=bool)
-    in_training = np.zeros(sequences.n_users, dtype=bool)
-    in_training[split.train.user] = True
-    for side in (split.train, split.valid, split.test):
-        has_target[side.user] = True
+    train_user, valid_user, test_user = (sequences.users[side.user] for side in (split.train, split.valid, split.test))
+    users, in_training = np.unique(sequences.users), np.zeros(int(sequences.users.max()) + 1, dtype=bool)
+    in_training[train_user] = True
+    new_targets = split.test.counts[~in_training[test_user]]
     return DataSummary(
-        users=sequences.n_users,
+        users=len(users),
         items=n_items,
-        interactions=len(sequences.items),
-        users_without_targets=int((~has_target).sum()),
+        interactions=len(sequences.items) if sequences.sides is None else int((sequences.sides >= 0).sum()),
+        users_without_targets=len(np.setdiff1d(users, np.concatenate([train_user, valid_user, test_user]))),
         tied_share=tied_share,
         train_targets=split.train.n_targets,
         valid_targets=split.valid.n_targets,
         test_targets=split.test.n_targets,
-        train_users=len(split.train.user),
-        valid_users=len(split.valid.user),
-        test_users=len(split.test.user),
+        train_users=len(np.unique(train_user)),
+        valid_users=len(np.unique(valid_user)),
+        test_users=len(np.unique(test_user)),
         trained_items=int(is_trained.sum()),
         tied_test_share=tied / split.test.n_targets,
         unseen_test_share=unseen / split.test.n_targets,
-        new_test_share=int(split.test.counts[~in_training[split.test.user]].sum()) / split.test.n_targets,
+        new_test_share=int(new_targets.sum()) / split.test.n_targets,
         in_file_order=in_file_order,
         split_facts=split.facts,
         split_note=split.note,

@@ -28,7 +28,7 @@ def outcomes_table(data: RunData, max_length: int, ranks: TargetRanks, model: to
     target = sequences.items[rows]
     time_gap = sequences.times[rows] - sequences.times[rows - 1]
     in_training = split.train_rows(len(sequences.items))
-    row_user = np.repeat(np.arange(sequences.n_users, dtype=np.int32), np.diff(sequences.offsets))
+    row_user = np.repeat(sequences.users, np.diff(sequences.offsets))
     distance = partial(item_distance, row_user[in_training], sequences.items[in_training], n_items=dataset.item_num)
     probabilistic = isinstance(model, EncoderHeadRecommender)
     return outcomes_frame(

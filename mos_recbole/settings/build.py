@@ -165,6 +165,9 @@ def load_settings(
         values[key] = checked(key, types.get(key), given[key], values[key], found)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
+    if values["split"] == "files" and "train_mode" not in given:
+        # Their rows may be lists, of which no other targets are made.
+        values["train_mode"] = "prefix"
     if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1

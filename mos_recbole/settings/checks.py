@@ -22,7 +22,6 @@ from mos_recbole.settings.translate import is_none, translated_keys
 
 # RecBole's keys whose other values would change what a result means: one value is accepted, and why.
 _FIXED = {
-    "benchmark_filename": "data sets that come already split are not supported",
     "train_stage": "one run trains all stages, one after the other; pretrain_epochs sets how long the first",
     "transform": "a model comes with the transform of its batches",
 }
@@ -173,6 +172,9 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
     """Finds the faults that no single value shows by its type. Settles the spelling of metrics and `valid_metric`."""
     faults = found.faults
     _check_metrics(values, given, found)
+    if values["split"] == "files" and values["benchmark_filename"] is None:
+        expected = "write benchmark_filename: [train, valid, test] for x.train.inter, x.valid.inter and x.test.inter"
+        faults.append(f"{_origin('split', given)}: split is 'files', but no files are named; {expected}")
     is_own = issubclass(model_class, EncoderHeadRecommender)
     if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
         reason = "has one state a sequence" if is_own else "is RecBole's own"
@@ -305,6 +307,9 @@ def without_effect(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
         if key in values and proposal not in proposals:
             reasons[key] = f"negative_sampling is {proposal!r}"
     chosen = SPLITS[values["split"]]
+    if chosen.name == "files":
+        filters = ("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval")
+        reasons |= dict.fromkeys(filters, "split is 'files', which are taken as they are")
     if not chosen.validates(values):
         reason = f"split {chosen.name!r} has no validation: the last epoch is the model"
         reasons |= dict.fromkeys(("valid_metric", "eval_step", "stopping_step"), reason)

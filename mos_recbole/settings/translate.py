@@ -172,6 +172,9 @@ def _translate(one: Translation, items: dict[str, Given], given: dict[str, Given
 
 
 def _take_eval_args(given: dict[str, Given], found: Findings) -> None:
+    files = given.get("benchmark_filename")
+    if files is not None and not is_none(files.value):
+        given.setdefault("split", Given("files", files.origin))
     item = given.pop("eval_args", None)
     if item is None:
         return

@@ -67,11 +67,12 @@ def test_a_key_is_declared_once() -> None:
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_split_says_where_it_leaks_and_is_in_the_protocol(name: str) -> None:
     """With its name, the settings that it reads and its candidates; other splits' settings are not there."""
-    settings = load_settings("GRU4RecSoftmax", overrides={"split": name})
+    given = {"benchmark_filename": ["a", "b", "c"]} if name == "files" else {}
+    settings = load_settings("GRU4RecSoftmax", overrides={"split": name} | given)
     spec = SPLITS[name]
     assert spec.leakage.endswith(".")
     named = [setting for setting in spec.settings if spec.recent or not setting.recent]
-    assert settings.protocol.split == {"name": name, **{setting.key: setting.default for setting in named}}
+    assert settings.protocol.split == {"name": name, **{setting.key: setting.default for setting in named}, **given}
     assert settings.protocol.candidates == spec.candidates
     assert settings.data_settings["split"] == name
     assert {setting.key for setting in spec.settings} <= settings.data_settings.keys()

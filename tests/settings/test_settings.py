@@ -273,9 +273,9 @@ def test_eval_args_of_another_protocol_are_refused(evaluation: str, yaml_file) -
     assert faults(files=(path,))[0].startswith(f"{path}, line 1: ")
 
 
-@pytest.mark.parametrize("argument", ["--benchmark_filename=[train, test]", "--transform=mask"])
+@pytest.mark.parametrize("argument", ["--benchmark_filename=[train, test]", "--transform=mask", "--split=files"])
 def test_what_would_change_the_meaning_of_a_result_is_refused(argument: str) -> None:
-    """Keys that hold one value here, set to another one."""
+    """Keys that hold one value here, set to another one; files that are no three."""
     assert faults(argument)[0].startswith(argument.partition("=")[0])
 
 

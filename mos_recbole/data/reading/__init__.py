@@ -3,6 +3,7 @@
 from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFile, read_header
 from mos_recbole.data.reading.features import read_features
 from mos_recbole.data.reading.log import InteractionLog, TokenColumn, read_log
+from mos_recbole.data.reading.split_files import SplitColumns, SplitRows, read_split_files
 from mos_recbole.data.reading.tables import is_table, table_file, table_name
 
 __all__ = [
@@ -10,11 +11,14 @@ __all__ = [
     "RATINGS_HEADER",
     "InteractionLog",
     "LogFile",
+    "SplitColumns",
+    "SplitRows",
     "TokenColumn",
     "is_table",
     "read_features",
     "read_header",
     "read_log",
+    "read_split_files",
     "table_file",
     "table_name",
 ]

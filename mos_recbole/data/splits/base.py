@@ -17,6 +17,7 @@ class Split:
     Attributes:
         facts: what belongs beside results: counts and times, by name.
         note: the facts for readers, in one sentence.
+        own_contexts: whether every target has rows of its own for its context, which repeat other rows.
     """
 
     train: Segments
@@ -24,9 +25,16 @@ class Split:
     test: Segments
     facts: dict[str, int | float] = field(default_factory=dict)
     note: str = ""
+    own_contexts: bool = False
 
     def train_rows(self, n_rows: int) -> np.ndarray:
-        """Returns a mask [N] of the interactions that training may see, as targets or as their contexts."""
+        """Returns a mask [N] of the interactions that training may see, as targets or as their contexts, each once.
+
+        With contexts of their own, as RecBole counts: targets, and contexts of one item, which precede all of them.
+        """
+        if self.own_contexts:
+            single = self.train.target_start - self.train.context_start == 1
+            return rows_mask(n_rows, self.train.target_start - single, self.train.target_stop)
         return rows_mask(n_rows, self.train.context_start, self.train.target_stop)
 
     def train_target_rows(self, n_rows: int) -> np.ndarray:
