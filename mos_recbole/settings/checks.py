@@ -127,7 +127,7 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
     try:
         return pydantic.TypeAdapter(kind).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
-        problem = error.errors()[0]
+        problem = max(error.errors(), key=lambda one: one["type"] == "extra_forbidden")
         message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
         message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
@@ -199,24 +199,25 @@ def _loss_faults(model_class: type, values: Mapping[str, Any], given: Mapping[st
     name, negatives, loss = model_class.__name__, values["train_neg_sample_args"], values.get("loss_type")
     place = _origin("train_neg_sample_args" if "train_neg_sample_args" in given else "loss_type", given)
     one = "train_neg_sample_args: {distribution: uniform, sample_num: 1}"
-    if not hasattr(model_class, "input_type") and loss in ("CE", "NLL") and negatives is not None:
-        return [
-            f"{place}: loss_type {loss} and train_neg_sample_args {negatives} do not go together: {name} learns by "
-            f"{loss} without negatives; write train_neg_sample_args: None, or loss_type: BPR"
-        ]
-    if not hasattr(model_class, "input_type") and loss == "BPR" and negatives is None:
+    kind = getattr(model_class, "input_type", None)
+    if negatives is not None:
+        if loss in ("CE", "NLL") and kind is None:
+            return [
+                f"{place}: loss_type {loss} and train_neg_sample_args {negatives} do not go together: {name} learns by "
+                f"{loss} without negatives; write train_neg_sample_args: None, or loss_type: BPR"
+            ]
+    elif loss == "BPR":
         return [
             f"{place}: loss_type BPR and train_neg_sample_args None do not go together: {name} learns by BPR from "
             f"negatives; write {one}, or loss_type: CE"
         ]
     # RecBole's autoencoders are named pairwise, and learn from whole users without negatives.
-    needs = getattr(model_class, "input_type", None) == InputType.PAIRWISE and not _learns_from_users(model_class)
-    if negatives is None and (needs or (hasattr(model_class, "input_type") and _reads_labels(model_class))):
+    elif loss is None and (_reads_labels(model_class) or kind == InputType.PAIRWISE and not _of_users(model_class)):
         return [f"{place}: train_neg_sample_args is None, and {name} learns from negatives; write {one}"]
     return []
 
 
-def _learns_from_users(model_class: type) -> bool:
+def _of_users(model_class: type) -> bool:
     return any(base.__name__ == "AutoEncoderMixin" for base in model_class.__mro__)
 
 
