@@ -88,7 +88,7 @@ def take_unknown(
         by_letters = misspelt(key, {*values, *translated_keys()})
         by_meaning = meant(key, values)
         if key in of_any_model:
-            reason = f"{model} has no such setting"
+            reason = f"{model} has no such setting" + (f"; did you mean {by_meaning}?" if by_meaning else "")
         else:
             reason = f"did you mean {by_letters}?" if by_letters and not by_meaning else hint(key, values)
         if strict or not item.in_file or (by_letters and not by_meaning):
@@ -212,7 +212,7 @@ def _loss_faults(model_class: type, values: Mapping[str, Any], given: Mapping[st
             f"negatives; write {one}, or loss_type: CE"
         ]
     # RecBole's autoencoders are named pairwise, and learn from whole users without negatives.
-    elif loss is None and (_reads_labels(model_class) or kind == InputType.PAIRWISE and not _of_users(model_class)):
+    elif loss is None and (_reads_labels(model_class) or (kind == InputType.PAIRWISE and not _of_users(model_class))):
         return [f"{place}: train_neg_sample_args is None, and {name} learns from negatives; write {one}"]
     return []
 

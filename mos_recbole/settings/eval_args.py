@@ -40,7 +40,7 @@ def split_of_eval_args(value: Any, faults: list[str], warnings: list[str]) -> di
         return {}
     ((name, how),) = split.items()
     if name == "LS":
-        if how == _LEAVE_ONE_OUT[0]:
+        if how in _LEAVE_ONE_OUT:
             return {"split": "leave_one_out"} | ({"held_out": how} if how != _LEAVE_ONE_OUT[0] else {})
         faults.append(f"split is {{LS: {how!r}}}; expected one of {', '.join(_LEAVE_ONE_OUT)}")
     elif name == "RS":

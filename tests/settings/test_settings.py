@@ -258,7 +258,7 @@ def test_a_width_that_the_attention_heads_do_not_divide_is_refused() -> None:
     "evaluation",
     [
         "{split: {RS: [0.8, 0.2]}}",
-        "{split: {LS: test_only}}",
+        "{split: {LS: valid_only}}",
         "{order: RO}",
         "{mode: uni100}",
         "{mode: {valid: uni100, test: full}}",
