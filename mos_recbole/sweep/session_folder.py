@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 from mos_recbole.errors import InputError
 
-_PREFIX = "mos-ray-"
+_PREFIX, _WITHIN = "mos-ray-", "r"
 # What Ray appends to the folder, with the date and its process; the name of a temporary folder ends in 8 letters.
 _BELOW = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 # In bytes: the place of an AF_UNIX address, without its closing zero.
 _LONGEST_SOCKET = (104 if sys.platform == "darwin" else 108) - 1
-_LONGEST_PLACE = _LONGEST_SOCKET - len(f"/{_PREFIX}12345678{_BELOW}")
+_LONGEST_PLACE = _LONGEST_SOCKET - len(f"/{_PREFIX}12345678/{_WITHIN}{_BELOW}")
 
 
 @contextlib.contextmanager
 def session_folder() -> Iterator[str]:
-    """Gives a new folder that only this user can read, and removes it at the end.
+    """Gives the path of a new folder, in one that only this user can enter and that is removed at the end.
 
-    It is in the folder for temporary files (`RAY_TMPDIR`, else `TMPDIR`), or where that has too long a path, in `/tmp`,
-    `/var/tmp` or `/dev/shm`.
+    They are in the folder for temporary files (`RAY_TMPDIR`, else `TMPDIR`), or where that has too long a path, in
+    `/tmp`, `/var/tmp` or `/dev/shm`.
 
     Raises:
         InputError: none of these is short enough and can be written to.
@@ -35,7 +35,8 @@ def session_folder() -> Iterator[str]:
         except OSError:
             continue
         with folder as path:
-            yield path
+            # Ray opens its own folder to everybody, so it has one within.
+            yield os.path.join(path, _WITHIN)
         return
     raise InputError(
         f"Ray needs a folder for its sockets, and {wanted} is too long or cannot be written to; "

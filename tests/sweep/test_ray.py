@@ -291,7 +291,7 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
     (head,) = [command for command in undisturbed.commands if "dashboard/dashboard.py" in command]
     assert "--disable-frontend" in head or "--minimal" in head
     (session,) = {word for word in " ".join(undisturbed.commands).split() if word.startswith("--temp-dir=")}
-    assert not Path(session.partition("=")[2]).exists()
+    assert not Path(session.partition("=")[2]).parent.exists()
 
     trials = read_trials(folder)
     assert [(trial.number, trial.status(folder), trial.attempts) for trial in trials] == [
