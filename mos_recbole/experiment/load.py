@@ -65,6 +65,8 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
             f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
             f"with the fingerprint {record.data['fingerprint'][:16]}..."
         )
+    if record.final_fit != "none":
+        data = data.for_final_fit()
     model: AbstractRecommender = build_model(settings, data.config, data).eval()
     state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
     try:

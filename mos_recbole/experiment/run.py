@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ from mos_recbole.experiment.run_data import RunData
 from mos_recbole.io import atomic_write, require_writable
 from mos_recbole.models import model_facts
 from mos_recbole.results import (
+    BEST_CHECKPOINT,
+    FINAL_CHECKPOINT,
+    LAST_CHECKPOINT,
     OUTCOMES_FILE,
     RECORD_FILE,
     RUN_FILES,
@@ -45,6 +49,8 @@ from mos_recbole.training import (
 )
 
 _log = logging.getLogger(__name__)
+
+_FINAL_FOLDER = "final_fit"  # of a run, while its last fit is under way
 
 
 def run_experiment(
@@ -128,6 +134,7 @@ class Run:
         require_writable(output)
         self.settings, self.device, self.processes = settings, device, processes
         self.show_progress = show_progress and processes.is_main
+        self.final_seconds = 0.0
         self.config = settings.recbole_config(device)
         self.data = data or RunData(settings, device)
         name = run_name(settings, self.data.fingerprint, device.type)
@@ -157,6 +164,7 @@ class Run:
         elif self.processes.is_main:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / _FINAL_FOLDER, ignore_errors=True)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         return self.trainer
@@ -179,9 +187,33 @@ class Run:
         """Returns the record of the trained run, written with its outcomes."""
         self._note(self._training_ended())
         valid = self._metrics(self.data.valid_queries) if self.settings.validates else {}
+        if self.settings.values["final_fit"] != "none":
+            self._fit_again()
         test, ranks = self._evaluate(self.data.test_queries())
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
+
+    def _fit_again(self) -> None:
+        """Trains a new model on training and validation for the chosen number of epochs, and puts it in place."""
+        config, folder, epochs = self.config, self.folder / _FINAL_FOLDER, self.trainer.best_epoch
+        self.data = self.data.for_final_fit()
+        n_targets = self.data.split.train.n_targets
+        self._note(f"final fit: {n_targets:,} targets of training and validation, {epochs} epochs")
+        init_seed(config["seed"], config["reproducibility"])
+        self.model = build_model(self.settings, config, self.data)
+        folder.mkdir(parents=True, exist_ok=True)
+        final = make_trainer(config, self.model, folder, self.run_id, self.show_progress, self.started, self.processes)
+        final.epochs = epochs
+        if self.resumed and final.resume_checkpoint():
+            self._note(f"resumed after epoch {final.start_epoch} of the final fit")
+            self.trainer.earlier_seconds = final.earlier_seconds
+        final.fit(self.train_loader(), None)
+        self.final_seconds = sum(report.train_seconds for report in final.reports)
+        if self.processes.is_main:
+            # Without this, what was interrupted here would seem to be ready.
+            (folder / LAST_CHECKPOINT).unlink()
+            (folder / BEST_CHECKPOINT).replace(self.folder / FINAL_CHECKPOINT)
+            shutil.rmtree(folder)
 
     def _training_ended(self) -> str:
         """Returns why and when training ended, in a sentence."""
@@ -224,7 +256,8 @@ class Run:
             valid_metric=config["valid_metric"],
             valid=_directed(valid),
             test=_directed(test),
-            train_seconds=sum(report.train_seconds for report in trainer.reports),
+            final_fit=self.settings.values["final_fit"],
+            train_seconds=self.final_seconds + sum(report.train_seconds for report in trainer.reports),
             eval_seconds=sum(report.eval_seconds for report in trainer.reports),
             wall_seconds=trainer.earlier_seconds + time.perf_counter() - self.started,
             peak_memory_bytes=peak_memory(self.device),

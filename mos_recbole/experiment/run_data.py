@@ -1,5 +1,6 @@
 """The data that a run learns from and is judged on; runs that are trained as one share them."""
 
+import copy
 from functools import cached_property
 
 import torch
@@ -26,6 +27,14 @@ class RunData:
         self.dataset = SequenceDataset(self.config)
         self.split = self.dataset.split()
         self.protocol = settings.protocol
+
+    def for_final_fit(self) -> "RunData":
+        """Returns the same data with the targets of validation among those of training too."""
+        other = copy.copy(self)
+        for name in ("summary", "catalogue", "valid_queries"):
+            other.__dict__.pop(name, None)
+        other.split = self.split.with_validation_trained()
+        return other
 
     @cached_property
     def fingerprint(self) -> str:

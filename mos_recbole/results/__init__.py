@@ -12,6 +12,7 @@ from mos_recbole.results.outcomes import (
 )
 from mos_recbole.results.records import (
     BEST_CHECKPOINT,
+    FINAL_CHECKPOINT,
     LAST_CHECKPOINT,
     LOG_FILE,
     OUTCOMES_FILE,
@@ -38,6 +39,7 @@ from mos_recbole.results.sweeps import (
 __all__ = [
     "ANSWER_COLUMNS",
     "BEST_CHECKPOINT",
+    "FINAL_CHECKPOINT",
     "KEY_COLUMNS",
     "LAST_CHECKPOINT",
     "LOG_FILE",

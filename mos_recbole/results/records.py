@@ -19,7 +19,8 @@ OUTCOMES_FILE = "outcomes.parquet"
 LOG_FILE = "training_log.csv"
 BEST_CHECKPOINT = "best.pt"
 LAST_CHECKPOINT = "last.pt"
-RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT)
+FINAL_CHECKPOINT = "final.pt"
+RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT)
 RUNS_FOLDER = "runs"
 
 _Read = TypeVar("_Read")
@@ -65,6 +66,8 @@ class RunResult(Document):
         data: counts and the fingerprint of the prepared data.
         epochs: epochs trained; best_epoch is the one that validation chose, from 1, or without validation the last.
         stopped: why training ended: all "epochs" were done, or "early_stopping"; None in older records.
+        final_fit: "train+valid" where the tested model was trained on both for `best_epoch` epochs; then training's
+            counts in `data` are of both.
         parameters: number of trainable numbers in the model.
         valid, test: metrics at the best epoch; `valid` is empty where the split has no validation.
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
@@ -95,6 +98,7 @@ class RunResult(Document):
     parameters: int
     epochs: int
     best_epoch: int
+    final_fit: Literal["none", "train+valid"] = "none"
     stopped: Literal["epochs", "early_stopping"] | None = None
     valid_metric: str
     valid: dict[str, Metric]
@@ -153,12 +157,12 @@ class RunResult(Document):
             raise InputError(f"{path}: {error}") from error
 
     def checkpoint(self) -> Path:
-        """Returns the file with the model at its best epoch.
+        """Returns the file with the model that was tested: at its best epoch, or of the final fit.
 
         Raises:
             InputError: it is missing.
         """
-        path = self.folder / BEST_CHECKPOINT
+        path = self.folder / (BEST_CHECKPOINT if self.final_fit == "none" else FINAL_CHECKPOINT)
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected the weights of run {self.run_id} at its best epoch")
         return path

@@ -81,8 +81,9 @@ class Settings:
     @property
     def protocol(self) -> EvaluationProtocol:
         """The way in which runs with these settings are evaluated."""
+        final_fit = {} if self.values["final_fit"] == "none" else {"final_fit": self.values["final_fit"]}
         return EvaluationProtocol(
-            split=self.split.protocol(self.values),
+            split=self.split.protocol(self.values) | final_fit,
             filter_seen=self.values["filter_seen"],
             tie_rule=self.values["tie_rule"],
             candidates=self.split.candidates,

@@ -175,6 +175,9 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
     if values["split"] == "files" and values["benchmark_filename"] is None:
         expected = "write benchmark_filename: [train, valid, test] for x.train.inter, x.valid.inter and x.test.inter"
         faults.append(f"{_origin('split', given)}: split is 'files', but no files are named; {expected}")
+    if values["final_fit"] != "none" and not SPLITS[values["split"]].validates(values):
+        what = f"final_fit is {values['final_fit']!r}, but the split {values['split']!r} has no validation"
+        faults.append(f"{_origin('final_fit', given)}: {what}; leave final_fit out")
     is_own = issubclass(model_class, EncoderHeadRecommender)
     if values["train_mode"] == "all_positions" and not getattr(model_class, "causal", False):
         reason = "has one state a sequence" if is_own else "is RecBole's own"

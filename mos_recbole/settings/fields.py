@@ -89,6 +89,13 @@ OWN = (
     *(setting for spec in SPLITS.values() for setting in spec.settings),
     *DATA_SETTINGS,
     Setting(
+        "final_fit",
+        Literal["none", "train+valid"],
+        "none",
+        "train+valid: after selection, train anew on training and validation for the chosen number of epochs.",
+        recent=True,
+    ),
+    Setting(
         "tie_order",
         Literal["file", "random", "reverse"],
         "file",

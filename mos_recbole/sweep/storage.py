@@ -7,13 +7,13 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mos_recbole.errors import InputError
-from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE
+from mos_recbole.results import BEST_CHECKPOINT, FINAL_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE
 
 # In the order in which a run writes them: a copy that was interrupted looks like a run that was interrupted.
-_PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+_PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
 # The worker of a killed driver may push between two copies. A run can resume from a best epoch that is newer than its
 # last one, since it reaches that again, but not from one that is older than its last one says.
-_FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+_FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
 
 
 class Storage:
@@ -72,7 +72,8 @@ class Storage:
 
     def fetch(self, folder: Path, *, checkpoints: bool) -> None:
         """Copies the files of a run into its folder, with or without its checkpoints."""
-        wanted = [name for name in _FETCHED if checkpoints or name not in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
+        left_out = () if checkpoints else (BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT)
+        wanted = [name for name in _FETCHED if name not in left_out]
         sources = [f"{self._root}/{folder.name}/{name}" for name in wanted]
         # All are looked up before the first is copied, the record first: a record that appears later is left for the
         # next time, since it might come without its outcomes.

@@ -95,7 +95,22 @@ def test_leave_one_out_for_the_test_only_is_recboles(users_of_1_to_30: Path) -> 
         assert samples_of(shares, side) == expected_shares[side], side
 
 
+def test_training_on_both_sides_has_the_targets_of_both(users_of_1_to_30: Path) -> None:
+    """Of every split, with one run a user."""
+    for overrides in ({}, {"split": "ratio"}, {"split": "temporal", "valid_time": 900, "split_time": 2000}):
+        data = load(users_of_1_to_30, **overrides)
+        split = data.split()
+        both = split.with_validation_trained()
+        rows = set(both.train.targets()[0].tolist())
+        assert rows >= {*split.train.targets()[0].tolist(), *split.valid.targets()[0].tolist()}
+        assert rows.isdisjoint(split.test.targets()[0].tolist())
+        assert len(set(both.train.user.tolist())) == len(both.train.user)
+        assert both.train_rows(len(data.sequences.items)).sum() >= len(rows)
+
+
 def test_what_needs_validation_is_refused_without_one() -> None:
+    with pytest.raises(InputError, match="final_fit is 'train\\+valid', but the split 'leave_one_out' has no"):
+        load_settings("GRU4RecSoftmax", overrides={"held_out": "test_only", "final_fit": "train+valid"})
     with pytest.raises(InputError, match="held_out is 'valid_only'; it leaves nothing to test on; expected 'valid_and"):
         load_settings("GRU4RecSoftmax", overrides={"held_out": "valid_only"})
     settings = load_settings("GRU4RecSoftmax", overrides={"held_out": "test_only", "stopping_step": 3})

@@ -19,7 +19,7 @@ import torch
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment import load_settings
+from mos_recbole.experiment import load_run, load_settings
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
 from mos_recbole.training import BenchmarkTrainer, EpochReport
@@ -643,6 +643,38 @@ def test_without_validation_the_last_epoch_is_the_model(run, caplog: pytest.LogC
     last = weights(record, "last.pt")
     assert all(torch.equal(tensor, last[name]) for name, tensor in weights(record, "best.pt").items())
     assert record.training_log().columns.tolist() == ["epoch", "loss", "train_seconds", "eval_seconds", "best"]
+
+
+def test_a_final_fit_is_a_training_on_both_sides(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a split that has no validation, for the chosen epochs; also where it was interrupted, and when loaded."""
+    plain = run("GRU4RecMoS", epochs=4, learning_rate=0.02)
+    final = run("GRU4RecMoS", epochs=4, learning_rate=0.02, final_fit="train+valid")
+    assert (final.valid, final.best_epoch) == (plain.valid, plain.best_epoch)
+    assert final.run_id != plain.run_id
+    assert final.protocol_hash != plain.protocol_hash
+    assert final.settings["final_fit"] == final.final_fit == "train+valid"
+    assert {path.name for path in final.folder.iterdir() if path.name != ".lock"} == FILES | {"final.pt"}
+    both = run("GRU4RecMoS", epochs=final.best_epoch, learning_rate=0.02, held_out="test_only")
+    assert final.test == both.test != plain.test
+    assert final.data["train_targets"] == both.data["train_targets"]
+    weights_of_both = weights(both, "best.pt")
+    assert all(torch.equal(tensor, weights_of_both[name]) for name, tensor in weights(final, "final.pt").items())
+    model = load_run(final, "cpu", tmp_path).model
+    assert all(torch.equal(tensor, weights_of_both[name]) for name, tensor in model.state_dict().items())
+
+    save = BenchmarkTrainer._save_last
+
+    def save_and_stop(trainer: BenchmarkTrainer, epoch: int) -> None:
+        save(trainer, epoch)
+        if trainer.folder.name == "final_fit":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(BenchmarkTrainer, "_save_last", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("GRU4RecMoS", "again", epochs=4, learning_rate=0.02, final_fit="train+valid")
+    monkeypatch.setattr(BenchmarkTrainer, "_save_last", save)
+    again = run("GRU4RecMoS", "again", epochs=4, learning_rate=0.02, final_fit="train+valid", resume=True)
+    assert (again.test, again.valid, again.resumed) == (final.test, final.valid, True)
 
 
 def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 """What every split returns, and what it declares about itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,20 @@ class Split:
             single = self.train.target_start - self.train.context_start == 1
             return rows_mask(n_rows, self.train.target_start - single, self.train.target_stop)
         return rows_mask(n_rows, self.train.context_start, self.train.target_stop)
+
+    def with_validation_trained(self) -> "Split":
+        """Returns the split in which training has validation's targets too; a user's two runs become one."""
+        train, valid = self.train, self.valid
+        user = np.union1d(train.user, valid.user).astype(np.int32)
+
+        def filled(name: str, first: Segments, second: Segments) -> np.ndarray:
+            values = np.empty(len(user), dtype=np.int64)
+            for side in (first, second):
+                values[np.searchsorted(user, side.user)] = getattr(side, name)
+            return values
+
+        context, start = filled("context_start", valid, train), filled("target_start", valid, train)
+        return replace(self, train=Segments(user, context, start, filled("target_stop", train, valid)))
 
     def train_target_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that are targets of training."""
