@@ -17,13 +17,11 @@ class Translation:
         keys: that are taken away.
         target: the setting that takes their place.
         function: takes the values of those of `keys` that are given; returns the target's value.
-        help: when a value is translated, in a few words.
     """
 
     keys: tuple[str, ...]
     target: str
     function: Callable[[dict[str, Any]], Any]
-    help: str = "RecBole before 1.0"
 
 
 def _negatives(values: dict[str, Any]) -> Any:
@@ -98,7 +96,6 @@ TRANSLATIONS = (
         ("repeatable",),
         "filter_seen",
         lambda values: values["repeatable"] is False,
-        "repeatable: False leaves items of the history out of the candidates, for all models alike",
     ),
 )
 

@@ -1,6 +1,7 @@
 """Files that RecBole's users have: what is accepted, with which warnings, and what is refused with which sentence."""
 
 import contextlib
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from mos_recbole.cli import main
 from mos_recbole.errors import InputError
 from mos_recbole.settings import load_settings
-from mos_recbole.settings.translate import translated_keys
+from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, translated_keys
 
 HERE = Path(__file__).parent
 WILD = yaml.safe_load((HERE / "wild.yaml").read_text(encoding="utf-8"))
@@ -182,6 +183,16 @@ def test_no_value_ends_in_a_traceback(content: dict[str, Any], model: str) -> No
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
         with contextlib.suppress(InputError):
             load_settings(model, config_files=[path]).recbole_config(torch.device("cpu"))
+
+
+def test_the_page_for_recboles_users_has_every_translated_key() -> None:
+    """The table of translations row by row, and every key without effect."""
+    page = (HERE.parents[1] / "docs" / "recbole.md").read_text(encoding="utf-8")
+    table = page.partition("| key | is taken as | why |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([a-z_]+)`", line.rpartition("|")[0].rpartition("|")[0]) for line in table.splitlines()[2:]]
+    assert rows == [[*one.keys, one.target] for one in TRANSLATIONS]
+    listed = page.partition("Without effect, with a warning")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", listed)) == WITHOUT_EFFECT
 
 
 # What keeps a case from training here, said before it trains.
