@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
 import recbole
-from recbole.utils import InputType
+from recbole.utils import InputType, ModelType
 from typing_extensions import is_typeddict
 
 from mos_recbole.data import SPLITS
@@ -204,6 +204,10 @@ def _loss_faults(model_class: type, values: Mapping[str, Any], given: Mapping[st
     one = "train_neg_sample_args: {distribution: uniform, sample_num: 1}"
     kind = getattr(model_class, "input_type", None)
     if negatives is not None:
+        if model_class.type == ModelType.SEQUENTIAL and (
+            negatives.get("dynamic") or negatives.get("sample_num", 1) > 1
+        ):
+            return [f"{place}: train_neg_sample_args is {negatives}; {name} takes one negative per target, not dynamic"]
         if loss in ("CE", "NLL") and kind is None:
             return [
                 f"{place}: loss_type {loss} and train_neg_sample_args {negatives} do not go together: {name} learns by "

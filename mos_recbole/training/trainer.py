@@ -21,7 +21,7 @@ from mos_recbole.progress import ProgressBar
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.epoch import EpochReport, Selection
-from mos_recbole.training.loaders import TrainLoader
+from mos_recbole.training.loaders import RecBoleLoader, TrainLoader
 
 LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -103,6 +103,8 @@ class BenchmarkTrainer(Trainer):
         Raises:
             TrainingDiverged: the loss became NaN or infinite.
         """
+        if isinstance(train_loader, RecBoleLoader) and self.config["train_neg_sample_args"]["dynamic"]:
+            train_loader.loader.get_model(self.model)  # its scores choose among candidates
         while (epoch := self.next_epoch) is not None:
             started = time.perf_counter()
             self._enter_epoch(epoch)

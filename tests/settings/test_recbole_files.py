@@ -86,6 +86,7 @@ INNER = [
     ("NeuMF", "train_neg_sample_args: ~", "NeuMF learns from negatives"),
     ("SASRec", "train_neg_sample_args: {uniform: 1}", "loss_type CE and train_neg_sample_args"),
     ("SASRec", "{loss_type: BPR, train_neg_sample_args: ~}", "loss_type BPR and train_neg_sample_args None"),
+    ("FPMC", "train_neg_sample_args: {uniform: 2}", "one negative per target"),
     ("SASRec", "loss_type: NLL", "loss_type"),
     ("SASRecMoS", "loss_type: BPR", "negative_sampling"),
     ("SASRec", "transform: mask_itemseq", "transform"),
