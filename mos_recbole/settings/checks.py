@@ -204,7 +204,7 @@ def _loss_faults(model_class: type, values: Mapping[str, Any], given: Mapping[st
     one = "train_neg_sample_args: {distribution: uniform, sample_num: 1}"
     kind = getattr(model_class, "input_type", None)
     if negatives is not None:
-        if model_class.type == ModelType.SEQUENTIAL and (
+        if getattr(model_class, "type", None) == ModelType.SEQUENTIAL and (
             negatives.get("dynamic") or negatives.get("sample_num", 1) > 1
         ):
             return [f"{place}: train_neg_sample_args is {negatives}; {name} takes one negative per target, not dynamic"]
