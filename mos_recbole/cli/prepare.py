@@ -13,6 +13,7 @@ examples:
     %(prog)s ml-25m --config my.yaml '--val_interval={rating: "[2.0,inf)"}'
   check your own data, and see how much is in them
     %(prog)s dataset/beauty
+    %(prog)s log.csv --columns user=customer,item=product,time=bought
 """
 
 import argparse
@@ -30,7 +31,9 @@ INTERRUPTED = "no partial data are left, and the same command continues a downlo
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("dataset", metavar="NAME", help="a release of MovieLens, or the name or folder of a data set")
+    parser.add_argument(
+        "dataset", metavar="NAME", help="a release of MovieLens; the name, folder or file of a data set"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--zip", type=Path, metavar="FILE", help="unpack this archive")
     source.add_argument("--download", action="store_true", help="download the archive from GroupLens")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
-from recbole.utils import FeatureSource
+from recbole.utils import FeatureSource, ModelType
 
 from mos_recbole.data.by_recbole import DatasetByRecBole
 from mos_recbole.data.prepare import Filters
@@ -251,10 +251,15 @@ class SequenceDataset(DatasetByRecBole):
         return split
 
     def training_part(self, split: Split) -> "SequenceDataset":
-        """Returns the data set as a model may see it: only the interactions of training are in `inter_feat`."""
+        """Returns the data set as a model may see it: only the interactions of training are in `inter_feat`.
+
+        General models see all of them, as in RecBole; sequential ones those that are targets or in their contexts.
+        """
+        is_general = self.config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
+        offsets = self.sequences.offsets
         part = copy.copy(self)
         part.__dict__.pop("inter_feat", None)
-        part._part_of = (self, split.train_rows(len(self.sequences.items)))
+        part._part_of = (self, split.train_interactions(offsets) if is_general else split.train_rows(int(offsets[-1])))
         return part
 
     def train_counts(self, split: Split) -> np.ndarray:

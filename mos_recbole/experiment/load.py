@@ -39,7 +39,8 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     Args:
         record: of the run.
         device: as of `run_experiment`; it need not be the run's.
-        data_path: the folder that holds the data set's folder, which records do not name; None for the default.
+        data_path: the folder that holds the data set's folder, or the file that is the data set, which records do not
+            name; None for the default.
 
     Raises:
         InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
@@ -54,10 +55,10 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     if settings.identity().get("plugins", {}) != plugins:
         raise InputError(f"run {record.run_id}: {' or '.join(plugins)} has changed since; expected the same --plugin")
     config = settings.recbole_config(chosen_device)
-    if not Path(config["data_path"]).is_dir():
+    if not Path(config["data_path"]).exists():
         raise InputError(
-            f"{config['data_path']}: no such folder; expected the data of run {record.run_id}. Its record has only "
-            "their name: --dataset FOLDER tells where they are"
+            f"{config['data_path']}: no such folder or file; expected the data of run {record.run_id}. Its record has "
+            "only their name: --dataset FOLDER tells where they are"
         )
     data = RunData(settings, chosen_device)
     if data.fingerprint != record.data["fingerprint"]:

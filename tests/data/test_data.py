@@ -389,6 +389,35 @@ def test_the_training_part_holds_no_interaction_of_the_other_sides(toy: Path) ->
     assert part.item_num == data.item_num
 
 
+@pytest.mark.parametrize("model", ["BPR", "Pop"])
+def test_general_models_train_on_what_recbole_gives_them(model: str, inter: Callable[..., Path]) -> None:
+    """Users with one interaction included. Those with two or three differ: one interaction fewer is held out here,
+    since a target needs a context."""
+    rows = [(f"u{user}", f"i{(user * 3 + step) % 9}", user + 10 * step) for user in range(1, 8) for step in range(user)]
+    data = load(inter(rows), model)
+    theirs = Dataset(load_settings(model, str(inter(rows))).recbole_config(CPU)).build()[0].inter_feat
+    ours = data.training_part(data.split()).inter_feat
+
+    def by_user(feat: Any) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for user, item in zip(feat["user_id"], feat["item_id"], strict=True):
+            found[str(data.id2token("user_id", user))].append(str(data.id2token("item_id", item)))
+        return {user: sorted(items) for user, items in found.items()}
+
+    expected = by_user(theirs)
+    for user in (2, 3):
+        expected[f"u{user}"] = sorted([*expected[f"u{user}"], f"i{(user * 3 + 1) % 9}"])
+    assert by_user(ours) == expected
+    assert len(expected["u1"]) == 1
+
+
+def test_sequential_models_do_not_see_users_without_targets(inter: Callable[..., Path]) -> None:
+    """Neither as targets nor as contexts."""
+    rows = [("single", "i0", 0), *(("u", f"i{step}", step) for step in range(5))]
+    data = load(inter(rows))
+    assert data.training_part(data.split()).inter_feat["user_id"].tolist() == [data.token2id("user_id", "u")] * 3
+
+
 def test_training_counts_are_of_training_alone(toy: Path) -> None:
     """How often training has each item; the padding item never."""
     data = load(toy)

@@ -125,6 +125,13 @@ def test_times_over_the_whole_range_of_int64() -> None:
     assert split_of(sequences, test_share=0.2, valid_share=0.3).facts["test_from"] == highest
 
 
+def test_general_models_train_on_everything_before_validation() -> None:
+    """Users with one interaction included, and none of what is later, target or not."""
+    sequences = flat([[0, 1, 2, 50, 60], [3], [55], [61]])
+    split = split_of(sequences, split_time=60, valid_share=0.4)
+    assert sequences.times[split.train_interactions(sequences.offsets)].tolist() == [0, 1, 2, 3]
+
+
 def test_the_example_of_the_docstring() -> None:
     """Eight items, the test from the sixth on, validation from the fourth."""
     sequences = flat([range(8)])

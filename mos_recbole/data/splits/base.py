@@ -18,6 +18,8 @@ class Split:
         facts: what belongs beside results: counts and times, by name.
         note: the facts for readers, in one sentence.
         own_contexts: whether every target has rows of its own for its context, which repeat other rows.
+        train_stop: int64 [U], the row at which each user's part of training ends; None where all interactions are
+            training's but the targets of validation and test.
     """
 
     train: Segments
@@ -26,6 +28,23 @@ class Split:
     facts: dict[str, int | float] = field(default_factory=dict)
     note: str = ""
     own_contexts: bool = False
+    train_stop: np.ndarray | None = None
+
+    def train_interactions(self, offsets: np.ndarray) -> np.ndarray:
+        """Returns a mask [N] of the interactions that general models train on, without targets and contexts.
+
+        Unlike `train_rows` it has users with too few interactions for a target.
+        """
+        n_rows = int(offsets[-1])
+        stays = self.train_rows(n_rows)
+        if self.own_contexts:
+            return stays
+        if self.train_stop is not None:
+            return stays | rows_mask(n_rows, offsets[:-1], self.train_stop)
+        held_out = np.zeros(n_rows, dtype=bool)
+        for side in (self.valid, self.test):
+            held_out |= rows_mask(n_rows, side.target_start, side.target_stop)
+        return np.logical_or(stays, ~held_out)
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts, each once.
