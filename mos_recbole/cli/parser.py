@@ -41,6 +41,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": "default: results"},
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers (default: 0)"},
     "--seeds": {"action": Several, "type": int, "metavar": "N"},
+    "--skip-bad-lines": {"action": "store_true", "help": "leave out and count lines of data that cannot be read"},
     "--where": {"action": Several, "default": [], "metavar": "CONDITION", "help": "only queries with column>number"},
     _SETTING: {"action": "store_true", "dest": "settings", "help": "any setting, by RecBole's key; or --key value"},
 }
@@ -85,7 +86,8 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(f"argument {rest[0]!r} not understood; {self._expected(rest[0])}")
         if self._takes_settings():
-            options.settings = settings
+            skips = getattr(options, "skip_bad_lines", False)
+            options.settings = [*settings, "--skip_bad_lines=True"] if skips else settings
         return options, rest
 
     def _takes_settings(self) -> bool:

@@ -31,15 +31,13 @@ INTERRUPTED = "no partial data are left, and the same command continues a downlo
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument(
-        "dataset", metavar="NAME", help="a release of MovieLens; the name, folder or file of a data set"
-    )
+    parser.add_argument("dataset", metavar="NAME", help="a release of MovieLens; or a data set: name, folder or file")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--zip", type=Path, metavar="FILE", help="unpack this archive")
     source.add_argument("--download", action="store_true", help="download the archive from GroupLens")
     parser.add_argument("--data-path", metavar="FOLDER", help="parent of the data set's folder (default: dataset)")
     parser.add_argument("--allow-modified", action="store_true", help="accept data that differ from the published ones")
-    parser.add_shared("--config", "--key=value")
+    parser.add_shared("--config", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

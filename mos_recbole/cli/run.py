@@ -11,6 +11,8 @@ examples:
     %(prog)s --model SASRecMoS --config configs/base.yaml configs/SASRecMoS.yaml --epochs=50
   your own data: the folder dataset/beauty, which contains beauty.inter
     %(prog)s --model GRU4RecMoS --dataset dataset/beauty
+  any table of interactions: .csv, .tsv, .parquet or .gz
+    %(prog)s --model GRU4RecMoS --dataset log.csv --columns user=customer,item=product,time=bought
   continue after an interruption; finished runs are kept
     %(prog)s --model GRU4RecMoS GRU4RecSoftmax --seeds 1 2 3 --resume
 """
@@ -44,11 +46,11 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--model", action=Several, metavar="NAME", help=_MODEL)
     parser.add_argument("--head", action=Several, metavar="NAME", help="put these heads on every --model: mos, ...")
     parser.add_argument("--match-parameters", action="store_true", help="make all models as large as the first")
-    parser.add_argument("--dataset", help="name or folder (default: that of --config, or ml-100k, built in)")
+    parser.add_argument("--dataset", help="name, folder or file (default: that of --config, or ml-100k, built in)")
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
     parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
-    parser.add_shared("--plugin", "--config", "--output", "--device", "--quiet", "--key=value")
+    parser.add_shared("--plugin", "--config", "--output", "--device", "--quiet", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

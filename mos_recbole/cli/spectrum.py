@@ -43,7 +43,7 @@ def add_options(parser: Parser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     from mos_recbole.analysis import MeasuredGroup, Spectra, find_spectrum_groups
-    from mos_recbole.data import is_table, table_name
+    from mos_recbole.data import dataset_name, is_table
     from mos_recbole.experiment.spectra import SpectrumPlan, measure_run
     from mos_recbole.io import require_writable
     from mos_recbole.models import load_plugin
@@ -52,10 +52,11 @@ def call(options: argparse.Namespace) -> int:
     for plugin in options.plugin:
         load_plugin(plugin)
     plan = SpectrumPlan(options.queries, options.seed, options.method, options.components)
-    dataset, name = options.dataset and Path(options.dataset), options.dataset and Path(options.dataset).name
-    data_path = dataset.parent if dataset and "/" in options.dataset else None
-    if dataset and is_table(dataset):
-        data_path, name = dataset, table_name(dataset)
+    name, data_path = None, None
+    if options.dataset is not None:
+        name, data_path = dataset_name(options.dataset), options.dataset if is_table(options.dataset) else None
+        if data_path is None and "/" in options.dataset:
+            data_path = str(Path(options.dataset).parent)
     groups = find_spectrum_groups(options.runs, options.results, name)
     output = options.output or options.results[0] / "spectrum"
     require_writable(output)

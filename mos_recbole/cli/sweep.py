@@ -45,7 +45,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--name", metavar="NAME", help="name of the sweep and its folder (default: the file's name)")
     parser.add_argument("--model", action=Several, metavar="NAME", help="in place of the file's")
     parser.add_argument("--config", help="RecBole YAML files, in place of the file's")
-    parser.add_argument("--dataset", action=Several, help="names or folders, in place of the file's")
+    parser.add_argument("--dataset", action=Several, help="names, folders or files, in place of the file's")
     parser.add_argument("--seeds", help="in place of the file's")
     for name, kind, metavar, text in _RESOURCES:
         dest = _PREFIX + name.replace("-", "_")
@@ -56,7 +56,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard, for this machine only")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log to Weights & Biases")
     parser.add_argument("--mlflow", metavar="EXPERIMENT", help="also log to MLflow, at MLFLOW_TRACKING_URI")
-    parser.add_shared("--plugin", "--output", "--quiet", "--key=value")
+    parser.add_shared("--plugin", "--output", "--quiet", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """From atomic files to flat sequences, and where in them the targets of training, validation and test are."""
 
 from mos_recbole.data.dataset import SequenceDataset, interactions_fingerprint
-from mos_recbole.data.reading import is_table, table_name
+from mos_recbole.data.reading import dataset_name, is_table
 from mos_recbole.data.sequences import Segments, Sequences
 from mos_recbole.data.settings import DATA_SETTINGS
 from mos_recbole.data.splits import SPLITS, Split, SplitSpec
@@ -16,7 +16,7 @@ __all__ = [
     "Sequences",
     "Split",
     "SplitSpec",
+    "dataset_name",
     "interactions_fingerprint",
     "is_table",
-    "table_name",
 ]

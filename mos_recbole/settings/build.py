@@ -10,7 +10,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import compat
-from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, is_table, table_name
+from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
@@ -152,7 +152,7 @@ def load_settings(
     for_others = {key for other in beside for key in known_settings(other, dataset)}
     data_path = {}
     if is_table(dataset):
-        data_path, dataset = {"data_path": dataset}, table_name(dataset)
+        data_path, dataset = {"data_path": dataset}, dataset_name(dataset)
     elif "/" in dataset:
         data_path, dataset = {"data_path": str(Path(dataset).parent)}, Path(dataset).name
     values = RecBoleConfig.defaults(model_class, dataset) | data_path

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mos_recbole.data import dataset_name, is_table
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import (
     data_fingerprint,
@@ -74,8 +75,11 @@ class Planner:
         self.sweep, self.overrides = sweep, list(overrides)
         self.device_type = "cuda" if sweep.resources.gpus_per_trial else "cpu"
         # Absolute, for workers elsewhere; links are not followed, since a folder's name is its data set's.
-        places = [str(Path(name).expanduser().absolute()) if "/" in name else name for name in sweep.datasets]
-        self.datasets = {Path(place).name: place for place in places}
+        places = [
+            str(Path(name).expanduser().absolute()) if "/" in name or is_table(name) else name
+            for name in sweep.datasets
+        ]
+        self.datasets = {dataset_name(place): place for place in places}
         self.plugins = [(path.parent / name).expanduser().absolute() for name in sweep.plugins]
         for plugin in self.plugins:
             load_plugin(plugin)

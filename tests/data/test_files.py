@@ -189,13 +189,17 @@ def test_broken_interactions_are_skipped_and_counted(
         assert caplog.messages == [f"{path}: bad lines left out: 2 (skip_bad_lines)"]
 
 
-def test_a_last_line_that_is_cut_off(tmp_path: Path) -> None:
-    """As in RecBole's own test data."""
+def test_a_last_line_that_is_cut_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in RecBole's own test data; the option stands for the setting."""
     folder = write(tmp_path)
     path = folder / "toy.inter"
     path.write_bytes(path.read_bytes() + b"u7\tNA")
     with pytest.raises(InputError, match=r"line 66: found 2 fields; .*--skip_bad_lines=True"):
         load(folder)
+    assert main(["prepare", str(folder), "--skip-bad-lines"]) == 0
+    shown = capsys.readouterr()
+    assert "bad lines left out: 1" in shown.err
+    assert f"--dataset {folder} --skip_bad_lines=True" in shown.out
 
 
 # ---------------------------------------------------------------------------------------------------- other formats

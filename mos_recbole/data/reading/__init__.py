@@ -4,7 +4,7 @@ from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFil
 from mos_recbole.data.reading.features import read_features
 from mos_recbole.data.reading.log import InteractionLog, TokenColumn, read_log
 from mos_recbole.data.reading.split_files import SplitColumns, SplitRows, read_split_files
-from mos_recbole.data.reading.tables import is_table, table_file, table_name
+from mos_recbole.data.reading.tables import dataset_name, is_table, table_file
 
 __all__ = [
     "RATINGS_FILE",
@@ -14,11 +14,11 @@ __all__ = [
     "SplitColumns",
     "SplitRows",
     "TokenColumn",
+    "dataset_name",
     "is_table",
     "read_features",
     "read_header",
     "read_log",
     "read_split_files",
     "table_file",
-    "table_name",
 ]

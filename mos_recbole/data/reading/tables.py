@@ -17,10 +17,10 @@ def is_table(path: str | Path) -> bool:
     return Path(path).suffix in _SUFFIXES and not Path(path).is_dir()
 
 
-def table_name(path: str | Path) -> str:
-    """Returns the name of a file's data set: that of the file, without what tells its format."""
+def dataset_name(path: str | Path) -> str:
+    """Returns the name of a data set: that of its folder, or that of its file without what tells the format."""
     name = Path(path)
-    while name.suffix in (*_SUFFIXES, ".inter"):
+    while is_table(path) and name.suffix in (*_SUFFIXES, ".inter"):
         name = name.with_suffix("")
     return name.name
 
