@@ -13,6 +13,8 @@ from mos_recbole.errors import nearest
 
 # Stands for a setting among the arguments: as an option does, it ends the list of values before it.
 _SETTING = "--key=value"
+# An option that stands for a setting.
+_SKIP = "--skip-bad-lines"
 
 
 class Several(argparse.Action):
@@ -41,7 +43,11 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": "default: results"},
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers (default: 0)"},
     "--seeds": {"action": Several, "type": int, "metavar": "N"},
-    "--skip-bad-lines": {"action": "store_true", "help": "leave out and count lines of data that cannot be read"},
+    _SKIP: {
+        "action": "store_true",
+        "dest": "settings",
+        "help": "leave out and count lines of data that cannot be read",
+    },
     "--where": {"action": Several, "default": [], "metavar": "CONDITION", "help": "only queries with column>number"},
     _SETTING: {"action": "store_true", "dest": "settings", "help": "any setting, by RecBole's key; or --key value"},
 }
@@ -86,8 +92,7 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(f"argument {rest[0]!r} not understood; {self._expected(rest[0])}")
         if self._takes_settings():
-            skips = getattr(options, "skip_bad_lines", False)
-            options.settings = [*settings, "--skip_bad_lines=True"] if skips else settings
+            options.settings = settings
         return options, rest
 
     def _takes_settings(self) -> bool:
@@ -107,6 +112,8 @@ class Parser(argparse.ArgumentParser):
             key, equals, value = argument.partition("=")
             if argument == "--":
                 return [*own, argument, *left], settings
+            if argument == _SKIP:
+                key, equals, value = "--skip_bad_lines", "=", "True"
             if not argument.startswith("--") or key in self._option_string_actions:
                 own.append(argument)
                 continue
