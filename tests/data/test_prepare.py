@@ -497,7 +497,7 @@ def test_the_settings_are_those_of_our_models(prepare: Call, toy: Path) -> None:
     """A file for a run may be given as it is; what has no effect is said as it is in `run`."""
     (toy.parent / "run.yaml").write_text("mos_heads: 8\nn_heads: 2\nhidden_size: 8\nseed: 4\n", encoding="utf-8")
     status, out, error = prepare("toy", "--data-path", toy.parent, "--config", "run.yaml", "--gpu_id=0")
-    assert (status, error) == (0, "warning: --gpu_id: gpu_id has no effect here\n")
+    assert (status, error) == (0, "warning: --gpu_id: gpu_id has no effect here; write --device cuda:0\n")
     assert "--config run.yaml --gpu_id=0" in facts(out)["next"]
 
 

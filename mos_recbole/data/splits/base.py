@@ -37,14 +37,14 @@ class Split:
         """
         n_rows = int(offsets[-1])
         stays = self.train_rows(n_rows)
-        if self.own_contexts:
-            return stays
         if self.train_stop is not None:
-            return stays | rows_mask(n_rows, offsets[:-1], self.train_stop)
-        held_out = np.zeros(n_rows, dtype=bool)
-        for side in (self.valid, self.test):
-            held_out |= rows_mask(n_rows, side.target_start, side.target_stop)
-        return np.logical_or(stays, ~held_out)
+            stays |= rows_mask(n_rows, offsets[:-1], self.train_stop)
+        elif not self.own_contexts:
+            held_out = np.zeros(n_rows, dtype=bool)
+            for side in (self.valid, self.test):
+                held_out |= rows_mask(n_rows, side.target_start, side.target_stop)
+            stays |= ~held_out
+        return stays
 
     def train_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that training may see, as targets or as their contexts, each once.
