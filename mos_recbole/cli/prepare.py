@@ -59,10 +59,15 @@ def call(options: argparse.Namespace) -> int:
         _log.warning(warning)
     config = settings.recbole_config(torch.device("cpu"))
     folder = Path(config["data_path"])
-    file = obtain(folder, archive=options.zip, download=options.download, allow_modified=options.allow_modified)
+    if settings.values["split"] == "files":
+        names = [f"{settings.dataset}.{part}.inter" for part in settings.values["benchmark_filename"]]
+        where = f"{folder}: {', '.join(names)}"
+    else:
+        file = obtain(folder, archive=options.zip, download=options.download, allow_modified=options.allow_modified)
+        where = f"{file.path}" + (f" ({file.check})" if file.check else "")
     data = SequenceDataset(config)
     print(f"{settings.dataset}: {data.summary(data.split()).describe()}")
-    print(f"file:          {file.path}" + (f" ({file.check})" if file.check else ""))
+    print(f"file:          {where}")
     entry = entry_of(data.sequences.items)
     print(f"prepared data: {entry or 'none; with these settings every run prepares them through RecBole'}")
     again = [*(["--config", *options.config] if options.config else []), *options.settings]

@@ -29,12 +29,14 @@ class EpochProgress:
         score = "not validated" if report.valid is None else f"valid {self.metric} {report.valid[self.metric]:.4f}"
         if report.best:
             self.best = f"best {report.valid[self.metric]:.4f} in epoch {report.epoch}" if report.valid else ""
-        self.bar.advance(report.epoch - self.last, f"loss {report.loss:.4f}, {score}, {self.best}")
+        state = [f"loss {report.loss:.4f}", score, *([self.best] if self.best else [])]
+        self.bar.advance(report.epoch - self.last, ", ".join(state))
         self.last = report.epoch
         if not self.draws and not self.quiet:
             seconds = report.train_seconds + report.eval_seconds
+            best = f" ({self.best})" if self.best else ""
             print(
-                f"{self.name}: epoch {report.epoch}: loss {report.loss:.4f}, {score} ({self.best}), {seconds:.1f} s",
+                f"{self.name}: epoch {report.epoch}: loss {report.loss:.4f}, {score}{best}, {seconds:.1f} s",
                 file=sys.stderr,
                 flush=True,
             )

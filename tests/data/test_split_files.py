@@ -10,6 +10,7 @@ import torch
 from recbole.data.dataset import SequentialDataset
 
 from mos_recbole import run_experiment
+from mos_recbole.cli import main
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
@@ -149,6 +150,14 @@ def test_models_train_on_files(model: str, sessions: Path, tmp_path: Path) -> No
     assert outcomes["user"].tolist() == [line[0] for line in lines]
     assert outcomes["target"].tolist() == [line[2] for line in lines]
     assert outcomes["context_length"].tolist() == [len(line[1].split()) for line in lines]
+
+
+def test_prepare_counts_what_is_in_the_files(sessions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--benchmark_filename=[train, valid, test]", "--USER_ID_FIELD=session_id"]
+    assert main(["prepare", str(sessions), *settings]) == 0
+    found = capsys.readouterr().out
+    assert "rows with lists, none augmented" in found
+    assert f"file:          {sessions}: sess.train.inter, sess.valid.inter, sess.test.inter" in found
 
 
 def test_faults_of_the_files_are_named(sessions: Path, tmp_path: Path) -> None:
