@@ -13,9 +13,10 @@ from mos_recbole.analysis.configurations import (
 from mos_recbole.analysis.outcomes import (
     TABLE_METRICS,
     aligned_outcomes,
+    checked_metrics,
     iterate_aligned_outcomes,
+    mean_metric,
     metric_values,
-    rank_metrics,
     user_numbers,
 )
 from mos_recbole.analysis.queries import (
@@ -55,6 +56,7 @@ __all__ = [
     "aligned_outcomes",
     "attributes",
     "best_on_validation",
+    "checked_metrics",
     "compare_groups",
     "configuration_rows",
     "describe",
@@ -64,11 +66,11 @@ __all__ = [
     "iterate_aligned_outcomes",
     "join_comparisons",
     "labels",
+    "mean_metric",
     "metric_intervals",
     "metric_values",
     "parse_condition",
     "parse_slice_by",
-    "rank_metrics",
     "read_queries",
     "read_reference",
     "read_study",

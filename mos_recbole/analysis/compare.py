@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mos_recbole.analysis.outcomes import TABLE_METRICS, rank_metrics
+from mos_recbole.analysis.outcomes import TABLE_METRICS, checked_metrics
 from mos_recbole.analysis.queries import Condition, read_queries
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.errors import InputError
@@ -15,6 +15,7 @@ from mos_recbole.evaluation import (
     Interval,
     SignTest,
     bootstrap_difference,
+    compare_counts,
     compare_means,
     effect_size,
     holm,
@@ -32,7 +33,8 @@ class Comparison:
         difference: of B from A, with interval and p value as if it were the only one.
         adjusted_p_value: corrected by Holm's method for all comparisons made together.
         relative: (B - A) / A; None where A is 0.
-        effect_size: d_z, the difference in standard deviations of users' differences.
+        effect_size: d_z, the difference in standard deviations of users' differences. None, as are those below, for a
+            metric of all lists together, of which users have no values (`evaluation.compare_counts`).
         bootstrap: the difference with its bootstrap interval.
         sign_flip_p_value: of the permutation test over users, which takes the seeds as given.
         signs: in how many users B is better and worse.
@@ -46,10 +48,10 @@ class Comparison:
     difference: Difference
     adjusted_p_value: float
     relative: Interval | None
-    effect_size: Interval
-    bootstrap: Interval
-    sign_flip_p_value: float
-    signs: SignTest
+    effect_size: Interval | None = None
+    bootstrap: Interval | None = None
+    sign_flip_p_value: float | None = None
+    signs: SignTest | None = None
 
 
 @dataclass(frozen=True)
@@ -74,31 +76,33 @@ def compare_groups(
 ) -> Comparisons:
     """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
 
-    The metrics are recomputed from the outcomes files. GAUC leaves out queries whose target is the only candidate.
+    The metrics are recomputed from the outcomes files. Queries without a value (GAUC, where the target is the only
+    candidate) are left out.
 
     Args:
         groups: two or more, evaluated by one protocol.
-        metrics: any that are computed from target ranks, whatever metrics and cut-offs the runs were configured with.
+        metrics: any, whatever metrics and cut-offs the runs were configured with.
         where: conditions; only queries that fulfil all are compared.
 
     Raises:
         InputError: fewer than two groups, a run in two of them, different protocols or queries, a metric that is
-            unknown or needs the recommended lists, outcomes that are missing or of one user, or a condition that no
-            query fulfils.
+            unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a condition that
+            no query fulfils.
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
-    names = rank_metrics(metrics)
+    names = checked_metrics(metrics)
     queries = read_queries(groups, names, where=where)
     users = queries.user_Q
     rows = []
     for metric in names:
         values = [of_group[metric] for of_group in queries.values]
-        defined = np.logical_and.reduce([~np.isnan(one).any(axis=0) for one in values])
+        axes = (0, 2) if values[0].ndim == 3 else 0
+        defined = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in values])
         for a, b in combinations(range(len(groups)), 2):
             first, second = values[a][:, defined], values[b][:, defined]
             try:
-                row = _compare(groups[a].label, groups[b].label, metric, first, second, users[defined])
+                row = _compare((groups[a], groups[b]), metric, first, second, users[defined])
             except ValueError as error:
                 raise InputError(f"{groups[a].label} and {groups[b].label}, {metric}: {error}") from error
             rows.append((a, b, row))
@@ -115,9 +119,14 @@ def compare_groups(
 
 
 def _compare(
-    first: str, second: str, metric: str, first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
+    groups: tuple[RunGroup, RunGroup], metric: str, first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
 ) -> Comparison:
     """Returns the comparison as if it were the only one."""
+    first, second = (group.label for group in groups)
+    if first_SQ.ndim == 3:
+        n_items = groups[0].runs[0].n_items
+        means, difference = compare_counts(metric, first_SQ, second_RQ, user_Q, n_items)
+        return Comparison(first, second, metric, *means, difference, difference.p_value, None)
     difference = compare_means(first_SQ, second_RQ, user_Q)
     return Comparison(
         first=first,

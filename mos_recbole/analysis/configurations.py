@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.outcomes import TABLE_METRICS, iterate_aligned_outcomes, metric_values, user_numbers
+from mos_recbole.analysis.outcomes import TABLE_METRICS, checked_metrics, iterate_query_values, user_numbers
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Interval, bootstrap_mean
+from mos_recbole.evaluation import Interval, bootstrap_mean, counts_interval
 from mos_recbole.results import RunResult
 
 
@@ -83,10 +83,12 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     """Returns a row per model and settings, with test metrics; runs that differ in the seed only share a row.
 
     The metrics are recomputed from the outcomes files, whatever cut-offs the runs were configured with; an interval is
-    the 95 % bootstrap interval over users, and over seeds where there are several (`evaluation.bootstrap_mean`).
+    the 95 % bootstrap interval over users, and over seeds where there are several (`evaluation.bootstrap_mean`, and
+    `counts_interval` of metrics of all lists together).
 
     Raises:
-        InputError: no records, runs of different protocols, or outcomes that are missing or not of the same queries.
+        InputError: no records, runs of different protocols, an unknown metric or one that needs what the runs do not
+            keep, or outcomes that are missing or not of the same queries.
     """
     if not records:
         raise InputError("no finished runs to compare")
@@ -99,9 +101,11 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     labelled = zip(labels(groups), groups, strict=True)
     in_order = sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0])))
     # One after the other: of millions of queries, not all fit into memory.
-    tables = iterate_aligned_outcomes([run for _, runs in in_order for run in runs])
+    names = checked_metrics(metrics)
+    found = iterate_query_values([run for _, runs in in_order for run in runs], names)
     return [
-        ConfigurationRow(label, tuple(runs), _intervals(islice(tables, len(runs)), metrics)) for label, runs in in_order
+        ConfigurationRow(label, tuple(runs), _intervals(islice(found, len(runs)), names, runs[0]))
+        for label, runs in in_order
     ]
 
 
@@ -111,18 +115,26 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
     Raises:
         InputError: the runs' outcomes are not of the same queries.
     """
-    return _intervals(iterate_aligned_outcomes(runs), metrics)
+    return _intervals(iterate_query_values(runs, metrics), metrics, runs[0])
 
 
-def _intervals(tables: Iterable[pd.DataFrame], metrics: Sequence[str]) -> dict[str, Interval]:
-    """Returns the metrics of some tables of `aligned_outcomes`; queries without a metric (GAUC) are left out of it."""
-    rows: list[list[np.ndarray]] = []
-    for table in tables:
+def _intervals(
+    runs: Iterable[tuple[pd.DataFrame, dict[str, np.ndarray]]], metrics: Sequence[str], first: RunResult
+) -> dict[str, Interval]:
+    """Returns the metrics of some of `iterate_query_values`, the first run's first.
+
+    Queries without a value (GAUC) are left out.
+    """
+    rows = []
+    for table, values in runs:
         user_Q = user_numbers(table)
-        rows.append([metric_values([table], metric)[0] for metric in metrics])
+        rows.append(values)
     intervals = {}
-    for metric, *of_metric in zip(metrics, *rows, strict=True):
-        values_SQ = np.stack(of_metric)
+    for metric in metrics:
+        values_SQ = np.stack([row[metric] for row in rows])
+        if values_SQ.ndim == 3:
+            intervals[metric] = counts_interval(metric, values_SQ, user_Q, first.n_items)
+            continue
         defined = ~np.isnan(values_SQ).any(axis=0)
         intervals[metric] = bootstrap_mean(values_SQ[:, defined], user_Q[defined])
     return intervals

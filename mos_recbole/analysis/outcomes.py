@@ -1,4 +1,4 @@
-"""The outcomes of runs: the same queries in the same rows, and the metrics that target ranks decide."""
+"""The outcomes of runs: the same queries in the same rows, and the metrics that follow from them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import canonical_metric, compute_metrics, needs_top_items
+from mos_recbole.evaluation import Lists, canonical_metric, parse_metric, query_values
 from mos_recbole.results import KEY_COLUMNS, REQUIRED_COLUMNS, RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
@@ -29,20 +29,63 @@ def aligned_outcomes(runs: Sequence[RunResult]) -> list[pd.DataFrame]:
 
 def iterate_aligned_outcomes(runs: Sequence[RunResult]) -> Iterator[pd.DataFrame]:
     """Yields `aligned_outcomes` one by one: those of millions of queries need not be in memory together."""
+    for table, _ in _aligned(runs):
+        yield table
+
+
+def iterate_query_values(
+    runs: Sequence[RunResult], metrics: Sequence[str]
+) -> Iterator[tuple[pd.DataFrame, dict[str, np.ndarray]]]:
+    """Yields of every run its aligned outcomes and by metric what `evaluation.query_values` returns.
+
+    Raises:
+        InputError: as `aligned_outcomes`, and lists that the run does not keep or that are too short for a metric.
+    """
+    of_lists = [metric for metric in metrics if parse_metric(metric)[0].of_lists]
+    for run, (table, rows) in zip(runs, _aligned(runs), strict=True):
+        lists = _lists(run, rows, of_lists) if of_lists else None
+        yield table, {metric: _values(table, metric, lists) for metric in metrics}
+
+
+def _values(table: pd.DataFrame, metric: str, lists: Lists | None = None) -> np.ndarray:
+    rank, mean_rank, n_candidates = (table[column].to_numpy() for column in ("rank", "mean_rank", "candidates"))
+    return query_values(metric, rank, mean_rank, n_candidates, lists)
+
+
+def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:
+    """Returns the recommended lists of the queries in these rows of a run's outcomes."""
+    if not run.keeps_lists():
+        raise InputError(
+            f"{run.folder}: an earlier version wrote the run without recommended lists; {', '.join(metrics)} need them"
+        )
+    top = run.top_items().rows(rows)
+    kept, n_items = top.items.shape[1], len(top.train_counts)
+    k, longest = max((parse_metric(metric)[1] or 0, metric) for metric in metrics)
+    if kept < min(k, n_items - 1):
+        raise InputError(f"{run.folder}: keeps the {kept} best items of every query; {longest} needs more of them")
+    # Lists of all candidates may be shorter than the cut-off; runs are to have lists of one length.
+    items, in_history = (np.pad(one, ((0, 0), (0, max(0, k - kept)))) for one in (top.items, top.in_history))
+    return Lists(items, top.train_counts, run.settings.get("tail_ratio", 0.1), in_history)
+
+
+def _aligned(runs: Sequence[RunResult]) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Yields of every run its aligned outcomes and from which row of the file each row is."""
     first = None
     for run in runs:
         table = run.outcomes()
         if missing := [column for column in REQUIRED_COLUMNS if column not in table]:
             raise InputError(f"{run.folder}: its outcomes have no column {', '.join(missing)}")
         table["mean_rank"] = table["rank"] + _TO_MEAN[run.protocol["tie_rule"]] * table["tied"]
+        rows = np.arange(len(table))
         if first is None:
             first = table[_KEY]
         elif not _same_queries(table, first) and len(table) == len(first):
             # As a rule runs write their queries in one order; here is one that did not.
-            table = table.sort_values(_KEY).set_index(first.sort_values(_KEY).index).sort_index()
+            rows[first.sort_values(_KEY).index] = table.sort_values(_KEY).index
+            table = table.iloc[rows].reset_index(drop=True)
         if not _same_queries(table, first):
             raise InputError(f"{run.folder}: its outcomes are of other queries than {runs[0].folder}'s")
-        yield table
+        yield table, rows
 
 
 def _same_queries(table: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -58,23 +101,23 @@ def user_numbers(table: pd.DataFrame) -> np.ndarray:
 
 def metric_values(tables: Sequence[pd.DataFrame], metric: str) -> np.ndarray:
     """Returns a metric that is computed from ranks, float64: a row a table of `aligned_outcomes`, a column a query."""
-    rows = []
-    for table in tables:
-        rank, mean_rank, candidates = (table[column].to_numpy() for column in ("rank", "mean_rank", "candidates"))
-        rows.append(compute_metrics([metric], rank, mean_rank, candidates)[1][metric])
-    return np.stack(rows)
+    return np.stack([_values(table, metric) for table in tables])
 
 
-def rank_metrics(metrics: Sequence[str]) -> list[str]:
-    """Returns the metrics in RecBole's spelling, each once. Raises InputError for those that ranks do not decide."""
+def checked_metrics(metrics: Sequence[str]) -> list[str]:
+    """Returns the metrics in RecBole's spelling, each once. Raises InputError for an unknown one."""
     try:
-        names = list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
+        return list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
     except ValueError as error:
         raise InputError(str(error)) from error
-    of_lists = [name for name in names if needs_top_items(name)]
-    if of_lists:
+
+
+def mean_metric(metric: str) -> str:
+    """Returns a metric in RecBole's spelling. Raises InputError for one that is not the mean of a value a query."""
+    (name,) = checked_metrics([metric])
+    if not parse_metric(name)[0].is_mean:
         raise InputError(
-            f"metric {', '.join(of_lists)}: about the recommended lists, while runs keep the ranks of the targets; "
-            "expected Recall, Hit, NDCG, MRR, MAP or Precision with a cut-off, or GAUC"
+            f"metric {name}: a number for all lists together, which queries do not share in; expected the mean of a "
+            "value a query, such as NDCG@10 or AveragePopularity@10"
         )
-    return names
+    return name

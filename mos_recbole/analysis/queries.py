@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.outcomes import iterate_aligned_outcomes, metric_values, user_numbers
+from mos_recbole.analysis.outcomes import iterate_query_values, user_numbers
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.results import ANSWER_COLUMNS, RunResult
@@ -77,7 +77,8 @@ class Queries:
     Attributes:
         user_Q: the queries' users, numbered from 0.
         columns: of the outcomes, by name, [Q] each; the same for all runs.
-        values: of every group the metrics by name, float64 [seeds, Q] each; NaN where a query has no such metric.
+        values: of every group the metrics by name, float64 [seeds, Q] each; NaN where a query has no such metric. Of a
+            metric of all lists together the recommended items, [seeds, Q, k].
         n_left_out: queries that do not fulfil the conditions, which are not among these.
     """
 
@@ -98,7 +99,7 @@ def read_queries(
 
     Args:
         groups: of different runs, evaluated by one protocol.
-        metrics: in RecBole's spelling (`rank_metrics`).
+        metrics: in RecBole's spelling (`checked_metrics`).
         columns: of outcomes.parquet, about the query and not about a model's answer.
         where: conditions, of which the queries fulfil all.
 
@@ -112,7 +113,7 @@ def read_queries(
     wanted = list(dict.fromkeys([*columns, *(condition.column for condition in where)]))
     found: dict[str, np.ndarray] = {}
     rows: list[dict[str, np.ndarray]] = []
-    for run, table in zip(runs, iterate_aligned_outcomes(runs), strict=True):
+    for run, (table, of_run) in zip(runs, iterate_query_values(runs, metrics), strict=True):
         if not rows:
             user_Q = user_numbers(table)
         for column in wanted:
@@ -123,7 +124,7 @@ def read_queries(
                     "is the same for all runs"
                 )
             found.setdefault(column, values_Q)
-        rows.append({metric: metric_values([table], metric)[0] for metric in metrics})
+        rows.append(of_run)
     by_run = iter(rows)
     by_group = [[next(by_run) for _ in group.runs] for group in groups]
     keep = np.logical_and.reduce([np.full(len(user_Q), True), *(one.holds(found[one.column]) for one in where)])

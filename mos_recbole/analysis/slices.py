@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.outcomes import rank_metrics
+from mos_recbole.analysis.outcomes import mean_metric
 from mos_recbole.analysis.queries import Condition, Queries, is_numeric, read_queries
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.errors import InputError
@@ -125,7 +125,7 @@ def slice_groups(
 
     Args:
         groups: one, or two evaluated by one protocol.
-        metric: any that is computed from target ranks.
+        metric: any that is the mean of a value a query.
         by: one or two columns.
         where: conditions; only queries that fulfil all are sliced, and quantiles are taken over these.
 
@@ -138,7 +138,7 @@ def slice_groups(
     columns = [one.column for one in by]
     if not 1 <= len(by) <= 2 or len(set(columns)) < len(by):
         raise InputError(f"slices by {', '.join(columns) or 'nothing'}; expected one column or two different ones")
-    (name,) = rank_metrics([metric])
+    name = mean_metric(metric)
     return slice_queries(read_queries(groups, [name], columns, where), groups, name, by, where)
 
 

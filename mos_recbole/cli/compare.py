@@ -15,7 +15,7 @@ examples:
 import argparse
 
 from mos_recbole.cli.output import print_table
-from mos_recbole.cli.parser import Parser, Several
+from mos_recbole.cli.parser import Parser
 
 SUMMARY = "test runs or models against each other, in pairs"
 _RUN = (
@@ -26,8 +26,7 @@ _RUN = (
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
-    parser.add_argument("--metrics", action=Several, metavar="NAME", help="metrics of ranks (default: those of table)")
-    parser.add_shared("--results", "--dataset", "--best", "--where", "--format")
+    parser.add_shared("--metrics", "--results", "--dataset", "--best", "--where", "--format")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ class Several(argparse.Action):
 
 _RESULTS = {"type": Path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
+_METRICS = "default: Recall@10 NDCG@10 MRR@10 Recall@100; or MAP@12, ItemCoverage@10, Novelty@10, ..."
 _FORMATS = ("github", "simple", "latex", "csv")
 # The options that several commands have; what a command declares itself goes first.
 _SHARED: dict[str, dict[str, Any]] = {
@@ -36,7 +37,12 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},
     "--format": {"default": "github", "choices": _FORMATS, "help": "default: github"},
-    "--metric": {"default": "Recall@100", "metavar": "NAME", "help": "any metric of ranks (default: Recall@100)"},
+    "--metric": {
+        "default": "Recall@100",
+        "metavar": "NAME",
+        "help": "a mean over queries (default: Recall@100)",
+    },
+    "--metrics": {"action": Several, "metavar": "NAME", "help": _METRICS},
     "--output": _RESULTS | {"default": Path("results"), "help": "for results (default: results)"},
     "--plugin": {"action": Several, "default": [], "type": Path, "metavar": "FILE", "help": _PLUGIN},
     "--quiet": {"action": "store_true", "help": "show results and warnings, no progress"},

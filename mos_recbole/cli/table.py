@@ -14,10 +14,11 @@ def add_options(parser: Parser) -> None:
         "folders", nargs="*", default=[Path("results")], type=Path, metavar="FOLDER", help="default: results"
     )
     parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
-    parser.add_shared("--dataset", "--format")
+    parser.add_shared("--metrics", "--dataset", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
+    from mos_recbole.analysis import TABLE_METRICS
     from mos_recbole.report import comparison_table
     from mos_recbole.results import find_records
 
@@ -26,5 +27,5 @@ def call(options: argparse.Namespace) -> int:
         records = [record for record in records if record.dataset == options.dataset]
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
-    print_table(comparison_table(records), options.format)
+    print_table(comparison_table(records, options.metrics or TABLE_METRICS), options.format)
     return 0

@@ -1,17 +1,20 @@
 """Target ranks, the metrics computed from them, and their intervals. Tensors and arrays in, tensors and arrays out."""
 
-from mos_recbole.evaluation.distance import item_distance
+from mos_recbole.evaluation.counts import compare_counts, counts_interval
+from mos_recbole.evaluation.distance import ItemDistance, item_distance
 from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
+from mos_recbole.evaluation.lists import Lists, distance_sums
 from mos_recbole.evaluation.metrics import (
     METRICS,
-    CatalogueCounts,
     MetricSpec,
     canonical_metric,
     compute_metrics,
     expand_metrics,
     metric_direction,
+    metric_of_counts,
     needs_top_items,
     parse_metric,
+    query_values,
 )
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
@@ -38,10 +41,11 @@ __all__ = [
     "METRICS",
     "Bins",
     "Bounds",
-    "CatalogueCounts",
     "Difference",
     "EvaluationProtocol",
     "Interval",
+    "ItemDistance",
+    "Lists",
     "MetricSpec",
     "OutputSpectra",
     "ScoreIsNaN",
@@ -53,8 +57,11 @@ __all__ = [
     "bootstrap_means",
     "canonical_metric",
     "centre_",
+    "compare_counts",
     "compare_means",
     "compute_metrics",
+    "counts_interval",
+    "distance_sums",
     "effect_size",
     "effective_number",
     "exact_spectrum",
@@ -63,9 +70,11 @@ __all__ = [
     "item_distance",
     "mean_interval",
     "metric_direction",
+    "metric_of_counts",
     "needs_top_items",
     "parse_metric",
     "quantile_bins",
+    "query_values",
     "randomised_spectrum",
     "rank_targets",
     "rank_targets_by_scores",

@@ -1,4 +1,4 @@
-"""RecBole's ranking metrics for queries with one target, as per-query arrays first and means second."""
+"""Metrics of queries with one target, RecBole's and others, as per-query arrays first and means second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,51 +6,42 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mos_recbole.evaluation.lists import Lists
 
-@dataclass(frozen=True)
-class CatalogueCounts:
-    """What the metrics of recommended lists know of the catalogue.
-
-    Attributes:
-        train_counts: int64 [n_items], how often training holds each item; item 0 is padding.
-        tail_ratio: RecBole's `tail_ratio`: up to 1 the share of the trained items that form the tail (the rarest,
-            ties by item id), above 1 the largest count of a tail item.
-    """
-
-    train_counts: np.ndarray
-    tail_ratio: float = 0.1
-
-    def in_tail(self) -> np.ndarray:
-        """Returns a mask [n_items]; items that training lacks are not in the tail (as in RecBole)."""
-        trained = np.flatnonzero(self.train_counts)
-        if self.tail_ratio > 1:
-            tail = trained[self.train_counts[trained] <= self.tail_ratio]
-        else:
-            rarest_first = trained[np.argsort(self.train_counts[trained], kind="stable")]
-            tail = rarest_first[: max(int(len(trained) * self.tail_ratio), 1)]
-        mask = np.zeros(len(self.train_counts), dtype=bool)
-        mask[tail] = True
-        return mask
+Kind = Literal["rank", "auc", "list", "counts"]
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric by RecBole's name and convention.
+    """A metric, RecBole's by RecBole's name and convention.
 
     Attributes:
         name: in RecBole's spelling.
         kind: what `compute` takes and returns. "rank": targets' ranks [B] and k, to [B]. "auc": targets' mean ranks [B]
-            and numbers of candidates [B], to [B]; no cut-off. "list": top items [B, k], 0 for none, and the
-            catalogue, to [B].
-            "lists": the same, to one number for all lists together, which has no interval.
+            and numbers of candidates [B], to [B]; no cut-off. "list": the best k items as `Lists`, to [B].
+            "counts": how often each item is recommended [V], to one number for all lists together.
         compute: the metric.
         direction: which value is better.
+        needs: the optional attribute of `Lists` that it reads, if any.
+        source: where it is from, if it is not RecBole's.
     """
 
     name: str
-    kind: Literal["rank", "auc", "list", "lists"]
+    kind: Kind
     compute: Callable[..., Any]
     direction: Literal["higher", "lower"] = "higher"
+    needs: Literal["in_history", "distance_sums", None] = None
+    source: str = ""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean of one value a query."""
+        return self.kind != "counts"
+
+    @property
+    def of_lists(self) -> bool:
+        """Whether it is about the recommended lists, not only about the target's rank."""
+        return self.kind in ("list", "counts")
 
 
 def _recall(rank: np.ndarray, k: int) -> np.ndarray:
@@ -76,38 +67,58 @@ def _gauc(mean_rank: np.ndarray, n_candidates: np.ndarray) -> np.ndarray:
     return auc
 
 
-def _mean_of_items(value_V: np.ndarray, top: np.ndarray) -> np.ndarray:
-    is_item = top > 0
-    total = np.where(is_item, value_V[top], 0).sum(axis=1)
-    mean: np.ndarray = np.divide(total, is_item.sum(axis=1), out=np.full(len(top), np.nan), where=is_item.any(axis=1))
-    return mean
+def _average_popularity(lists: Lists) -> np.ndarray:
+    return lists.mean(lists.train_counts[lists.items])
 
 
-def _average_popularity(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return _mean_of_items(catalogue.train_counts, top)
+def _tail_percentage(lists: Lists) -> np.ndarray:
+    return lists.mean(lists.in_tail()[lists.items])
 
 
-def _tail_percentage(top: np.ndarray, catalogue: CatalogueCounts) -> np.ndarray:
-    return _mean_of_items(catalogue.in_tail(), top)
+def _novelty(lists: Lists) -> np.ndarray:
+    # An item that training lacks counts as if training held it once.
+    counts = np.maximum(lists.train_counts, 1)
+    return lists.mean((np.log2(max(1, lists.train_counts.sum())) - np.log2(counts))[lists.items])
+
+
+def _repeat_share(lists: Lists) -> np.ndarray:
+    assert lists.in_history is not None
+    return lists.mean(lists.in_history)
+
+
+def _exploration_share(lists: Lists) -> np.ndarray:
+    return 1.0 - _repeat_share(lists)
+
+
+def _intra_list_diversity(lists: Lists) -> np.ndarray:
+    assert lists.distance_sums is not None
+    n = (lists.items > 0).sum(axis=1)
+    n_pairs = n * (n - 1) / 2
+    diversity: np.ndarray = np.divide(
+        lists.distance_sums.sum(axis=1), n_pairs, out=np.full(len(n), np.nan), where=n_pairs > 0
+    )
+    return diversity
 
 
 # For the metrics of all lists together, RecBole counts the padding among the catalogue's items.
-def _item_coverage(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    return len(np.unique(top[top > 0])) / len(catalogue.train_counts)
+def _item_coverage(count_V: np.ndarray) -> float:
+    return int((count_V > 0).sum()) / len(count_V)
 
 
-def _shannon_entropy(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    count = np.unique(top[top > 0], return_counts=True)[1]
-    share = count / count.sum()
+def _shannon_entropy(count_V: np.ndarray) -> float:
+    share = count_V[count_V > 0] / count_V.sum()
     # RecBole divides the entropy by the number of recommended items.
     return float(-(share * np.log(share)).sum() / len(share))
 
 
-def _gini_index(top: np.ndarray, catalogue: CatalogueCounts) -> float:
-    n_items, count = len(catalogue.train_counts), np.sort(np.unique(top[top > 0], return_counts=True)[1])
+def _gini_index(count_V: np.ndarray) -> float:
+    n_items, count = len(count_V), np.sort(count_V[count_V > 0])
     place = np.arange(n_items - len(count) + 1, n_items + 1)
     return float(((2 * place - n_items - 1) * count).sum() / count.sum() / n_items)
 
+
+_DISTANCE = "Ziegler et al., WWW 2005, by the distance of `evaluation.distance`"
+_REPEATS = "Li et al., A Next Basket Recommendation Reality Check, TOIS 2023"
 
 # With one target a query, Hit equals Recall and MAP equals MRR. All four of RecBole's names are kept.
 METRICS: dict[str, MetricSpec] = {
@@ -120,11 +131,15 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("MAP", "rank", _mrr),
         MetricSpec("Precision", "rank", _precision),
         MetricSpec("GAUC", "auc", _gauc),
-        MetricSpec("ItemCoverage", "lists", _item_coverage),
+        MetricSpec("ItemCoverage", "counts", _item_coverage),
         MetricSpec("AveragePopularity", "list", _average_popularity, "lower"),
-        MetricSpec("ShannonEntropy", "lists", _shannon_entropy),
-        MetricSpec("GiniIndex", "lists", _gini_index, "lower"),
+        MetricSpec("ShannonEntropy", "counts", _shannon_entropy),
+        MetricSpec("GiniIndex", "counts", _gini_index, "lower"),
         MetricSpec("TailPercentage", "list", _tail_percentage),
+        MetricSpec("Novelty", "list", _novelty, source="Vargas and Castells, RecSys 2011: mean self-information"),
+        MetricSpec("IntraListDiversity", "list", _intra_list_diversity, needs="distance_sums", source=_DISTANCE),
+        MetricSpec("RepeatShare", "list", _repeat_share, "lower", needs="in_history", source=_REPEATS),
+        MetricSpec("ExplorationShare", "list", _exploration_share, needs="in_history", source=_REPEATS),
     )
 }
 """By name in lower case."""
@@ -176,7 +191,52 @@ def metric_direction(metric: str) -> Literal["higher", "lower"]:
 
 def needs_top_items(metric: str) -> bool:
     """Returns whether the metric is about the recommended lists, not only about the target's rank."""
-    return parse_metric(metric)[0].kind in ("list", "lists")
+    return parse_metric(metric)[0].of_lists
+
+
+def query_values(
+    metric: str,
+    rank: np.ndarray,
+    mean_rank: np.ndarray,
+    n_candidates: np.ndarray,
+    lists: Lists | None = None,
+) -> np.ndarray:
+    """Returns what the metric is computed from, query by query.
+
+    For a mean its values, float64 [B], NaN for GAUC where the target is the only candidate, and for metrics of lists
+    that are empty. For a metric of all lists together the recommended items, integers [B, k].
+
+    Args:
+        metric: a name such as "NDCG@10".
+        rank: float64 [B], the targets' ranks from 1, by the protocol's tie rule; inf for a target that is no candidate,
+            which counts as a miss: 0 in every metric of ranks.
+        mean_rank: float64 [B], with ties at their mean, as GAUC's definition wants.
+        n_candidates: int64 [B], the target included.
+        lists: for metrics of lists: at least as long as the cut-off.
+
+    Raises:
+        ValueError: a metric of lists without them, or without what else it needs.
+    """
+    spec, k = parse_metric(metric)
+    values: np.ndarray
+    if k is None:
+        values = spec.compute(mean_rank, n_candidates)
+    elif spec.kind == "rank":
+        values = spec.compute(rank, k)
+    elif lists is None or lists.items.shape[1] < min(k, lists.n_items - 1):
+        raise ValueError(f"{metric} needs the {k} best items of every query")
+    elif spec.needs is not None and getattr(lists, spec.needs) is None:
+        raise ValueError(f"{metric} needs {spec.needs} of the recommended items")
+    else:
+        values = spec.compute(lists.top(k)) if spec.is_mean else lists.items[:, :k]
+    return values
+
+
+def metric_of_counts(metric: str, items: np.ndarray, n_items: int) -> float:
+    """Returns a metric of all lists together, given the recommended items, integers of any shape, 0 for none."""
+    count_V = np.bincount(items.ravel(), minlength=n_items)
+    count_V[0] = 0
+    return float(parse_metric(metric)[0].compute(count_V))
 
 
 def compute_metrics(
@@ -184,41 +244,26 @@ def compute_metrics(
     rank: np.ndarray,
     mean_rank: np.ndarray,
     n_candidates: np.ndarray,
-    top_items: np.ndarray | None = None,
-    catalogue: CatalogueCounts | None = None,
+    lists: Lists | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the metrics' values, and for those that are means the per-query arrays they are the means of.
 
-    The arrays have NaN for GAUC where the target is the only candidate, and for metrics of lists without candidates.
-
     Args:
         metrics: names such as "NDCG@10".
-        rank: float64 [B], the targets' ranks from 1, by the protocol's tie rule; inf for a target that is no candidate,
-            which counts as a miss: 0 in every metric of ranks.
-        mean_rank: float64 [B], with ties at their mean, as GAUC's definition wants.
-        n_candidates: int64 [B], the target included.
-        top_items: integers [B, k], with k at least the largest cut-off, for metrics of the lists; 0 after the last
-            candidate of a query with fewer.
-        catalogue: for the same.
+        rank, mean_rank, n_candidates, lists: as of `query_values`.
 
     Raises:
-        ValueError: no queries, or a metric that needs top_items without them.
+        ValueError: no queries, and as `query_values`.
     """
     if not len(rank):
         raise ValueError("metrics of no queries are undefined")
     values: dict[str, float] = {}
     per_query: dict[str, np.ndarray] = {}
     for metric in metrics:
-        spec, k = parse_metric(metric)
-        if k is None:
-            per_query[metric] = spec.compute(mean_rank, n_candidates)
-        elif spec.kind == "rank":
-            per_query[metric] = spec.compute(rank, k)
-        elif top_items is None or catalogue is None or top_items.shape[1] < min(k, len(catalogue.train_counts)):
-            raise ValueError(f"{metric} needs the {k} best items of every query and the catalogue's counts")
-        elif spec.kind == "list":
-            per_query[metric] = spec.compute(top_items[:, :k], catalogue)
+        found = query_values(metric, rank, mean_rank, n_candidates, lists)
+        if lists is not None and not parse_metric(metric)[0].is_mean:
+            values[metric] = metric_of_counts(metric, found, lists.n_items)
         else:
-            values[metric] = spec.compute(top_items[:, :k], catalogue)
-    values |= {metric: float(np.nanmean(array)) for metric, array in per_query.items()}
-    return {metric: values[metric] for metric in metrics}, per_query
+            per_query[metric] = found
+            values[metric] = float(np.nanmean(found))
+    return values, per_query

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from recbole.utils import init_seed
@@ -19,8 +19,8 @@ from mos_recbole.experiment.identity import code_version, git_commit, protocol_h
 from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
 from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run_data import RunData
-from mos_recbole.io import atomic_write, require_writable
-from mos_recbole.models import model_facts
+from mos_recbole.io import require_writable
+from mos_recbole.models import EncoderHeadRecommender, model_facts
 from mos_recbole.results import (
     BEST_CHECKPOINT,
     FINAL_CHECKPOINT,
@@ -32,6 +32,7 @@ from mos_recbole.results import (
     Metric,
     RunResult,
     read_record,
+    write_outcomes,
 )
 from mos_recbole.settings import Settings, load_settings
 from mos_recbole.training import (
@@ -39,7 +40,6 @@ from mos_recbole.training import (
     BenchmarkTrainer,
     EpochReport,
     Processes,
-    QuerySet,
     Selection,
     TrainLoader,
     evaluate_model,
@@ -51,6 +51,9 @@ from mos_recbole.training import (
 _log = logging.getLogger(__name__)
 
 _FINAL_FOLDER = "final_fit"  # of a run, while its last fit is under way
+
+# Of every test query so many of the best items are kept, or more where a metric's cut-off is larger.
+_KEPT_ITEMS = 10
 
 
 def run_experiment(
@@ -181,15 +184,16 @@ class Run:
         if not self.settings.validates:
             return None
         metric = self.config["valid_metric"]
-        return Selection(partial(self._metrics, self.data.valid_queries), metric, metric_direction(metric) == "higher")
+        return Selection(partial(self._metrics, "valid"), metric, metric_direction(metric) == "higher")
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
         self._note(self._training_ended())
-        valid = self._metrics(self.data.valid_queries) if self.settings.validates else {}
+        valid = self._metrics("valid") if self.settings.validates else {}
         if self.settings.values["final_fit"] != "none":
             self._fit_again()
-        test, ranks = self._evaluate(self.data.test_queries())
+        cut_offs = [parse_metric(name)[1] or 0 for name in self.settings.metric_names]
+        test, ranks = self._evaluate("test", max(_KEPT_ITEMS, *cut_offs))
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
 
@@ -228,9 +232,9 @@ class Run:
 
     def _write(self, valid: Mapping[str, float], test: Mapping[str, float], ranks: TargetRanks) -> RunResult:
         """Returns the record; it is written last, so that a folder with a record is a finished run."""
-        table = outcomes_table(self.data, self.config["MAX_ITEM_LIST_LENGTH"], ranks, self.model)
-        with atomic_write(self.folder / OUTCOMES_FILE) as temporary:
-            table.to_parquet(temporary, index=False)
+        probabilistic = isinstance(self.model, EncoderHeadRecommender)
+        outcomes = outcomes_table(self.data, self.config["MAX_ITEM_LIST_LENGTH"], ranks, probabilistic)
+        write_outcomes(self.folder / OUTCOMES_FILE, *outcomes)
         record = self._record(valid, test)
         record.write(self.folder)
         return record
@@ -271,22 +275,27 @@ class Run:
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
 
-    def _metrics(self, queries: QuerySet) -> dict[str, float]:
+    def _metrics(self, side: Literal["valid", "test"]) -> dict[str, float]:
         # The main process's numbers, so that all processes select and stop alike.
-        return self.processes.broadcast(self._evaluate(queries)[0])
+        return self.processes.broadcast(self._evaluate(side)[0])
 
-    def _evaluate(self, queries: QuerySet) -> tuple[dict[str, float], TargetRanks]:
-        """Returns the metrics of the model as it stands, and the ranks that they were computed from."""
-        names, protocol = self.settings.metric_names, self.data.protocol
-        top_k = max((parse_metric(name)[1] or 0 for name in names if needs_top_items(name)), default=0)
+    def _evaluate(self, side: Literal["valid", "test"], top_k: int = 0) -> tuple[dict[str, float], TargetRanks]:
+        """Returns the metrics of the model as it stands, and the ranks that they were computed from.
+
+        Args:
+            side: of the split.
+            top_k: how many of the best items of every query to return, if the metrics need no more.
+        """
+        names, data = self.settings.metric_names, self.data
+        queries = data.valid_queries if side == "valid" else data.test_queries()
+        top_k = max([top_k, *(parse_metric(name)[1] or 0 for name in names if needs_top_items(name))])
         ranks = evaluate_model(self.model, self.config, queries, top_k, self.show_progress, self.processes)
         values, _ = compute_metrics(
             names,
-            ranks.ranks(protocol.tie_rule).numpy(),
+            ranks.ranks(data.protocol.tie_rule).numpy(),
             ranks.ranks("mean").numpy(),
             ranks.n_candidates.numpy(),
-            None if ranks.top_items is None else ranks.top_items.numpy(),
-            self.data.catalogue,
+            None if ranks.top_items is None else data.lists(side, ranks.top_items.numpy(), names),
         )
         return values, ranks
 

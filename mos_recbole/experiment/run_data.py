@@ -2,13 +2,18 @@
 
 import copy
 from functools import cached_property
+from typing import Literal
 
+import numpy as np
 import torch
 
-from mos_recbole.data import DataSummary, SequenceDataset
-from mos_recbole.evaluation import CatalogueCounts
+from mos_recbole.data import DataSummary, SequenceDataset, Sequences
+from mos_recbole.evaluation import ItemDistance, Lists, distance_sums, parse_metric
 from mos_recbole.settings import Settings
 from mos_recbole.training import QuerySet, make_query_set
+
+# Queries whose users' histories are in memory at a time.
+_QUERIES = 2**14
 
 
 class RunData:
@@ -31,7 +36,7 @@ class RunData:
     def for_final_fit(self) -> "RunData":
         """Returns the same data with the targets of validation among those of training too."""
         other = copy.copy(self)
-        for name in ("summary", "catalogue", "valid_queries"):
+        for name in ("summary", "train_counts", "distance", "valid_queries"):
             other.__dict__.pop(name, None)
         other.split = self.split.with_validation_trained()
         return other
@@ -47,9 +52,29 @@ class RunData:
         return self.dataset.summary(self.split)
 
     @cached_property
-    def catalogue(self) -> CatalogueCounts:
-        """How often training has each item, for metrics of whole lists."""
-        return CatalogueCounts(self.dataset.train_counts(self.split), self.config["tail_ratio"])
+    def train_counts(self) -> np.ndarray:
+        """How often training has each item, int64 [V]."""
+        return self.dataset.train_counts(self.split)
+
+    @cached_property
+    def distance(self) -> ItemDistance:
+        """How far items are from each other in training."""
+        sequences = self.dataset.sequences
+        in_training = self.split.train_rows(len(sequences.items))
+        user = np.repeat(sequences.users, np.diff(sequences.offsets))
+        return ItemDistance(user[in_training], sequences.items[in_training], self.dataset.item_num)
+
+    def lists(self, side: Literal["valid", "test"], items_Qk: np.ndarray, metrics: list[str]) -> Lists:
+        """Returns the recommended lists of a side's queries with what the metrics look up about them."""
+        needs = {parse_metric(metric)[0].needs for metric in metrics}
+        seen = distances = None
+        if "in_history" in needs:
+            segments = getattr(self.split, side)
+            rows, segment = segments.targets()
+            seen = in_history(self.dataset.sequences, rows, segments.user[segment], items_Qk)
+        if "distance_sums" in needs:
+            distances = distance_sums(items_Qk, self.distance)
+        return Lists(items_Qk, self.train_counts, self.config["tail_ratio"], seen, distances)
 
     @cached_property
     def valid_queries(self) -> QuerySet:
@@ -59,3 +84,27 @@ class RunData:
     def test_queries(self) -> QuerySet:
         """Returns the queries of the test; they are used once."""
         return make_query_set(self.config, self.dataset, self.split, "test", self.protocol, self.device)
+
+
+def in_history(sequences: Sequences, rows: np.ndarray, user: np.ndarray, items_Qk: np.ndarray) -> np.ndarray:
+    """Returns whether a query's user had items before the query's target, bool [Q, k]; never padding.
+
+    Args:
+        sequences: of all users.
+        rows: int64 [Q], the targets' rows in the flat arrays.
+        user: int [Q], their users' numbers.
+        items_Qk: integers, the items.
+    """
+    found = np.zeros(items_Qk.shape, dtype=bool)
+    n_items = int(max(items_Qk.max(initial=0), sequences.items.max())) + 1
+    for start in range(0, len(rows), _QUERIES):
+        part = slice(start, start + _QUERIES)
+        users, place = np.unique(user[part], return_inverse=True)
+        first, counts = sequences.offsets[users], np.diff(sequences.offsets)[users]
+        row = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        pair = np.repeat(np.arange(len(users)), counts) * n_items + sequences.items[row]
+        known, earliest = np.unique(pair, return_index=True)
+        wanted = place[:, None] * n_items + items_Qk[part]
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        found[part] = (known[at] == wanted) & (row[earliest[at]] < rows[part][:, None])
+    return found

@@ -5,6 +5,7 @@ import pandas as pd
 from mos_recbole.analysis.compare import Comparison, Comparisons
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.report.formatting import (
+    NOTHING,
     arrow,
     difference_cell,
     format_count,
@@ -47,7 +48,7 @@ def _cells(row: Comparison) -> dict[str, Cell]:
         "mean B": number_cell(row.second_mean, ".4f"),
         "B - A [95 % interval]": difference_cell(row.difference),
         "relative": Cell(f"{100 * relative:+.2f} %" if row.relative else "n/a", relative),
-        "d_z": number_cell(row.effect_size.mean, "+.3f"),
+        "d_z": NOTHING if row.effect_size is None else number_cell(row.effect_size.mean, "+.3f"),
         "p": p_value_cell(row.difference.p_value),
         "p (Holm)": p_value_cell(row.adjusted_p_value),
         "p (flips)": p_value_cell(row.sign_flip_p_value),
@@ -77,6 +78,8 @@ def _caption(comparisons: Comparisons) -> str:
         "p (flips): of the null hypothesis that users' differences are symmetric about 0, by flips of their signs; "
         "assumes no normality, but takes the seeds as given: of other seeds it says nothing. Not corrected.",
     ]
+    if of_lists := dict.fromkeys(row.metric for row in comparisons.rows if row.signs is None):
+        lines.append(f"{', '.join(of_lists)}: of all lists together; the users' part of p is by the bootstrap.")
     if comparisons.where:
         total = n_queries + comparisons.n_left_out
         lines.append(f"Only the {n_queries:,} of {total:,} queries with {' and '.join(map(str, comparisons.where))}.")
@@ -95,14 +98,14 @@ def _numbers(row: Comparison) -> dict[str, str | float]:
         "B - A high": row.difference.high,
         "standard error": row.difference.standard_error,
         "degrees of freedom": row.difference.degrees_of_freedom,
-        "bootstrap low": row.bootstrap.low,
-        "bootstrap high": row.bootstrap.high,
+        "bootstrap low": row.bootstrap.low if row.bootstrap else float("nan"),
+        "bootstrap high": row.bootstrap.high if row.bootstrap else float("nan"),
         **interval_columns("relative", row.relative),
         **interval_columns("d_z", row.effect_size),
         "p": row.difference.p_value,
         "p (Holm)": row.adjusted_p_value,
-        "p (flips)": row.sign_flip_p_value,
-        "p (signs)": row.signs.p_value,
-        "users better": row.signs.better,
-        "users worse": row.signs.worse,
+        "p (flips)": float("nan") if row.sign_flip_p_value is None else row.sign_flip_p_value,
+        "p (signs)": row.signs.p_value if row.signs else float("nan"),
+        "users better": row.signs.better if row.signs else float("nan"),
+        "users worse": row.signs.worse if row.signs else float("nan"),
     }

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
+from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.report.formatting import (
     arrow,
     format_duration,
@@ -19,13 +20,17 @@ from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import RunResult
 
 
-def comparison_table(records: Sequence[RunResult]) -> Table:
+def comparison_table(records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS) -> Table:
     """Returns a table, without caption, with a row per model and settings: runs that differ in the seed share it.
+
+    Args:
+        records: of runs of one protocol.
+        metrics: that it shows, in any spelling.
 
     Raises:
         InputError: as `configuration_rows`.
     """
-    return configurations_table(configuration_rows(records))
+    return configurations_table(configuration_rows(records, metrics))
 
 
 def configurations_table(

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mos_recbole.analysis.outcomes import rank_metrics
+from mos_recbole.analysis.outcomes import mean_metric
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.study import read_study
 from mos_recbole.errors import InputError
@@ -28,7 +28,7 @@ def write_report(
     Args:
         folders: of results, by runs or sweeps, which may be under way.
         output: folder of the report; by default `report` in the first of `folders`.
-        metric: which one slices and figures show; any that is computed from target ranks.
+        metric: which one slices and figures show; any that is the mean of a value a query.
         reference: file of published numbers to show beside ours.
 
     Raises:
@@ -41,7 +41,7 @@ def write_report(
     from mos_recbole.report.page import PageSection, render_page
     from mos_recbole.report.sections import section_contents
 
-    (metric,) = rank_metrics([metric])
+    metric = mean_metric(metric)
     published = None if reference is None else read_reference(reference)
     study = read_study(folders)
     output = folders[0] / "report" if output is None else output

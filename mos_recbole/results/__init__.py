@@ -35,13 +35,16 @@ from mos_recbole.results.sweeps import (
     read_plan,
     read_trials,
 )
+from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, write_outcomes
 
 __all__ = [
     "ANSWER_COLUMNS",
     "BEST_CHECKPOINT",
     "FINAL_CHECKPOINT",
+    "ITEMS_FILE",
     "KEY_COLUMNS",
     "LAST_CHECKPOINT",
+    "LIST_COLUMNS",
     "LOG_FILE",
     "OUTCOMES_FILE",
     "OUTCOME_COLUMNS",
@@ -56,6 +59,7 @@ __all__ = [
     "OutcomeColumn",
     "RunResult",
     "SweepPlan",
+    "TopItems",
     "Trial",
     "TrialStatus",
     "axis_label",
@@ -66,4 +70,5 @@ __all__ = [
     "read_record",
     "read_trials",
     "run_identity",
+    "write_outcomes",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-# numpy's dtype kinds; "number" is a whole number or not, as the data have it.
-_DTYPE_KINDS = {"text": "OUT", "integer": "iu", "float": "f", "number": "iuf"}
+# numpy's dtype kinds; "number" is a whole number or not, as the data have it. Lists are no columns of data frames.
+_DTYPE_KINDS = {"text": "OUT", "integer": "iu", "float": "f", "number": "iuf", "flag": "b"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class OutcomeColumn:
     """
 
     name: str
-    kind: Literal["text", "integer", "float", "number"]
+    kind: Literal["text", "integer", "float", "number", "flag", "list"]
     description: str
     is_key: bool = False
     is_answer: bool = False
@@ -115,6 +115,27 @@ OUTCOME_COLUMNS = {
             slice_order=2,
             depends_on_window=True,
         ),
+        OutcomeColumn(
+            "target_in_history",
+            "flag",
+            "whether the user had the target before; `--by target_in_history:each` slices by it",
+            is_optional=True,
+            axis_label="the user had the target before",
+        ),
+        OutcomeColumn(
+            "top_items",
+            "list",
+            "the best candidates, the best first: as many as the largest cut-off of the run's metrics, 10 at least",
+            is_answer=True,
+            is_optional=True,
+        ),
+        OutcomeColumn(
+            "top_in_history",
+            "list",
+            "of each of `top_items`, whether the user had it before the target",
+            is_answer=True,
+            is_optional=True,
+        ),
     )
 }
 """All columns by name, in the order of the file."""
@@ -134,14 +155,15 @@ def axis_label(column: str) -> str:
 
 
 def outcomes_frame(values: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns the outcomes of a run in the order of `OUTCOME_COLUMNS`, a row per test query.
+    """Returns the outcomes of a run in the order of `OUTCOME_COLUMNS`, a row per test query, without the lists.
 
     Args:
-        values: of every column, by name; a scalar stands for all queries.
+        values: of every column that holds no lists, by name; a scalar stands for all queries.
     """
-    assert values.keys() == OUTCOME_COLUMNS.keys(), sorted(values.keys() ^ OUTCOME_COLUMNS.keys())
-    frame = pd.DataFrame({name: values[name] for name in OUTCOME_COLUMNS})
-    for column in OUTCOME_COLUMNS.values():
+    columns = {column.name: column for column in OUTCOME_COLUMNS.values() if column.kind != "list"}
+    assert values.keys() == columns.keys(), sorted(values.keys() ^ columns.keys())
+    frame = pd.DataFrame({name: values[name] for name in columns})
+    for column in columns.values():
         dtype = frame[column.name].dtype
         kind = dtype.kind if isinstance(dtype, np.dtype) else "T"
         assert kind in _DTYPE_KINDS[column.kind], f"{column.name}: {dtype}, expected {column.kind}"

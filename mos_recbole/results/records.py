@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ import pydantic
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write
+from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
 
 RECORD_FILE = "record.json"
 OUTCOMES_FILE = "outcomes.parquet"
@@ -20,7 +22,7 @@ LOG_FILE = "training_log.csv"
 BEST_CHECKPOINT = "best.pt"
 LAST_CHECKPOINT = "last.pt"
 FINAL_CHECKPOINT = "final.pt"
-RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT)
+RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, ITEMS_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT)
 RUNS_FOLDER = "runs"
 
 _Read = TypeVar("_Read")
@@ -61,7 +63,7 @@ class RunResult(Document):
         width: d of states and item table; None for RecBole's own classes.
         baseline: the model of the same encoder with the softmax head; None if this is it, or one of RecBole's own.
         split_leakage: what training knows under this split that could not have been known then, in a sentence or two.
-        settings: the settings that can change the numbers.
+        settings: the settings that can change the numbers. Metrics are none of them: they follow from the outcomes.
         unknown_settings: keys of the configuration files that nothing here reads, with their values.
         data: counts and the fingerprint of the prepared data.
         epochs: epochs trained; best_epoch is the one that validation chose, from 1, or without validation the last.
@@ -69,7 +71,8 @@ class RunResult(Document):
         final_fit: "train+valid" where the tested model was trained on both for `best_epoch` epochs; then training's
             counts in `data` are of both.
         parameters: number of trainable numbers in the model.
-        valid, test: metrics at the best epoch; `valid` is empty where the split has no validation.
+        valid, test: metrics at the best epoch, those that the run was asked for; `valid` is empty where the split has
+            no validation.
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
             wall_seconds: all, loading included, over all sessions of a resumed run. On a GPU an epoch's time ends when
             the GPU is done, so it is device time too.
@@ -124,13 +127,31 @@ class RunResult(Document):
         assert self._folder is not None, "a record that was neither written nor read"
         return self._folder
 
+    @property
+    def n_items(self) -> int:
+        """V, the padding included."""
+        return int(self.data["items"]) + 1
+
     def outcomes(self) -> pd.DataFrame:
-        """Returns one row per test query; the columns are described in docs/results.md.
+        """Returns one row per test query, without the lists; the columns are described in docs/results.md.
 
         Raises:
             InputError: the file is missing or broken.
         """
-        return self._read(OUTCOMES_FILE, pd.read_parquet)
+        columns = [name for name in self.outcomes_columns() if name not in LIST_COLUMNS]
+        return self._read(OUTCOMES_FILE, partial(pd.read_parquet, columns=columns))
+
+    def top_items(self) -> TopItems:
+        """Returns the recommended lists, in the order of the outcomes, of a run that `keeps_lists`.
+
+        Raises:
+            InputError: a file is missing or broken.
+        """
+        return self._read(OUTCOMES_FILE, read_top_items)
+
+    def keeps_lists(self) -> bool:
+        """Returns whether the outcomes hold the recommended lists; those of earlier versions do not."""
+        return set(LIST_COLUMNS).issubset(self.outcomes_columns())
 
     def outcomes_columns(self) -> list[str]:
         """Returns the names of the outcomes' columns, without reading the rest.

@@ -28,8 +28,10 @@ from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Files, Findings, Given, Overrides, given_settings, read_given
 from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated
 
-# Settings that cannot change a run's numbers, and so are no part of its identity.
-_NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {"data_path", "eval_batch_size"}
+# Settings that cannot change what a run learns, and so are no part of its identity. Metrics follow from the outcomes.
+_NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {
+    *("data_path", "eval_batch_size", "metrics", "topk")
+}
 
 # Settings that decide about the prepared data and the targets in them.
 _DATA_SETTINGS = frozenset(
@@ -51,6 +53,7 @@ class Settings:
         values: every setting by RecBole's key, defaults included.
         warnings: what the user should know, one sentence each.
         unknown: keys of files that nothing here knows, with their values: for the record, without effect.
+        asked_metrics: the metrics that the user asked for by `metrics` or `topk`; empty where neither is given.
     """
 
     model_class: type
@@ -58,6 +61,7 @@ class Settings:
     values: dict[str, Any]
     warnings: tuple[str, ...] = ()
     unknown: dict[str, Any] = field(default_factory=dict)
+    asked_metrics: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -65,8 +69,12 @@ class Settings:
 
     @property
     def metric_names(self) -> list[str]:
-        """Metric names with cut-offs, in the order of the settings: Recall@10, Recall@100, NDCG@10, ..."""
-        return expand_metrics(self.values["metrics"], self.values["topk"])
+        """Metric names with cut-offs, in the order of the settings: Recall@10, Recall@100, NDCG@10, ...
+
+        The one that selects is always among them.
+        """
+        names = expand_metrics(self.values["metrics"], self.values["topk"])
+        return list(dict.fromkeys([*names, self.values["valid_metric"]]))
 
     @property
     def split(self) -> SplitSpec:
@@ -176,7 +184,8 @@ def load_settings(
     if found.faults:
         raise InputError("\n".join(found.faults))
     found.warnings += without_effect(values, given)
-    return Settings(model_class, dataset, values, tuple(dict.fromkeys(found.warnings)), unknown)
+    asked = expand_metrics(values["metrics"], values["topk"]) if given.keys() & {"metrics", "topk"} else []
+    return Settings(model_class, dataset, values, tuple(dict.fromkeys(found.warnings)), unknown, tuple(asked))
 
 
 def _named(

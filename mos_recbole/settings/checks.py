@@ -262,11 +262,10 @@ _OF_LABELS = ("auc", "logloss", "rmse", "mae")
 
 
 def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
-    names: list[str] = []
     metrics = [values["metrics"]] if isinstance(values["metrics"], str) else values["metrics"]
     values["valid_metric"] = re.sub(r"(?i)^hr(?=@|$)", "Hit", values["valid_metric"])
     if any(metric.lower() == "hr" for metric in metrics):
-        metrics = values["metrics"] = ["Hit" if metric.lower() == "hr" else metric for metric in metrics]
+        values["metrics"] = ["Hit" if metric.lower() == "hr" else metric for metric in metrics]
     if labels := [metric for metric in metrics if metric.lower() in _OF_LABELS]:
         found.faults.append(
             f"{_origin('metrics', given)}: metrics has {', '.join(labels)}, which rates labels; expected "
@@ -274,7 +273,7 @@ def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Fi
         )
         return
     try:
-        names = expand_metrics(values["metrics"], values["topk"])
+        expand_metrics(values["metrics"], values["topk"])
     except ValueError as error:
         found.faults.append(f"{_origin('metrics', given)}: {error}")
     try:
@@ -282,25 +281,9 @@ def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Fi
     except ValueError as error:
         found.faults.append(f"{_origin('valid_metric', given)}: {error}")
         return
-    name, _, cut = chosen.partition("@")
     if needs_top_items(chosen):
-        where, expected = "valid_metric", "a metric of the target's rank"
-    elif not names or chosen in names:
-        return
-    elif "valid_metric" not in given and (ranks := [one for one in names if not needs_top_items(one)]):
-        values["valid_metric"] = next((one for one in ranks if one.startswith("NDCG")), ranks[0])
-        found.warnings.append(f"valid_metric is not set; models are selected by {values['valid_metric']}")
-        return
-    elif "metrics" not in given and (not cut or any(one.endswith(f"@{cut}") for one in names)):
-        values["metrics"] = [*metrics, name]
-        found.warnings.append(
-            f"{_origin('valid_metric', given)}: {name} is computed too, since valid_metric is {chosen}"
-        )
-        return
-    else:
-        where = next(key for key in ("valid_metric", "topk", "metrics") if key in given or key == "metrics")
-        expected = f"one of {', '.join(names)}"
-    found.faults.append(f"{_origin(where, given)}: valid_metric is {chosen!r}; expected {expected}")
+        where = _origin("valid_metric", given)
+        found.faults.append(f"{where}: valid_metric is {chosen!r}; expected a metric of the target's rank")
 
 
 def _origin(key: str, given: Mapping[str, Given]) -> str:

@@ -39,7 +39,10 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         self.external_config_dict = dict(values)
         self._load_internal_config_dict(self.model, model_class, dataset)
         self.final_config_dict = self._get_final_config_dict()
+        # RecBole refuses metrics that are not its own; it computes none of them here.
+        metrics, self.final_config_dict["metrics"] = self.final_config_dict["metrics"], ["NDCG"]
         self._set_default_parameters()
+        self.final_config_dict["metrics"] = metrics
         if is_table(values["data_path"]):
             self.final_config_dict["data_path"] = values["data_path"]
         elif values["data_path"] != _RECBOLE_DATA_PATH:

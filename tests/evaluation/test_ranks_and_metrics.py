@@ -13,12 +13,17 @@ from recbole.evaluator import Collector, Evaluator
 
 from mos_recbole.evaluation import (
     METRICS,
-    CatalogueCounts,
+    ItemDistance,
+    Lists,
     TargetRanks,
     bootstrap_mean,
+    compare_counts,
     compute_metrics,
+    counts_interval,
+    distance_sums,
     expand_metrics,
     item_distance,
+    metric_of_counts,
     rank_targets,
     rank_targets_by_scores,
     ranks,
@@ -26,6 +31,7 @@ from mos_recbole.evaluation import (
 from mos_recbole.experiment import load_settings
 
 Seen = tuple[torch.Tensor, torch.Tensor]
+RECBOLES = [name for name, spec in METRICS.items() if not spec.source]
 
 
 def ranks_by_hand(scores: np.ndarray, target: list[int], seen: set[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -270,8 +276,7 @@ def our_metrics(
         found.ranks("mean").numpy(),
         found.ranks("mean").numpy(),
         found.n_candidates.numpy(),
-        found.top_items.numpy(),
-        CatalogueCounts(counts, tail_ratio),
+        Lists(found.top_items.numpy(), counts, tail_ratio),
     )
 
 
@@ -292,7 +297,7 @@ def metric_problem(seed: int, with_history: bool) -> dict[str, Any]:
 def test_metrics_equal_recboles_evaluator(with_history: bool, tail_ratio: float) -> None:
     """Every ranking metric that RecBole has, at five cut-offs, equals its evaluator's on the same scores to 1e-12."""
     problem = metric_problem(int(tail_ratio * 10), with_history)
-    options = {"topk": [1, 3, 5, 10, 25], "tail_ratio": tail_ratio, "metrics": list(METRICS)}
+    options = {"topk": [1, 3, 5, 10, 25], "tail_ratio": tail_ratio, "metrics": RECBOLES}
     expected = recbole_metrics(**problem, **options)
     found, _ = our_metrics(**problem, **options)
     assert len(expected) == 11 * 5 + 1
@@ -356,12 +361,10 @@ def test_metrics_of_lists_that_are_longer_than_the_candidates() -> None:
     found = rank_targets_by_scores(scores, torch.tensor([3, 3, 3]), seen_tensors(pairs), top_k=7)
     assert found.top_items is not None
     assert found.top_items.tolist() == [[6, 5, 4, 3, 2, 1, 0], [4, 3, 2, 1, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0]]
-    counts = CatalogueCounts(np.array([99, 1, 1, 1, 7, 7, 7]), tail_ratio=2)
+    lists = Lists(found.top_items.numpy(), np.array([99, 1, 1, 1, 7, 7, 7]), tail_ratio=2)
     names = ["AveragePopularity@7", "TailPercentage@7", "ItemCoverage@7", "ShannonEntropy@7", "GiniIndex@7"]
     ranks_B = found.ranks("mean").numpy()
-    values, per_query = compute_metrics(
-        names, ranks_B, ranks_B, found.n_candidates.numpy(), found.top_items.numpy(), counts
-    )
+    values, per_query = compute_metrics(names, ranks_B, ranks_B, found.n_candidates.numpy(), lists)
     assert per_query["AveragePopularity@7"].tolist() == [4.0, 10 / 4, 1.0]
     assert per_query["TailPercentage@7"].tolist() == [0.5, 0.75, 1.0]
     assert values["ItemCoverage@7"] == 6 / 7
@@ -375,7 +378,7 @@ def test_metrics_of_lists_that_are_longer_than_the_candidates() -> None:
 def test_per_query_arrays_are_what_the_means_are_of() -> None:
     """Each metric that is a mean comes with its array of one value a query; the properties of all lists have none."""
     problem = metric_problem(6, with_history=False)
-    values, per_query = our_metrics(**problem, topk=[3, 8], tail_ratio=0.1, metrics=list(METRICS))
+    values, per_query = our_metrics(**problem, topk=[3, 8], tail_ratio=0.1, metrics=RECBOLES)
     without = {f"{name}@{k}" for name in ("ItemCoverage", "ShannonEntropy", "GiniIndex") for k in (3, 8)}
     assert set(values) - set(per_query) == without
     for name, array in per_query.items():
@@ -385,12 +388,67 @@ def test_per_query_arrays_are_what_the_means_are_of() -> None:
 
 def test_metrics_refuse_what_they_cannot_compute() -> None:
     """No queries, and metrics of lists without lists, with short lists or without counts, raise a ValueError."""
-    rank, n_candidates, counts = np.ones(2), np.full(2, 9), CatalogueCounts(np.ones(10, dtype=np.int64))
+    rank, n_candidates, counts = np.ones(2), np.full(2, 9), np.ones(10, dtype=np.int64)
     with pytest.raises(ValueError, match="no queries"):
         compute_metrics(["NDCG@10"], np.ones(0), np.ones(0), np.ones(0))
-    for top_items, catalogue in ((None, counts), (np.ones((2, 4), dtype=int), counts), (np.ones((2, 5), int), None)):
+    for lists in (None, Lists(np.ones((2, 4), dtype=int), counts)):
         with pytest.raises(ValueError, match="ItemCoverage@5"):
-            compute_metrics(["ItemCoverage@5"], rank, rank, n_candidates, top_items, catalogue)
+            compute_metrics(["ItemCoverage@5"], rank, rank, n_candidates, lists)
+    for metric in ("RepeatShare@5", "IntraListDiversity@5"):
+        with pytest.raises(ValueError, match=metric):
+            compute_metrics([metric], rank, rank, n_candidates, Lists(np.ones((2, 5), dtype=int), counts))
+
+
+def test_metrics_beyond_accuracy_by_hand() -> None:
+    """Novelty, repeats and diversity of a full list, of one with an untrained item, and of one with a single item."""
+    items = np.array([[1, 2, 3], [3, 4, 0], [2, 0, 0]])
+    users, held = np.array([0, 0, 1, 1, 2, 2, 3, 3]), np.array([1, 2, 1, 2, 1, 3, 1, 3])
+    distance = ItemDistance(users, held, 5)
+    lists = Lists(
+        items,
+        np.bincount(held, minlength=5),
+        in_history=np.array([[True, False, True], [False, True, False], [True, False, False]]),
+        distance_sums=distance_sums(items, distance),
+    )
+    names = [
+        f"{name}@{k}" for name in ("Novelty", "RepeatShare", "ExplorationShare", "IntraListDiversity") for k in (2, 3)
+    ]
+    ones = np.ones(3)
+    values, per_query = compute_metrics(names, ones, ones, np.full(3, 4), lists)
+    # Of 8 interactions items 1, 2, 3 have 4, 2, 2; item 4 has none and counts as if it had one.
+    np.testing.assert_allclose(per_query["Novelty@3"], [(1 + 2 + 2) / 3, (2 + 3) / 2, 2])
+    np.testing.assert_allclose(per_query["Novelty@2"], [1.5, 2.5, 2])
+    np.testing.assert_allclose(per_query["RepeatShare@3"], [2 / 3, 1 / 2, 1])
+    np.testing.assert_allclose(per_query["ExplorationShare@2"], [1 / 2, 1 / 2, 0])
+    near = 1 - 2 / np.sqrt(8)  # items 1 and 2, or 1 and 3, share two of four and two users
+    np.testing.assert_allclose(per_query["IntraListDiversity@2"], [near, 1, np.nan])
+    np.testing.assert_allclose(per_query["IntraListDiversity@3"], [(2 * near + 1) / 3, 1, np.nan])
+    assert values["IntraListDiversity@2"] == pytest.approx((near + 1) / 2)
+
+
+@pytest.mark.parametrize("metric", ["ItemCoverage@4", "GiniIndex@4"])
+def test_intervals_of_metrics_of_all_lists_hold_the_truth(metric: str) -> None:
+    """Over repeated draws of users, intervals hold the mean of the metric, and a difference of none is rarely found."""
+    generator = np.random.default_rng(5)
+    share = 1 / np.arange(1, 61)
+
+    def draw() -> np.ndarray:
+        order = np.argsort(generator.gumbel(size=(120, 60)) + np.log(share), axis=1)[:, ::-1]
+        return 1 + order[None, :, :4]
+
+    truth = np.mean([metric_of_counts(metric, draw(), 61) for _ in range(400)])
+    users = np.arange(120)
+    intervals = [counts_interval(metric, draw(), users, 61) for _ in range(60)]
+    held = sum(one.low <= truth <= one.high for one in intervals)
+    assert 52 <= held <= 60
+    same = [compare_counts(metric, draw(), draw(), users, 61)[1].p_value for _ in range(40)]
+    assert sum(p_value < 0.05 for p_value in same) <= 6
+    (first, second), found = compare_counts(
+        metric, np.full((1, 120, 4), 3), np.concatenate([draw(), draw()]), users, 61
+    )
+    assert found.effect == pytest.approx(second - first)
+    assert found.p_value < 0.05
+    assert not found.over_seeds
 
 
 # --- Intervals ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from mos_recbole.results import (
     ANSWER_COLUMNS,
     KEY_COLUMNS,
+    LIST_COLUMNS,
     OUTCOME_COLUMNS,
     REQUIRED_COLUMNS,
     SLICED_COLUMNS,
@@ -21,12 +22,13 @@ VALUES = {
     **{"user": ["a", "b"], "position": [3, 4], "target": ["i", "j"], "rank": [1.0, 2.5], "tied": [0, 1]},
     **{"candidates": [9, 9], "log_probability": float("nan"), "context_length": [3, 4], "time_gap": [0, 7]},
     **{"train_count": [1, 2], "previous_distance": [0.5, 1.0], "oldest_distance": [0.5, 1.0]},
+    **{"target_in_history": [False, True]},
 }
 
 
 def test_roles() -> None:
     assert KEY_COLUMNS == ("user", "position", "target")
-    assert ANSWER_COLUMNS == ("rank", "tied", "log_probability")
+    assert ANSWER_COLUMNS == ("rank", "tied", "log_probability", "top_items", "top_in_history")
     assert SLICED_COLUMNS == ("train_count", "oldest_distance", "previous_distance", "context_length", "time_gap")
     assert REQUIRED_COLUMNS == ("user", "position", "target", "rank", "tied", "candidates")
 
@@ -39,7 +41,7 @@ def test_the_documentation_has_a_row_for_every_column() -> None:
 
 def test_columns_are_written_in_their_order() -> None:
     frame = outcomes_frame(dict(reversed(VALUES.items())))
-    assert list(frame) == list(OUTCOME_COLUMNS)
+    assert list(frame) == [name for name in OUTCOME_COLUMNS if name not in LIST_COLUMNS]
     assert len(frame) == 2
 
 

@@ -221,7 +221,6 @@ def test_a_wrong_type_or_range_is_refused(key: str, text: str, yaml_file) -> Non
         ("metrics", "[Recall@10]", "'Recall@10'"),
         ("metrics", "[]", "metrics"),
         ("topk", "[]", "topk"),
-        ("valid_metric", "Recall@5", "'Recall@5'"),
         ("valid_metric", "Foo@10", "'Foo@10'"),
         ("valid_metric", "NDCG", "'NDCG'"),
         ("valid_metric", "ItemCoverage@10", "'ItemCoverage@10'"),

@@ -44,7 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 OWN = ["GRU4RecMoS", "GRU4RecSoftmax", "SASRecMoS", "SASRecSoftmax"]
 BASELINES = [model for model in SMALL if model not in OWN]
-FILES = {"record.json", "outcomes.parquet", "training_log.csv", "best.pt", "last.pt"}
+FILES = {"record.json", "outcomes.parquet", "items.parquet", "training_log.csv", "best.pt", "last.pt"}
 
 
 @pytest.fixture(autouse=True)

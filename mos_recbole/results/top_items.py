@@ -1,0 +1,80 @@
+"""The recommended lists of a run: what its files keep of them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from mos_recbole.io import atomic_write
+
+ITEMS_FILE = "items.parquet"
+LIST_COLUMNS = ("top_items", "top_in_history")
+_KEPT = b"kept_items"
+
+
+@dataclass(frozen=True)
+class TopItems:
+    """The best items of every test query, and the catalogue that they are from.
+
+    Attributes:
+        items: int32 [Q, k], numbers of items, the best first; 0 where a query has no further candidates.
+        in_history: bool [Q, k], whether the user had the item before the target.
+        names: [V], the items' names by number; that of 0, the padding, says nothing.
+        train_counts: int64 [V], how often training holds each item.
+    """
+
+    items: np.ndarray
+    in_history: np.ndarray
+    names: np.ndarray
+    train_counts: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> "TopItems":
+        """Returns the lists of some queries, in their order."""
+        return replace(self, items=self.items[rows], in_history=self.in_history[rows])
+
+
+def write_outcomes(path: Path, frame: pd.DataFrame, top: TopItems) -> None:
+    """Writes the outcomes with their lists, and the catalogue beside them.
+
+    Lists are of dictionary-coded names: a name is in the file once, and its number in every list.
+    """
+    is_item = top.items > 0
+    offsets = pa.array(np.concatenate([[0], np.cumsum(is_item.sum(axis=1))]).astype(np.int32))
+    names = pa.DictionaryArray.from_arrays(pa.array(top.items[is_item] - 1), pa.array(top.names[1:].astype(str)))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name, values in zip(LIST_COLUMNS, (names, pa.array(top.in_history[is_item])), strict=True):
+        table = table.append_column(name, pa.ListArray.from_arrays(offsets, values))
+    # How many were asked for, where no query has so many candidates.
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEPT: str(top.items.shape[1])})
+    with atomic_write(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    with atomic_write(path.with_name(ITEMS_FILE)) as temporary:
+        catalogue = {"item": top.names[1:].astype(str), "train_count": top.train_counts[1:]}
+        pd.DataFrame(catalogue).to_parquet(temporary, index=False)
+
+
+def read_top_items(path: Path) -> TopItems:
+    """Returns the lists of an outcomes file that has them.
+
+    Raises:
+        OSError, ValueError: a file is missing or broken.
+    """
+    catalogue = pd.read_parquet(path.with_name(ITEMS_FILE))
+    names = np.concatenate([[""], catalogue["item"].to_numpy(dtype=object)])
+    table = pyarrow.parquet.read_table(path, columns=list(LIST_COLUMNS)).combine_chunks()
+    chunks = table["top_items"].chunks
+    lengths = np.concatenate([[0], *(chunk.value_lengths().to_numpy() for chunk in chunks)])[1:].astype(np.int64)
+    shape = len(lengths), int((table.schema.metadata or {}).get(_KEPT, lengths.max(initial=0)))
+    is_item = np.arange(shape[1]) < lengths[:, None]
+    items, in_history = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=bool)
+    numbers = pd.Index(catalogue["item"])
+    coded = [chunk.flatten() for chunk in chunks]
+    items[is_item] = np.concatenate(
+        [np.zeros(0, np.int32)]
+        + [1 + numbers.get_indexer(one.dictionary.to_pandas())[one.indices.to_numpy()] for one in coded]
+    )
+    in_history[is_item] = table["top_in_history"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return TopItems(items, in_history, names, np.concatenate([[0], catalogue["train_count"].to_numpy(np.int64)]))
