@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 # RecBole's settings that ask for more than `prepare` does.
 _BEYOND_PREPARATION = (
-    *("additional_feat_suffix", "alias_of_user_id", "alias_of_item_id", "threshold"),
+    *("additional_feat_suffix", "alias_of_user_id", "alias_of_item_id"),
     *("normalize_field", "discretization", "numerical_features", "preload_weight"),
 )
 

@@ -271,7 +271,6 @@ def test_the_training_part_is_the_same_either_way(toy: Path) -> None:
         {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "colour"]}},
         {"load_col": None},
         {"load_col": {"inter": ["user_id", "item_id", "timestamp", "shop"]}},
-        {"threshold": {"timestamp": 3}},
         {"normalize_field": ["timestamp"]},
     ],
     ids=str,
