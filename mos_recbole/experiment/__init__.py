@@ -7,6 +7,7 @@ from mos_recbole.experiment.load import TrainedRun, load_run
 from mos_recbole.experiment.matching import match_parameters
 from mos_recbole.experiment.run import run_experiment
 from mos_recbole.experiment.run_data import RunData
+from mos_recbole.experiment.score import score_lists
 from mos_recbole.settings import load_settings
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "run_experiment",
     "run_fused",
     "run_name",
+    "score_lists",
     "time_training",
 ]

@@ -1,0 +1,46 @@
+"""Evaluates somebody else's recommended lists by the protocol of the runs here. What it writes is a run like any other:
+ls, table, compare, slice and report take it.
+
+LISTS is a .csv, .tsv, .parquet or .jsonl file with the columns user, item and rank or score, or a TREC run file.
+Queries without a list count as misses. Where there are scores, lists are ordered by them and equal scores are ties.
+
+examples:
+  the lists of another library, beside your own runs
+    %(prog)s lists.csv --name SASRec-RecTools --dataset ml-100k
+  with the split and the protocol of your runs, from their file; three seeds are three files
+    %(prog)s lists-1.parquet --name GRU4Rec-official --dataset dataset/beauty --config my.yaml --seed=1
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mos_recbole.cli.parser import Parser
+
+_log = logging.getLogger(__name__)
+
+SUMMARY = "evaluate somebody else's recommended lists by the same protocol"
+
+
+def add_options(parser: Parser) -> None:
+    parser.add_argument("lists", type=Path, metavar="LISTS", help="file of lists")
+    parser.add_argument("--name", required=True, metavar="NAME", help="what tables call the model")
+    parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
+    parser.add_shared("--config", "--output", "--quiet", "--key=value")
+
+
+def call(options: argparse.Namespace) -> int:
+    from mos_recbole.analysis import TABLE_METRICS
+    from mos_recbole.experiment import load_settings, score_lists
+    from mos_recbole.models import own_model_names
+    from mos_recbole.report import comparison_table
+
+    # Any model will do: they all are judged on the same data.
+    model, *others = own_model_names()
+    settings = load_settings(model, options.dataset, options.config, options.settings, beside=others)
+    for warning in settings.warnings:
+        _log.warning(warning)
+    record = score_lists(options.lists, options.name, settings, options.output)
+    print(comparison_table([record], settings.asked_metrics or TABLE_METRICS).text())
+    print(f"\nFiles (record, outcomes): {record.folder}")
+    return 0

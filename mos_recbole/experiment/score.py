@@ -1,0 +1,246 @@
+"""Somebody else's recommended lists, evaluated by our protocol: a record like that of a run."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
+from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, versions
+from mos_recbole.experiment.outcomes import outcomes_table
+from mos_recbole.experiment.run import KEPT_ITEMS
+from mos_recbole.experiment.run_data import RunData, in_history
+from mos_recbole.io import require_writable
+from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, run_identity, write_outcomes
+from mos_recbole.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+# Queries whose lists are in memory at a time.
+_QUERIES = 2**12
+_TREC = ["user", "_", "item", "rank", "score", "_tag"]
+_ALIASES = {"user_id": "user", "query": "user", "qid": "user", "item_id": "item", "docid": "item"}
+# What of a run's settings says how lists are evaluated, beside what decides about the data.
+_KEPT_SETTINGS = ("filter_seen", "tie_rule", "tail_ratio", "seed", "MAX_ITEM_LIST_LENGTH")
+
+
+def read_lists(path: Path) -> pd.DataFrame:
+    """Returns the rows of a file of lists: user and item as text, and rank or score or both.
+
+    Args:
+        path: .csv, .tsv, .parquet or .jsonl with these columns, or a run file of TREC (user Q0 item rank score name).
+
+    Raises:
+        InputError: the file is missing, broken or empty, a column is missing, a list is empty or has an item twice.
+    """
+    names = {"user": str, "item": str, "user_id": str, "item_id": str, "query": str, "qid": str, "docid": str}
+    try:
+        if path.suffix in (".parquet", ".jsonl"):
+            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True, dtype=False)
+        elif path.suffix in (".csv", ".tsv"):
+            separator = "," if path.suffix == ".csv" else "\t"
+            options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
+            table = pd.read_csv(path, sep=separator, dtype=names, **options)
+        else:
+            table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, dtype={"user": str, "item": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; expected lists as .csv, .tsv, .parquet, .jsonl, or a TREC run") from error
+    table = table.rename(columns={old: new for old, new in _ALIASES.items() if new not in table})
+    orders = [column for column in ("rank", "score") if column in table]
+    if missing := [column for column in ("user", "item") if column not in table] or (
+        [] if orders else ["rank or score"]
+    ):
+        raise InputError(f"{path}: no column {' and '.join(missing)}; it has {', '.join(map(str, table))}")
+    if not len(table):
+        raise InputError(f"{path}: no lists")
+    if (empty := table["user"].notna() & table["item"].isna()).any():
+        raise InputError(f"{path}: an empty list: {_examples(table['user'][empty])}")
+    table = table[["user", "item", *orders]]
+    if table.isna().any(axis=None) or not all(pd.api.types.is_numeric_dtype(table[column]) for column in orders):
+        raise InputError(f"{path}: a user, rank or score is missing or no number")
+    table = table.astype({"user": str, "item": str})
+    if (twice := table.duplicated(["user", "item"])).any():
+        raise InputError(f"{path}: an item twice in the list of {_examples(table['user'][twice])}")
+    return table
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Lists user by user, the best item first: user number u has the rows start[u] to stop[u] of the others."""
+
+    start: np.ndarray
+    stop: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+
+def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("results")) -> RunResult:
+    """Returns the record of lists, evaluated like a run's; it is written among the runs of a results folder.
+
+    Where there are scores, lists are ordered by them, and equal ones are ties; else by their ranks. Items that the
+    protocol rules out are passed over. A target that its list lacks is a miss, at every cut-off.
+
+    Args:
+        path: of the lists (`read_lists`).
+        name: that tables call the model.
+        settings: of a run of any model with the data, the split and the protocol. The setting `seed` tells lists of one
+            model apart.
+        output: the results folder.
+
+    Raises:
+        InputError: as `read_lists`; unknown users or items; a name that no file can have; no query with a list; or a
+            metric of lists that are shorter than its cut-off.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise InputError(f"--name {name!r}: expected letters, digits and . + - _, as in SASRec-RecTools")
+    require_writable(output)
+    table = read_lists(path)
+    data = RunData(settings, torch.device("cpu"))
+    lists = _numbered(path, table, data)
+    cut_offs = {metric: parse_metric(metric)[1] or 0 for metric in settings.metric_names}
+    ranks = _ranks(path, lists, data, max(KEPT_ITEMS, *cut_offs.values()))
+    assert ranks.top_items is not None
+    longest = ranks.top_items.shape[1]
+    if short := [metric for metric, k in cut_offs.items() if k > longest]:
+        if of_lists := [metric for metric in short if needs_top_items(metric)]:
+            raise InputError(f"{path}: no list has more than {longest} items; {', '.join(of_lists)} need more")
+        _log.warning(f"no list has more than {longest} items, beyond which all is a miss: {', '.join(short)}")
+    rank, mean_rank = (ranks.ranks(rule).numpy() for rule in (data.protocol.tie_rule, "mean"))
+    top = data.lists("test", ranks.top_items.numpy(), settings.metric_names)
+    test, _ = compute_metrics(settings.metric_names, rank, mean_rank, ranks.n_candidates.numpy(), top)
+    recorded = {**settings.data_settings, **{key: settings.values[key] for key in _KEPT_SETTINGS}}
+    recorded |= {"model": name, "dataset": settings.dataset, **data.protocol.split}
+    recorded = {key: value for key, value in recorded.items() if key not in ("data_path", "name")}
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    run_id = run_identity(recorded, data.fingerprint, content, {"name": name})
+    folder = output / RUNS_FOLDER / f"{name}-{settings.dataset}-seed{recorded['seed']}-{run_id}"
+    require_writable(folder)
+    write_outcomes(folder / OUTCOMES_FILE, *outcomes_table(data, recorded["MAX_ITEM_LIST_LENGTH"], ranks, False))
+    record = _record(run_id, recorded, settings, data, test)
+    record.write(folder)
+    return record
+
+
+def _record(
+    run_id: str, recorded: dict[str, Any], settings: Settings, data: RunData, test: dict[str, float]
+) -> RunResult:
+    """Returns the record; nothing is known of how the lists were made."""
+    return RunResult(
+        run_id=run_id,
+        protocol_hash=protocol_hash(settings, data.fingerprint),
+        protocol=vars(data.protocol),
+        model=recorded["model"],
+        split_leakage=settings.split.leakage,
+        dataset=settings.dataset,
+        seed=recorded["seed"],
+        settings=recorded,
+        data=data.summary.as_dict() | {"fingerprint": data.fingerprint},
+        parameters=0,
+        epochs=0,
+        best_epoch=0,
+        valid_metric=settings.values["valid_metric"],
+        valid={},
+        test={key: Metric(value=value, direction=metric_direction(key)) for key, value in test.items()},
+        train_seconds=0.0,
+        eval_seconds=0.0,
+        wall_seconds=0.0,
+        peak_memory_bytes={},
+        resumed=False,
+        device="none",
+        threads=1,
+        versions=versions(),
+        code=code_version(),
+        git_commit=git_commit(),
+        finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+
+
+def _numbered(path: Path, table: pd.DataFrame, data: RunData) -> _Lists:
+    """Returns the lists by the data's numbers of users and items."""
+    dataset, numbers = data.dataset, {}
+    for column, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
+        numbers[column] = table[column].map(dataset.field2token_id[field])
+        if (unknown := numbers[column].isna() | (numbers[column] == 0)).any():
+            examples = _examples(table[column][unknown])
+            raise InputError(f"{path}: the data {dataset.dataset_name} have no {column} {examples}")
+    score = table["score"] if "score" in table else -table["rank"]
+    beside = table["rank"] if "rank" in table else np.arange(len(table))
+    user, item, scores = numbers["user"].to_numpy(int), numbers["item"].to_numpy(int), score.to_numpy(float)
+    order = np.lexsort((beside, -scores, user))
+    users = np.arange(dataset.user_num)
+    start, stop = (np.searchsorted(user[order], users, side=side) for side in ("left", "right"))
+    return _Lists(start, stop, item[order], scores[order])
+
+
+def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
+    """Returns the targets' ranks in the lists of their users, and the lists without what is no candidate."""
+    sequences, queries = data.dataset.sequences, data.test_queries()
+    rows, segment = data.split.test.targets()
+    number = data.split.test.user[segment]
+    user, target = sequences.users[number], sequences.items[rows].astype(np.int64)
+    length = (lists.stop - lists.start)[user]
+    _tell(path, lists, user, length)
+    is_excluded = np.zeros(data.dataset.item_num, dtype=bool)
+    if queries.excluded_V is not None:
+        is_excluded |= queries.excluded_V.numpy()
+    n_candidates = np.full(len(rows), (~is_excluded[1:]).sum(), dtype=np.int64)
+    if queries.seen is not None:
+        query, item = (tensor.numpy() for tensor in queries.seen)
+        counted = (item != target[query]) & ~is_excluded[item] & (item != 0)
+        pair = np.unique(query[counted] * len(is_excluded) + item[counted])
+        n_candidates -= np.bincount(pair // len(is_excluded), minlength=len(rows))
+    width = min(top_k, int(length.max()))
+    better, tied = n_candidates.copy(), np.zeros(len(rows), dtype=np.int64)
+    top = np.zeros((len(rows), width), dtype=np.int32)
+    for begin in range(0, len(rows), _QUERIES):
+        part = slice(begin, begin + _QUERIES)
+        place = np.arange(int(length[part].max()))
+        there = place < length[part][:, None]
+        at = np.where(there, lists.start[user[part]][:, None] + place, 0)
+        item, score, own = np.where(there, lists.items[at], 0), lists.scores[at], target[part][:, None]
+        ruled_out = ~there | is_excluded[item]
+        if data.protocol.filter_seen:
+            ruled_out |= in_history(sequences, rows[part], number[part], item) & (item != own)
+        is_target = (item == own) & ~ruled_out
+        found, own_score = is_target.any(axis=1), np.where(is_target, score, 0).sum(axis=1)[:, None]
+        n_better = (~ruled_out & (score > own_score)).sum(axis=1)
+        n_tied = (~ruled_out & (score == own_score)).sum(axis=1) - 1
+        better[part], tied[part] = np.where(found, n_better, better[part]), np.where(found, n_tied, 0)
+        in_order = np.argsort(ruled_out, axis=1, kind="stable")[:, :width]
+        top[part, : in_order.shape[1]] = np.take_along_axis(np.where(ruled_out, 0, item), in_order, axis=1)
+    return TargetRanks(
+        better=torch.from_numpy(better),
+        tied=torch.from_numpy(tied),
+        n_candidates=torch.from_numpy(n_candidates),
+        target_score=torch.full((len(rows),), torch.nan),
+        top_items=torch.from_numpy(top),
+    )
+
+
+def _tell(path: Path, lists: _Lists, user: np.ndarray, length: np.ndarray) -> None:
+    """Says which queries have no list and which lists have no query, and whether one serves several."""
+    if not length.any():
+        raise InputError(f"{path}: no test query has a list")
+    if without := int((length == 0).sum()):
+        _log.warning(f"{without:,} of {len(user):,} test queries have no list and count as misses")
+    listed = np.flatnonzero(lists.stop > lists.start)
+    if unused := len(np.setdiff1d(listed, user)):
+        _log.info(f"{unused:,} of {len(listed):,} lists are of users without a test query")
+    if len(np.unique(user)) < len(user):
+        _log.warning("users have several test queries; each user's list stands for all of them")
+
+
+def _examples(names: Iterable[Any]) -> str:
+    """Returns the first few of some names and how many more there are."""
+    distinct = list(dict.fromkeys(map(str, names)))
+    more = f" and {len(distinct) - 3:,} more" if len(distinct) > 3 else ""
+    return ", ".join(map(repr, distinct[:3])) + more

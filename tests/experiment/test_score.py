@@ -1,0 +1,167 @@
+"""Lists of others: by our protocol, as records; what a run itself ranked gives the run's own metrics."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
+
+from mos_recbole.analysis import compare_groups, configuration_rows, find_run_groups
+from mos_recbole.cli import main
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import canonical_metric
+from mos_recbole.experiment import load_run, load_settings, run_experiment, score_lists
+from mos_recbole.results import RunResult
+from mos_recbole.training import evaluate_model, make_query_set
+
+OPTIONS = {"metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "Novelty", "RepeatShare"], "topk": [5, 10]}
+
+
+def lists_of(record: RunResult) -> pd.DataFrame:
+    """Returns the lists that a run keeps, by rank."""
+    top = record.top_items()
+    query, place = np.nonzero(top.items)
+    return pd.DataFrame(
+        {
+            "user": record.outcomes()["user"].to_numpy()[query],
+            "item": top.names[top.items[query, place]],
+            "rank": place + 1,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    output = tmp_path_factory.mktemp("runs")
+    return run_experiment("GRU4RecSoftmax", str(data), output=output, device="cpu", epochs=1, **OPTIONS)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl", "run"])
+def test_lists_of_a_run_have_its_metrics(run: RunResult, data: Path, tmp_path: Path, suffix: str) -> None:
+    """In every format; the record stands beside the run's in tables and comparisons."""
+    path, lists = tmp_path / f"lists.{suffix}", lists_of(run).sample(frac=1, random_state=1)
+    if suffix == "parquet":
+        lists.to_parquet(path)
+    elif suffix == "jsonl":
+        lists.to_json(path, orient="records", lines=True)
+    elif suffix == "run":
+        rows = (f"{row.user} Q0 {row.item} {row.rank} {-row.rank} me" for row in lists.itertuples())
+        path.write_text("\n".join(rows) + "\n")
+    else:
+        lists.to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
+    settings = load_settings("BPR", str(data), overrides=OPTIONS)
+    record = score_lists(path, f"Theirs-{suffix}", settings, run.folder.parent.parent)
+    assert {name: metric.value for name, metric in record.test.items()} == pytest.approx(
+        {name: metric.value for name, metric in run.test.items()}, abs=1e-12
+    )
+    assert (record.model, record.encoder, record.head, record.valid) == (f"Theirs-{suffix}", None, None, {})
+    assert record.protocol_hash == run.protocol_hash
+    theirs, ours = record.top_items(), run.top_items()
+    assert (theirs.items == ours.items[:, :10]).all()
+    assert (theirs.in_history == ours.in_history).all()
+
+
+def test_records_of_lists_are_runs_like_any_other(run: RunResult, data: Path, tmp_path: Path, capsys) -> None:
+    path, output = tmp_path / "lists.csv", str(run.folder.parent.parent)
+    lists_of(run).to_csv(path, index=False)
+    assert main(["score", str(path), "--name", "Other", "--dataset", str(data), "--output", output]) == 0
+    groups = find_run_groups(["GRU4RecSoftmax", "Other"], [Path(output)])
+    for row in compare_groups(groups, ["Recall@10", "MAP@7", "GiniIndex@5", "Novelty@10"]).rows:
+        assert row.difference.effect == pytest.approx(0, abs=1e-12), row.metric
+    names = ["NDCG@3", "ItemCoverage@10"]
+    rows = configuration_rows([one for group in groups for one in group.runs], names)
+    assert rows[0].intervals == rows[1].intervals
+    by = ["--by", "train_count:2", "--metric", "AveragePopularity@10"]
+    assert main(["slice", "GRU4RecSoftmax", "Other", *by, "--results", output]) == 0
+    assert main(["ls", output]) == 0
+    assert main(["report", output, "--output", str(tmp_path / "report"), "--metric", "Novelty@10"]) == 0
+    assert "Other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{"filter_seen": True}, {"tie_rule": "pessimistic"}])
+def test_whole_rankings_have_the_metrics_of_recboles_evaluator(
+    options: dict[str, object], data: Path, tmp_path: Path
+) -> None:
+    """Scores of all items, some of them equal: ranks and GAUC are the run's own; without ties also RecBole's."""
+    record = run_experiment("BPR", str(data), output=tmp_path, device="cpu", epochs=1, **OPTIONS | options)
+    loaded = load_run(record, "cpu", data.parent)
+    queries = make_query_set(loaded.config, loaded.data, loaded.split, "test", loaded.protocol, torch.device("cpu"))
+    n_items = loaded.data.item_num
+    ranks = evaluate_model(loaded.model, loaded.config, queries, n_items)
+    top = ranks.top_items.numpy()
+    users = record.outcomes()["user"].to_numpy()
+    query, place = np.nonzero(top)
+    item = loaded.data.id2token(loaded.data.iid_field, top[query, place])
+    path = tmp_path / "all.csv"
+    pd.DataFrame({"user_id": users[query], "item_id": item, "score": 1 / (1 + place)}).to_csv(path, index=False)
+    found = score_lists(path, "All", load_settings("Pop", str(data), overrides=OPTIONS | options), tmp_path / "scored")
+    mine, own = found.outcomes(), record.outcomes()
+    assert (mine["candidates"] == own["candidates"]).all()
+    assert (mine["rank"] == own["rank"]).all()
+    target = loaded.data.token2id(loaded.data.iid_field, own["target"].to_numpy())
+    hits = (top[:, :10] == target[:, None]).astype(int)
+    struct = DataStruct()
+    struct.set("rec.topk", torch.tensor(np.column_stack([hits, np.ones(len(hits), int)])))
+    settings = load_settings("Pop", str(data), overrides={"metrics": ["Recall", "NDCG", "MRR"], "topk": [5, 10]})
+    config = settings.recbole_config(torch.device("cpu"))
+    config["metric_decimal_place"] = 15
+    expected = Evaluator(config).evaluate(struct)
+    for name, value in expected.items():
+        assert found.test[canonical_metric(name)].value == pytest.approx(value, abs=1e-12), name
+
+
+def test_queries_without_lists_are_misses_and_short_lists_are_said(
+    run: RunResult, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = lists_of(run)
+    lists = lists[(lists["rank"] <= 3) & (lists["user"] != "u4")]
+    lists.to_csv(tmp_path / "lists.csv", index=False)
+    with caplog.at_level(logging.INFO, "mos_recbole"):
+        record = score_lists(tmp_path / "lists.csv", "Short", load_settings("Pop", str(data)), tmp_path)
+    said = "\n".join(caplog.messages)
+    assert "1 of 30 test queries have no list" in said
+    assert "no list has more than 3 items" in said
+    assert "Recall@100" in said
+    outcomes, own = record.outcomes().set_index("user"), run.outcomes().set_index("user")
+    assert np.isinf(outcomes.loc["u4", "rank"])
+    expected = own["rank"].where(own["rank"] <= 3, np.inf)
+    expected["u4"] = np.inf
+    pd.testing.assert_series_equal(outcomes["rank"], expected)
+    settings = load_settings("Pop", str(data), overrides={"metrics": ["ItemCoverage"], "topk": [5]})
+    with pytest.raises(InputError, match="ItemCoverage@5"):
+        score_lists(tmp_path / "lists.csv", "Short", settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("user,item,rank\nu1,i1,1\nnobody,i2,1\n", "no user 'nobody'"),
+        ("user,item,rank\nu1,i1,1\nu1,i99,2\n", "no item 'i99'"),
+        ("user,item,rank\nu1,i1,1\nu1,i1,2\n", "twice in the list of 'u1'"),
+        ("user,item,rank\nu1,i1,1\nu2,,\n", "an empty list: 'u2'"),
+        ("user,item\nu1,i1\n", "no column rank or score"),
+        ("user,item,rank\n", "no lists"),
+        ("user,item,score\nu1,i1,high\n", "no number"),
+    ],
+)
+def test_bad_lists_are_one_message(text: str, named: str, data: Path, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "lists.csv"
+    path.write_text(text)
+    output = tmp_path / "results"
+    arguments = ["score", str(path), "--name", "Bad", "--dataset", str(data), "--output", str(output)]
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert str(path) in message
+    assert not list(output.glob("runs/*/*"))
+
+
+def test_a_name_that_is_none(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--name"):
+        score_lists(tmp_path / "x.csv", "../x", load_settings("Pop", str(data)), tmp_path)
+    with pytest.raises(InputError, match="expected lists as"):
+        score_lists(tmp_path / "x.csv", "x", load_settings("Pop", str(data)), tmp_path)
