@@ -65,7 +65,13 @@ def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:
         raise InputError(f"{run.folder}: keeps the {kept} best items of every query; {longest} needs more of them")
     # Lists of all candidates may be shorter than the cut-off; runs are to have lists of one length.
     items, in_history = (np.pad(one, ((0, 0), (0, max(0, k - kept)))) for one in (top.items, top.in_history))
-    return Lists(items, top.train_counts, run.settings.get("tail_ratio", 0.1), in_history)
+    sums = None
+    if far := [metric for metric in metrics if parse_metric(metric)[0].needs == "distance_sums"]:
+        sums = run.distance_sums()
+        if sums is None or sums.shape[1] < min(kept, max(parse_metric(metric)[1] or 0 for metric in far)):
+            raise InputError(f"{run.folder}: has no distances for {', '.join(far)}; mos-recbole table computes them")
+        sums = np.pad(sums[rows], ((0, 0), (0, max(0, k - sums.shape[1]))))
+    return Lists(items, top.train_counts, run.settings.get("tail_ratio", 0.1), in_history, sums)
 
 
 def _aligned(runs: Sequence[RunResult]) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:

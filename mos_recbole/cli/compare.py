@@ -14,7 +14,7 @@ examples:
 
 import argparse
 
-from mos_recbole.cli.output import print_table
+from mos_recbole.cli.output import complete_runs, print_table
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "test runs or models against each other, in pairs"
@@ -26,7 +26,7 @@ _RUN = (
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
-    parser.add_shared("--metrics", "--results", "--dataset", "--best", "--where", "--format")
+    parser.add_shared("--metrics", "--data-path", "--results", "--dataset", "--best", "--where", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
@@ -35,6 +35,8 @@ def call(options: argparse.Namespace) -> int:
 
     where = [parse_condition(text) for text in options.where]
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
-    comparisons = compare_groups(groups, options.metrics or TABLE_METRICS, where)
+    runs = [run for group in groups for run in group.runs]
+    metrics = complete_runs(runs, options.metrics or TABLE_METRICS, options.data_path)
+    comparisons = compare_groups(groups, metrics, where)
     print_table(comparisons_table(comparisons), options.format)
     return 0

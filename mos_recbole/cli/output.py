@@ -3,12 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mos_recbole.report import Table
+    from mos_recbole.results import RunResult
 _logger = logging.getLogger("mos_recbole")
 
 
@@ -86,6 +87,19 @@ def print_failure(text: str) -> None:
     """Prints why the program ends, unless another process has."""
     if tells_failure():
         print(text, file=sys.stderr)
+
+
+def complete_runs(records: "Iterable[RunResult]", metrics: Sequence[str], data_path: str | None) -> list[str]:
+    """Returns the metrics in RecBole's spelling, once the runs have what these need of the data."""
+    from mos_recbole.analysis import checked_metrics
+    from mos_recbole.evaluation import parse_metric
+
+    names = checked_metrics(metrics)
+    if any(parse_metric(name)[0].needs == "distance_sums" for name in names):
+        from mos_recbole.experiment import add_distances  # waits for PyTorch and RecBole
+
+        add_distances(records, names, data_path)
+    return names
 
 
 def print_table(table: "Table", tablefmt: str) -> None:

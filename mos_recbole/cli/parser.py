@@ -29,11 +29,13 @@ class Several(argparse.Action):
 _RESULTS = {"type": Path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
 _METRICS = "default: Recall@10 NDCG@10 MRR@10 Recall@100; or MAP@12, ItemCoverage@10, Novelty@10, ..."
+_DATA_PATH = "parent of the data set's folder, for IntraListDiversity (default: dataset)"
 _FORMATS = ("github", "simple", "latex", "csv")
 # The options that several commands have; what a command declares itself goes first.
 _SHARED: dict[str, dict[str, Any]] = {
     "--best": {"action": "store_true", "help": "for each model, only the configuration that is best on validation"},
     "--config": {"action": Several, "default": [], "metavar": "FILE", "help": "RecBole YAML files"},
+    "--data-path": {"metavar": "FOLDER", "help": _DATA_PATH},
     "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},
     "--format": {"default": "github", "choices": _FORMATS, "help": "default: github"},

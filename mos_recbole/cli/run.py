@@ -22,7 +22,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
-from mos_recbole.cli.output import is_main, log_for_run, several_processes
+from mos_recbole.cli.output import complete_runs, is_main, log_for_run, several_processes
 from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.errors import InputError, TrainingDiverged
 
@@ -86,7 +86,7 @@ def call(options: argparse.Namespace) -> int:
             raise InputError("\n".join(dict.fromkeys(str(error) for _, error in failures)))
         raise TrainingDiverged("; ".join(f"{name}: {error}" for name, error in failures))
     if is_main():
-        _print(records, failures, runs[0].asked_metrics)
+        _print(records, failures, runs[0])
     if refused:
         return 2
     return 1 if failures else 0
@@ -118,13 +118,14 @@ def _train(runs: "list[Settings]", options: argparse.Namespace) -> "tuple[list[R
     return records, failures
 
 
-def _print(records: "list[RunResult]", failures: "list[Failure]", metrics: tuple[str, ...]) -> None:
+def _print(records: "list[RunResult]", failures: "list[Failure]", one: "Settings") -> None:
     from mos_recbole.analysis import TABLE_METRICS
     from mos_recbole.report import comparison_table
 
     split = records[0].protocol["split"]["name"]
     print(f"\nTest metrics on {records[0].dataset}, {split}, full ranking; ± 95 % interval")
-    print(comparison_table(records, metrics or TABLE_METRICS).text())
+    metrics = complete_runs(records, one.asked_metrics or TABLE_METRICS, one.values["data_path"])
+    print(comparison_table(records, metrics).text())
     print("\nFiles (record, outcomes, training log, checkpoints):")
     for record in records:
         print(f"  {record.folder}")

@@ -15,6 +15,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from mos_recbole.cli.output import complete_runs
 from mos_recbole.cli.parser import Parser
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def call(options: argparse.Namespace) -> int:
     for warning in settings.warnings:
         _log.warning(warning)
     record = score_lists(options.lists, options.name, settings, options.output)
-    print(comparison_table([record], settings.asked_metrics or TABLE_METRICS).text())
+    metrics = complete_runs([record], settings.asked_metrics or TABLE_METRICS, settings.values["data_path"])
+    print(comparison_table([record], metrics).text())
     print(f"\nFiles (record, outcomes): {record.folder}")
     return 0

@@ -14,7 +14,7 @@ examples:
 
 import argparse
 
-from mos_recbole.cli.output import print_table
+from mos_recbole.cli.output import complete_runs, print_table
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "show a metric by columns of the outcomes: where do two models differ?"
@@ -24,7 +24,7 @@ _BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or 
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="one or two, named as for compare")
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
-    parser.add_shared("--metric", "--results", "--dataset", "--best", "--where", "--format")
+    parser.add_shared("--metric", "--data-path", "--results", "--dataset", "--best", "--where", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
@@ -33,5 +33,6 @@ def call(options: argparse.Namespace) -> int:
 
     by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
+    complete_runs([run for group in groups for run in group.runs], [options.metric], options.data_path)
     print_table(slices_table(slice_groups(groups, options.metric, by, where)), options.format)
     return 0

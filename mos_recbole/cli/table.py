@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mos_recbole.cli.output import print_table
+from mos_recbole.cli.output import complete_runs, print_table
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "rebuild the comparison table from the files of finished runs"
@@ -14,7 +14,7 @@ def add_options(parser: Parser) -> None:
         "folders", nargs="*", default=[Path("results")], type=Path, metavar="FOLDER", help="default: results"
     )
     parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
-    parser.add_shared("--metrics", "--dataset", "--format")
+    parser.add_shared("--metrics", "--data-path", "--dataset", "--format")
 
 
 def call(options: argparse.Namespace) -> int:
@@ -27,5 +27,6 @@ def call(options: argparse.Namespace) -> int:
         records = [record for record in records if record.dataset == options.dataset]
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
-    print_table(comparison_table(records, options.metrics or TABLE_METRICS), options.format)
+    metrics = complete_runs(records, options.metrics or TABLE_METRICS, options.data_path)
+    print_table(comparison_table(records, metrics), options.format)
     return 0

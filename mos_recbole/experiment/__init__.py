@@ -1,5 +1,6 @@
 """Runs: from settings to records, and from records back to models."""
 
+from mos_recbole.experiment.distances import add_distances
 from mos_recbole.experiment.estimate import count_parameters, time_training
 from mos_recbole.experiment.fused import run_fused
 from mos_recbole.experiment.identity import data_fingerprint, protocol_hash, run_name
@@ -13,6 +14,7 @@ from mos_recbole.settings import load_settings
 __all__ = [
     "RunData",
     "TrainedRun",
+    "add_distances",
     "count_parameters",
     "data_fingerprint",
     "load_run",

@@ -35,7 +35,7 @@ from mos_recbole.results.sweeps import (
     read_plan,
     read_trials,
 )
-from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, write_outcomes
+from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, write_distances, write_outcomes
 
 __all__ = [
     "ANSWER_COLUMNS",
@@ -70,5 +70,6 @@ __all__ = [
     "read_record",
     "read_trials",
     "run_identity",
+    "write_distances",
     "write_outcomes",
 ]

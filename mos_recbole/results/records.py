@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pydantic
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write
-from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
+from mos_recbole.results.top_items import DISTANCES_FILE, ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
 
 RECORD_FILE = "record.json"
 OUTCOMES_FILE = "outcomes.parquet"
@@ -22,7 +23,16 @@ LOG_FILE = "training_log.csv"
 BEST_CHECKPOINT = "best.pt"
 LAST_CHECKPOINT = "last.pt"
 FINAL_CHECKPOINT = "final.pt"
-RUN_FILES = (RECORD_FILE, OUTCOMES_FILE, ITEMS_FILE, LOG_FILE, BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT)
+RUN_FILES = (
+    RECORD_FILE,
+    OUTCOMES_FILE,
+    ITEMS_FILE,
+    DISTANCES_FILE,
+    LOG_FILE,
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    FINAL_CHECKPOINT,
+)
 RUNS_FOLDER = "runs"
 
 _Read = TypeVar("_Read")
@@ -148,6 +158,16 @@ class RunResult(Document):
             InputError: a file is missing or broken.
         """
         return self._read(OUTCOMES_FILE, read_top_items)
+
+    def distance_sums(self) -> np.ndarray | None:
+        """Returns `evaluation.distance_sums` of the recommended lists, [Q, k]; None where they were not computed.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        if not (self.folder / DISTANCES_FILE).exists():
+            return None
+        return self._read(DISTANCES_FILE, pd.read_parquet).to_numpy()
 
     def keeps_lists(self) -> bool:
         """Returns whether the outcomes hold the recommended lists; those of earlier versions do not."""

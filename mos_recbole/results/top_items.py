@@ -12,6 +12,7 @@ from mos_recbole.io import atomic_write
 
 ITEMS_FILE = "items.parquet"
 LIST_COLUMNS = ("top_items", "top_in_history")
+DISTANCES_FILE = "distances.parquet"
 _KEPT = b"kept_items"
 
 
@@ -78,3 +79,10 @@ def read_top_items(path: Path) -> TopItems:
     )
     in_history[is_item] = table["top_in_history"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return TopItems(items, in_history, names, np.concatenate([[0], catalogue["train_count"].to_numpy(np.int64)]))
+
+
+def write_distances(folder: Path, sums_Qk: np.ndarray) -> None:
+    """Writes of a run's recommended items the distances to those before them in the list, added up."""
+    columns = {str(place): sums_Qk[:, place] for place in range(sums_Qk.shape[1])}
+    with atomic_write(folder / DISTANCES_FILE) as temporary:
+        pd.DataFrame(columns).to_parquet(temporary, index=False)

@@ -1,6 +1,7 @@
 """Lists of others: by our protocol, as records; what a run itself ranked gives the run's own metrics."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,22 @@ def test_records_of_lists_are_runs_like_any_other(run: RunResult, data: Path, tm
     assert main(["ls", output]) == 0
     assert main(["report", output, "--output", str(tmp_path / "report"), "--metric", "Novelty@10"]) == 0
     assert "Other" in capsys.readouterr().out
+
+
+def test_diversity_of_finished_runs(run: RunResult, data: Path, tmp_path: Path, capsys) -> None:
+    """Computed from the data once, as for a run that was asked for it; refused for other data."""
+    folder = shutil.copytree(run.folder, tmp_path / "runs" / run.folder.name)
+    asked = run_experiment(
+        "GRU4RecSoftmax", str(data), output=tmp_path, device="cpu", epochs=1, metrics=["IntraListDiversity"], topk=[5]
+    )
+    assert asked.run_id == run.run_id
+    expected = f"{asked.test['IntraListDiversity@5'].value:.4f}"
+    command = ["table", str(tmp_path), "--metrics", "intralistdiversity@5"]
+    assert main([*command, "--data-path", str(tmp_path)]) == 2
+    assert main([*command, "--data-path", str(data.parent)]) == 0
+    assert main(command) == 0
+    assert capsys.readouterr().out.count(expected) == 2
+    assert (folder / "distances.parquet").is_file()
 
 
 @pytest.mark.parametrize("options", [{"filter_seen": True}, {"tie_rule": "pessimistic"}])
