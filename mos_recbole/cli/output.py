@@ -27,11 +27,12 @@ class SentenceHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record."""
-        text = f"{self.run}: {record.getMessage()}" if self.run else record.getMessage()
+        message = record.getMessage()
+        text = f"{self.run}: {message}" if self.run else message
         if record.levelno >= logging.WARNING:
-            if text in self._warned:
+            if message in self._warned:
                 return
-            self._warned.add(text)
+            self._warned.add(message)
             text = f"warning: {text}"
         print(text, file=sys.stderr, flush=True)  # rich puts it above its bars
 
