@@ -242,7 +242,7 @@ def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
     added = values.get("additional_feat_suffix") or []
     suffixes = {*_SUFFIXES, *([added] if isinstance(added, str) else added)}
     faults = [
-        f"{_origin(key, given)}: {key} has the unknown file {suffix!r}; {hint(suffix, suffixes)}"
+        f"{_origin(key, given)}: {key} has the unknown file {suffix!r}; {hint(str(suffix), suffixes)}"
         for key in ("load_col", "unload_col", "unused_col")
         for suffix in (given[key].value if key in given and isinstance(given[key].value, dict) else ())
         if suffix not in suffixes
@@ -252,7 +252,7 @@ def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
         return faults
     fields = {values[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")} - {None}
     for column in columns:
-        near = misspelt(column, fields - set(columns))
+        near = misspelt(str(column), fields - set(columns))
         if near is not None and column not in fields:
             faults.append(f"{given['load_col'].origin}: load_col.inter has {column!r}; did you mean {near}?")
     return faults
@@ -310,5 +310,7 @@ def without_effect(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
                 key = setting.key
                 reasons[key] = f"{chosen.replaced_by[key]} is set" if spec is chosen else f"split is {chosen.name!r}"
     return [
-        f"{given[key].origin}: {key} has no effect where {reason}" for key, reason in reasons.items() if key in given
+        f"{given[key].origin}: {key} has no effect where {reason}"
+        for key, reason in reasons.items()
+        if key in given and given[key].value is not None
     ]

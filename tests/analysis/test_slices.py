@@ -416,7 +416,7 @@ def test_sides_that_cannot_be_compared(make: Make) -> None:
             slice_groups([alpha, RunGroup("Gamma", (make("Gamma", 1, other),))], "Recall@5", by)
     with pytest.raises(InputError, match="different protocols"):
         slice_groups([alpha, RunGroup("Delta", (make("Delta", 1, shared, protocol_hash="beef"),))], "Recall@5", by)
-    with pytest.raises(InputError, match="recommended lists"):
+    with pytest.raises(InputError, match="a number for all lists together"):
         slice_groups([alpha], "ItemCoverage@10", by)
 
 

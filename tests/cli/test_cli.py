@@ -187,7 +187,7 @@ def test_settings_from_files_and_arguments(call, data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("argument", "key", "value"),
     [
-        ("--topk=[5, 10]", "topk", [5, 10]),
+        ("--load_col={inter: [user_id, item_id, timestamp]}", "load_col", {"inter": ["user_id", "item_id", "timestamp"]}),
         ("--clip_grad_norm={max_norm: 5, norm_type: 2}", "clip_grad_norm", {"max_norm": 5.0, "norm_type": 2.0}),
         ("--eval_args={split: {LS: valid_and_test}, order: TO, mode: full}", "split", "leave_one_out"),
         ("--user_inter_num_interval=[5, inf)", "user_inter_num_interval", "[5, inf)"),
@@ -426,7 +426,7 @@ BAD_ARGUMENTS = {
     "unknown data set": (["--dataset", "no-such-data"], ["'no-such-data'", "no-such-data.inter"]),
     "unknown key": (["--learnig_rate=0.1"], ["--learnig_rate", "learning_rate"]),
     "unknown metric": (["--metrics=[Recal]"], ["'Recal'", "Recall"]),
-    "metric not computed": (["--valid_metric=NDCG@7"], ["NDCG@7", "NDCG@10"]),
+    "metric without cut-off": (["--valid_metric=NDCG"], ["valid_metric", "NDCG@10"]),
     "no heads": (["--mos_heads=0"], ["--mos_heads", "0", "1"]),
     "wrong type": (["--learning_rate=fast"], ["--learning_rate", "'fast'", "number"]),
     "two faults": (["--learning_rate=fast", "--mos_heads=0"], ["--learning_rate", "--mos_heads"]),

@@ -571,7 +571,7 @@ def test_what_cannot_be_reported(
     ("options", "message"),
     [
         (["--metric", "Recal@100"], "unknown metric"),
-        (["--metric", "ItemCoverage@10"], "recommended lists"),
+        (["--metric", "ItemCoverage@10"], "a number for all lists together"),
         (["--output", "taken"], "taken: has tables but no report.html"),
         (["--output", "file"], "file: .*expected a folder that can be written to"),
     ],
