@@ -187,7 +187,11 @@ def test_settings_from_files_and_arguments(call, data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("argument", "key", "value"),
     [
-        ("--load_col={inter: [user_id, item_id, timestamp]}", "load_col", {"inter": ["user_id", "item_id", "timestamp"]}),
+        (
+            "--load_col={inter: [user_id, item_id, timestamp]}",
+            "load_col",
+            {"inter": ["user_id", "item_id", "timestamp"]},
+        ),
         ("--clip_grad_norm={max_norm: 5, norm_type: 2}", "clip_grad_norm", {"max_norm": 5.0, "norm_type": 2.0}),
         ("--eval_args={split: {LS: valid_and_test}, order: TO, mode: full}", "split", "leave_one_out"),
         ("--user_inter_num_interval=[5, inf)", "user_inter_num_interval", "[5, inf)"),
