@@ -57,6 +57,17 @@ def os_errors_as_input_errors(place: Path, expected: str) -> Iterator[None]:
         raise InputError(f"{error.filename or place}: {error.strerror or error}; expected {expected}") from error
 
 
+def require_new(path: Path, force: bool) -> None:
+    """Checks that a file can be written, before the work for it is done.
+
+    Raises:
+        InputError: there is one already and `force` is not set, or its folder cannot be written to.
+    """
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError(f"{path}: exists; expected another --output{'' if path.is_dir() else ', or --force'}")
+    require_writable(path.parent)
+
+
 def require_writable(folder: Path) -> None:
     """Creates the folder where it is missing.
 

@@ -10,14 +10,28 @@ import sys
 from collections.abc import Sequence
 
 from mos_recbole import __version__
-from mos_recbole.cli import compare, ls, prepare, report, run, score, slice, spectrum, sweep, synth, table
+from mos_recbole.cli import (
+    compare,
+    export,
+    ls,
+    prepare,
+    recommend,
+    report,
+    run,
+    score,
+    slice,
+    spectrum,
+    sweep,
+    synth,
+    table,
+)
 from mos_recbole.cli.output import is_main, log_on_stderr, print_failure, several_processes
 from mos_recbole.cli.parser import Parser
 from mos_recbole.errors import InputError, TrainingDiverged
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
-_COMMANDS = (run, sweep, prepare, synth, ls, table, compare, slice, report, spectrum, score)
+_COMMANDS = (run, sweep, prepare, synth, ls, table, compare, slice, report, spectrum, score, recommend, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from mos_recbole.evaluation.metrics import (
     query_values,
 )
 from mos_recbole.evaluation.protocol import EvaluationProtocol
-from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores, seen_of
 from mos_recbole.evaluation.resampling import SignTest, bootstrap_difference, holm, sign_flip_test, sign_test
 from mos_recbole.evaluation.significance import (
     Difference,
@@ -36,6 +36,7 @@ from mos_recbole.evaluation.spectrum import (
     exact_spectrum,
     randomised_spectrum,
 )
+from mos_recbole.evaluation.top import top_lists, top_lists_by_scores
 
 __all__ = [
     "METRICS",
@@ -79,6 +80,9 @@ __all__ = [
     "rank_targets",
     "rank_targets_by_scores",
     "relative_difference",
+    "seen_of",
     "sign_flip_test",
     "sign_test",
+    "top_lists",
+    "top_lists_by_scores",
 ]

@@ -111,7 +111,7 @@ def rank_targets_by_scores(
         n_candidates_B -= _remove(scores_BV, target_B, *seen)
     better_B, equal_B = _count(scores_BV, clamped_B1)
     tied_B, target_score_B = equal_B - 1, target_score_B1.squeeze(1)
-    top_items = _top_items(scores_BV, min(top_k, scores_BV.shape[1])) if top_k else None
+    top_items = best_items(scores_BV, min(top_k, scores_BV.shape[1])) if top_k else None
     found = TargetRanks(better_B, tied_B, n_candidates_B, target_score_B, top_items)
     return found if excluded_V is None else found.without(excluded_V[target_B])
 
@@ -148,7 +148,7 @@ def _remove(scores_BV: torch.Tensor, target_B: torch.Tensor, query: torch.Tensor
 _BLOCK = 16
 
 
-def _top_items(scores_BV: torch.Tensor, top_k: int) -> torch.Tensor:
+def best_items(scores_BV: torch.Tensor, top_k: int) -> torch.Tensor:
     """Returns the best items in the order of their scores, int32 [B, top_k]; 0 for those whose score is -inf."""
     n_queries, n_items = scores_BV.shape
     n_blocks = n_items // _BLOCK
@@ -220,9 +220,24 @@ def _rank_by_counts(
     is_nan_B = log_prob_B.isnan()
     if is_nan_B.any():
         raise ScoreIsNaN(f"the score of an item for query {int(is_nan_B.nonzero()[0])} of the batch is NaN")
-    top_items = None if scores_BV is None else _top_items(scores_BV, min(top_k, counter.n_items))
+    top_items = None if scores_BV is None else best_items(scores_BV, min(top_k, counter.n_items))
     found = TargetRanks(better_B, tied_B, n_candidates_B, log_prob_B, top_items)
     return found if excluded_V is None else found.without(excluded_V[target_B])
+
+
+def seen_of(
+    seen: tuple[torch.Tensor, torch.Tensor] | None, start: int, stop: int
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Returns the (query number, item id) pairs of the queries from start to stop, which are numbered from 0 then.
+
+    Args:
+        seen: pairs sorted by query number, or None.
+        start, stop: numbers of queries.
+    """
+    if seen is None:
+        return None
+    first, last = torch.searchsorted(seen[0], torch.tensor([start, stop], device=seen[0].device)).tolist()
+    return seen[0][first:last] - start, seen[1][first:last]
 
 
 def rank_targets(
@@ -249,11 +264,7 @@ def rank_targets(
     step = max(1, len(target_B)) if counts and seen is None and not top_k else scorer.n_queries
     for start in range(0, max(1, len(target_B)), step):
         chunk = slice(start, min(start + step, len(target_B)))
-        chunk_seen = None
-        if seen is not None:
-            borders = torch.tensor([chunk.start, chunk.stop], device=seen[0].device)
-            first, last = torch.searchsorted(seen[0], borders).tolist()
-            chunk_seen = (seen[0][first:last] - start, seen[1][first:last])
+        chunk_seen = seen_of(seen, chunk.start, chunk.stop)
         chunk_queries = tuple(tensor[chunk] for tensor in queries)
         if isinstance(scorer, TargetCounter):
             part = _rank_by_counts(scorer, chunk_queries, target_B[chunk], chunk_seen, top_k, excluded_V)

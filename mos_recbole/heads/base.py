@@ -12,7 +12,7 @@ class Scorer(Protocol):
     """Scores all items for at most `n_queries` queries at a time.
 
     Takes what `OutputHead.queries` returns of a few states; returns scores [b, V] in the order of the probabilities,
-    which may be overwritten, and what turns a score a query [b] into its log-probability in nats.
+    which may be overwritten, and what turns scores of these queries [..., b] into log-probabilities in nats.
     """
 
     n_queries: int

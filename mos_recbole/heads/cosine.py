@@ -42,7 +42,7 @@ class CosineHead(MixtureHead):
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         direction_Nd = l2_normalize(state_Nd) * torch.exp(-self.log_temperature)
-        return direction_Nd[:, None, :], direction_Nd.new_zeros(len(state_Nd), 1)
+        return direction_Nd[:, None, :], direction_Nd.new_zeros(state_Nd.shape[0], 1)
 
     def item_vectors(self, weight_Vd: torch.Tensor) -> torch.Tensor:
         return l2_normalize(weight_Vd)

@@ -34,7 +34,7 @@ class DnDHead(MixtureHead):
         self.dropout = nn.Dropout(dropout)
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return state_Nd[:, None, :], state_Nd.new_zeros(len(state_Nd), 1)
+        return state_Nd[:, None, :], state_Nd.new_zeros(state_Nd.shape[0], 1)
 
     def item_vectors(self, weight_Vd: torch.Tensor) -> torch.Tensor:
         candidate_Vd: torch.Tensor = self.dropout(self.decoupling(weight_Vd))

@@ -87,7 +87,7 @@ class DOCHead(MixtureHead):
 
     def components(self, state_Nld: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         vector_Nr = torch.cat([project(state_Nld[:, int(layer)]) for layer, project in self.projections.items()], dim=1)
-        vector_NKd = self.dropout(self.activation(vector_Nr.view(len(state_Nld), -1, self.width)))
+        vector_NKd = self.dropout(self.activation(vector_Nr.view(state_Nld.shape[0], -1, self.width)))
         return vector_NKd, log_mixture_weights(self.prior, state_Nld[:, -1])
 
     def penalty(self, log_prior_NK: torch.Tensor) -> torch.Tensor:

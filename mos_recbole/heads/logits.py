@@ -37,14 +37,14 @@ class LogitHead(OutputHead):
 
     def log_prior(self, state_Nd: torch.Tensor) -> torch.Tensor:
         """Returns the log mixture weights [N, K]; 0 for one component."""
-        return state_Nd.new_zeros(len(state_Nd), 1)
+        return state_Nd.new_zeros(state_Nd.shape[0], 1)
 
     def log_odds(self, logits_NKV: torch.Tensor) -> torch.Tensor:
         """Returns g of the logits and biases, the logarithms of what is normalised; themselves unless overridden."""
         return logits_NKV
 
     def loss(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
-        rows, shared = (state_Nd, target_N), self._biased_items(weight_Vd)
+        rows, shared = (state_Nd, target_N), self.biased_items(weight_Vd)
         total = self._sum(self._nll, rows, shared, len(weight_Vd))
         return total / len(target_N)
 
@@ -59,7 +59,7 @@ class LogitHead(OutputHead):
         # One look-up for negatives and targets, because each costs a dense gradient.
         places = torch.cat([sampled_M, target_N])
         sizes = [len(sampled_M), len(target_N)]
-        found = [_rows(tensor, places).split(sizes) for tensor in self._biased_items(weight_Vd)]
+        found = [_rows(tensor, places).split(sizes) for tensor in self.biased_items(weight_Vd)]
         rows = (state_Nd, target_N, *(positive for _, positive in found))
         shared = (sampled_M, log_expected_count_M.detach(), *(negative for negative, _ in found))
         return self._sum(self._sampled_nll, rows, shared, len(sampled_M)) / len(target_N)
@@ -104,13 +104,13 @@ class LogitHead(OutputHead):
         """Returns g [K] of one state and one item."""
         return self._log_odds(state_d[None], tuple(tensor[None] for tensor in item))[0, :, 0]
 
-    def _biased_items(self, weight_Vd: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def biased_items(self, weight_Vd: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Returns the items' tensors, with their biases at the end where there are any."""
         items = self.items(weight_Vd)
         return items if self.item_bias is None else (*items, self.item_bias)
 
     def _log_odds(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Returns g [N, K, V] of what `_biased_items` returns."""
+        """Returns g [N, K, V] of what `biased_items` returns."""
         logits_NKV = self.logits(state_Nd, items if self.item_bias is None else items[:-1])
         # Normalisers in at least float32, also under autocast.
         logits_NKV = logits_NKV.to(torch.promote_types(logits_NKV.dtype, torch.float32))
@@ -127,11 +127,11 @@ class LogitHead(OutputHead):
 
     @torch.no_grad()
     def log_prob(self, state_Nd: torch.Tensor, weight_Vd: torch.Tensor) -> torch.Tensor:
-        items = self._biased_items(weight_Vd)
+        items = self.biased_items(weight_Vd)
         return torch.cat([self.log_prob_of(part, items) for part in state_Nd.split(self.n_queries(weight_Vd))])
 
     def log_prob_of(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Returns the log-probabilities [N, V], given what `_biased_items` returns."""
+        """Returns the log-probabilities [N, V], given what `biased_items` returns."""
         log_prob_NKV = torch.log_softmax(self._log_odds(state_Nd, items), dim=-1)
         if self.n_components == 1:
             return log_prob_NKV[:, 0]
@@ -171,7 +171,7 @@ class LogitScorer:
 
     @torch.no_grad()
     def __init__(self, head: LogitHead, weight_Vd: torch.Tensor) -> None:
-        self.head, self.items, self.n_queries = head, head._biased_items(weight_Vd), head.n_queries(weight_Vd)
+        self.head, self.items, self.n_queries = head, head.biased_items(weight_Vd), head.n_queries(weight_Vd)
 
     @torch.no_grad()
     def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:

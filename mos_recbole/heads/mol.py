@@ -101,7 +101,7 @@ class MoLHead(LogitHead):
 
     def logits(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
         vector_Vqe, item_gate_VP = items
-        vector_Npe = l2_normalize(self.query_projection(state_Nd).view(len(state_Nd), -1, self.vector_size))
+        vector_Npe = l2_normalize(self.query_projection(state_Nd).view(state_Nd.shape[0], -1, self.vector_size))
         # Pairs first, so that every pass over them runs along the items.
         cosine_pqNV = torch.einsum("npe,vqe->pqnv", vector_Npe / self.temperature, vector_Vqe)
         logit_PNV = cosine_pqNV.flatten(0, 1)

@@ -44,7 +44,7 @@ class MoCHead(ProjectedHead, MixtureHead):
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         vector_NKd, log_prior_NK = self.vectors(state_Nd), self.log_weights(state_Nd)
         context_N1d = log_prior_NK.exp().to(vector_NKd.dtype)[:, None, :] @ vector_NKd
-        return context_N1d, log_prior_NK.new_zeros(len(state_Nd), 1)
+        return context_N1d, log_prior_NK.new_zeros(state_Nd.shape[0], 1)
 
 
 _PAPER = (

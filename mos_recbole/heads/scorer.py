@@ -59,7 +59,7 @@ class MixtureScorer:
 
     @torch.no_grad()
     def __call__(self, *queries: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """Returns scores [b, V], and what turns a score a query [b] into its log-probability in nats.
+        """Returns scores [b, V], and what turns scores of these queries [..., b] into log-probabilities in nats.
 
         Takes the queries' component vectors [b, K, d] and log mixture weights [b, K].
 

@@ -20,7 +20,7 @@ class SoftmaxHead(MixtureHead):
     single_logit = True
 
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return state_Nd[:, None, :], state_Nd.new_zeros(len(state_Nd), 1)
+        return state_Nd[:, None, :], state_Nd.new_zeros(state_Nd.shape[0], 1)
 
 
 HEAD = HeadSpec("softmax", "Softmax", SoftmaxHead, baseline=True)

@@ -166,7 +166,7 @@ class EncoderHeadRecommender(SequentialRecommender):
         """Returns the states at the last items of sequences: [B, d], of all layers where the head reads them."""
         item_seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         if isinstance(self.encoder, CausalEncoder):
-            return self._states(item_seq)[torch.arange(len(length), device=length.device), length - 1]
+            return self._states(item_seq)[torch.arange(length.shape[0], device=length.device), length - 1]
         return self.encoder(item_seq, length, interaction[self.USER_ID])
 
     def _states(self, item_seq_BL: torch.Tensor) -> torch.Tensor:

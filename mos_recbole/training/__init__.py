@@ -2,7 +2,15 @@
 
 from mos_recbole.training.checkpoint import load_checkpoint, random_state
 from mos_recbole.training.epoch import EpochReport, Selection
-from mos_recbole.training.evaluate import QuerySet, evaluate_model, make_query_set, query_scores
+from mos_recbole.training.evaluate import (
+    QuerySet,
+    evaluate_model,
+    excluded_items,
+    make_query_set,
+    queries_of,
+    query_scores,
+    score_batch_size,
+)
 from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
 from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
@@ -21,6 +29,7 @@ __all__ = [
     "Selection",
     "TrainLoader",
     "evaluate_model",
+    "excluded_items",
     "join_processes",
     "kept_apart_by",
     "load_checkpoint",
@@ -29,8 +38,10 @@ __all__ = [
     "make_trainer",
     "model_data",
     "not_fusable",
+    "queries_of",
     "query_scores",
     "random_state",
+    "score_batch_size",
     "shape_of",
     "train_fused",
 ]

@@ -10,9 +10,16 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
-from mos_recbole.data import SequenceDataset, Split
+from mos_recbole.data import Segments, SequenceDataset, Split
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import EvaluationProtocol, ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores
+from mos_recbole.evaluation import (
+    EvaluationProtocol,
+    ScoreIsNaN,
+    TargetRanks,
+    rank_targets,
+    rank_targets_by_scores,
+    seen_of,
+)
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.progress import ProgressBar
 from mos_recbole.training.loaders import prefix_gatherer
@@ -60,10 +67,36 @@ def make_query_set(
     device: torch.device,
 ) -> QuerySet:
     """Returns the queries of one side of a split."""
-    sequences, segments = dataset.sequences, getattr(split, side)
-    gatherer = prefix_gatherer(config, dataset, segments, device)
+    excluded_V = excluded_items(dataset, split, protocol, device)
+    return queries_of(config, dataset, getattr(split, side), protocol.filter_seen, excluded_V, device)
+
+
+def excluded_items(
+    dataset: SequenceDataset, split: Split, protocol: EvaluationProtocol, device: torch.device
+) -> torch.Tensor | None:
+    """Returns the items that the protocol takes out of the candidates of all queries, bool [V]; None if none."""
+    if protocol.candidates != "trained":
+        return None
+    return torch.from_numpy(dataset.train_counts(split) == 0).to(device)
+
+
+def queries_of(
+    config: Any,
+    dataset: SequenceDataset,
+    segments: Segments,
+    filter_seen: bool,
+    excluded_V: torch.Tensor | None,
+    device: torch.device,
+) -> QuerySet:
+    """Returns the queries whose targets are in these segments.
+
+    Args:
+        filter_seen: whether the items of a query's history are no candidates.
+        excluded_V: of the `QuerySet`.
+    """
     seen = None
-    if protocol.filter_seen:
+    if filter_seen:
+        sequences = dataset.sequences
         # The whole history counts as seen, also what lies before the context.
         rows, segment = segments.targets()
         first = sequences.offsets[segments.user[segment]]
@@ -72,9 +105,7 @@ def make_query_set(
         place = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
         item = sequences.items[first[query] + place]
         seen = (torch.from_numpy(query).to(device), torch.from_numpy(item).long().to(device))
-    excluded_V = None
-    if protocol.candidates == "trained":
-        excluded_V = torch.from_numpy(dataset.train_counts(split) == 0).to(device)
+    gatherer = prefix_gatherer(config, dataset, segments, device)
     return QuerySet(gatherer, dataset.item_num, seen, excluded_V, query_transform(config, dataset))
 
 
@@ -118,10 +149,8 @@ def _rank(
     """Returns the ranks of a process's shard of the targets, 0 for the others."""
     model.eval()
     fields = Fields.of(config)
-    batch_size, n_items = config["eval_batch_size"], queries.n_items
-    if not isinstance(model, EncoderHeadRecommender):
-        batch_size = min(batch_size, max(1, _SCORE_BYTES // (4 * n_items)))
-    else:
+    batch_size, n_items = score_batch_size(model, config, queries.n_items), queries.n_items
+    if isinstance(model, EncoderHeadRecommender):
         scorer = model.head.scorer(model.item_table)
     found: TargetRanks | None = None
     batches = torch.arange(len(queries)).split(batch_size)
@@ -132,12 +161,7 @@ def _rank(
         for index in own or batches[:1]:
             batch = queries.batch(index, fields)
             target_B = batch[fields.item]
-            seen = None
-            if queries.seen is not None:
-                start, stop = int(index[0]), int(index[-1]) + 1
-                borders = torch.tensor([start, stop], device=queries.seen[0].device)
-                first, last = torch.searchsorted(queries.seen[0], borders).tolist()
-                seen = (queries.seen[0][first:last] - start, queries.seen[1][first:last])
+            seen = seen_of(queries.seen, int(index[0]), int(index[-1]) + 1)
             if isinstance(model, EncoderHeadRecommender):
                 part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
             else:
@@ -149,6 +173,13 @@ def _rank(
             bar.advance(len(index))
     assert found is not None, "a side of a split has a target"
     return found
+
+
+def score_batch_size(model: AbstractRecommender, config: Any, n_items: int) -> int:
+    """Returns how many queries a model is given at a time."""
+    if isinstance(model, EncoderHeadRecommender):
+        return config["eval_batch_size"]
+    return min(config["eval_batch_size"], max(1, _SCORE_BYTES // (4 * n_items)))
 
 
 def query_scores(model: AbstractRecommender, config: Any, batch: Interaction, n_items: int) -> torch.Tensor:
