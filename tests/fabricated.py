@@ -49,7 +49,8 @@ class Maker:
         dataset = fields.get("dataset", "toy")
         settings = {"model": model, "dataset": dataset, "learning_rate": 0.2, "seed": seed} | changes
         settings |= {} if dimension is None else {"embedding_size": dimension}
-        settings |= {"mos_heads": 4} if model == MOS else {}
+        if model == MOS:
+            settings.setdefault("mos_heads", 4)
         run_id = fields.setdefault("run_id", f"{self.made:016x}")
         metrics = {"Recall@100": Metric(value=valid, direction="higher")}
         defaults: dict[str, Any] = {
