@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from string import ascii_uppercase
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,8 @@ class Cell:
         labels: of its bins, one an axis.
         means: of every group, with the interval of Student's t over users and seeds; NaN without queries, and the
             interval with fewer than two users.
-        difference: of the second group from the first (`evaluation.compare_means`); None with one group or fewer than
-            two users.
+        difference: of the second group from the first (`evaluation.compare_means`); None unless there are
+            two groups and two users.
         relative: (B - A) / A with its interval (`evaluation.relative_difference`); None where there is no difference or
             A is 0.
         small: whether intervals and p values are not to be trusted: fewer than `FEWEST_USERS` users by Kish's effective
@@ -83,7 +84,7 @@ class Outside:
 
 @dataclass(frozen=True)
 class Slices:
-    """A metric of one or two groups of runs by one or two columns. `slice_groups` returns it.
+    """A metric of groups of runs by one or two columns. `slice_groups` returns it.
 
     Attributes:
         axes: the labels of every column's bins.
@@ -118,13 +119,13 @@ class Slices:
 def slice_groups(
     groups: Sequence[RunGroup], metric: str, by: Sequence[SliceBy], where: Sequence[Condition] = ()
 ) -> Slices:
-    """Returns a metric of one or two groups in the cells of one or two columns.
+    """Returns a metric of groups of runs in the cells of one or two columns, and the difference of two groups.
 
     The metric is recomputed from the outcomes files. Queries that have no such metric (GAUC, where the target is the
     only candidate) and queries outside of all bins are in no cell; the result counts them.
 
     Args:
-        groups: one, or two evaluated by one protocol.
+        groups: one or more, evaluated by one protocol.
         metric: any that is the mean of a value a query.
         by: one or two columns.
         where: conditions; only queries that fulfil all are sliced, and quantiles are taken over these.
@@ -133,8 +134,8 @@ def slice_groups(
         InputError: what `compare_groups` refuses, a column that is missing or is a model's answer, bins that a column
             cannot have, or none of whose bins has a query.
     """
-    if not 1 <= len(groups) <= 2:
-        raise InputError(f"{len(groups)} groups of runs; expected one or two")
+    if not 1 <= len(groups) <= len(ascii_uppercase):
+        raise InputError(f"{len(groups)} groups of runs; expected 1 to {len(ascii_uppercase)}")
     columns = [one.column for one in by]
     if not 1 <= len(by) <= 2 or len(set(columns)) < len(by):
         raise InputError(f"slices by {', '.join(columns) or 'nothing'}; expected one column or two different ones")
@@ -257,7 +258,7 @@ def _bins(by: SliceBy, values_Q: np.ndarray) -> Bins:
 
 
 def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndarray) -> Cell:
-    """Returns the cell of some queries, given the values of one or two groups, [seeds, queries] each."""
+    """Returns the cell of some queries, given the values of the groups, [seeds, queries] each."""
     users, user_Q, size_U = np.unique(user_Q, return_inverse=True, return_counts=True)
     n_users = len(users)
     if n_users < 2:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.configurations import attributes
+from mos_recbole.analysis.configurations import attributes, components
 from mos_recbole.analysis.queries import require_distinct_runs, require_one_protocol
 from mos_recbole.analysis.run_groups import RunGroup, find_run_groups
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum
@@ -45,8 +45,7 @@ class MeasuredGroup:
     @property
     def n_components(self) -> int | None:
         """K; None for a model that is no mixture."""
-        run = self.group.runs[0]
-        return run.n_components if run.baseline is not None else None
+        return components(self.group.runs[0])
 
     @property
     def label(self) -> str:

@@ -1,13 +1,14 @@
 """A study: the finished runs of results folders, a section a protocol, and which configurations are compared."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mos_recbole.analysis.configurations import group_by_configuration, labels
+from mos_recbole.analysis.compare import Comparison, compare_groups, join_comparisons
+from mos_recbole.analysis.configurations import group_by_configuration, labels, width
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation
 from mos_recbole.analysis.sweep_frame import last_words, plain
 from mos_recbole.errors import InputError
@@ -28,7 +29,7 @@ _NAMES = ("model", "seed")
 
 @dataclass(frozen=True)
 class Matchup:
-    """A model against its baseline, the same encoder with the softmax head, at the widths that both have.
+    """A model against its baseline, at the widths that both have.
 
     Attributes:
         pairs: baseline and model by width, in ascending order.
@@ -45,6 +46,36 @@ class Matchup:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What models are compared with: by default the same encoder with the softmax head.
+
+    Attributes:
+        name: of a head, for the same encoder with that head; or of a model, with which all others are compared.
+    """
+
+    name: str | None = None
+
+    def is_it(self, run: RunResult) -> bool:
+        """Returns whether a run is one of a baseline."""
+        if self.name is None:
+            return run.encoder is not None and run.baseline is None
+        return self.name in (run.model, run.head)
+
+    def is_of(self, baseline: RunResult, run: RunResult) -> bool:
+        """Returns whether a model is the other one's baseline.
+
+        It is also that of RecBole's own classes of this encoder, which have its name: GRU4Rec, GRU4RecCPR.
+        """
+        if not self.is_it(baseline) or self.is_it(run):
+            return False
+        if self.name == baseline.model:
+            return True
+        if run.encoder is None:
+            return run.model.startswith(str(baseline.encoder))
+        return run.encoder == baseline.encoder
+
+
+@dataclass(frozen=True)
 class Section:
     """The runs of one protocol.
 
@@ -55,6 +86,7 @@ class Section:
         groups: every configuration, in the order in which tables have them.
         chosen: of every model with a width one configuration at each, by model and width: the only one, or the best on
             validation.
+        best: of every model the one configuration that is best on validation.
         notes: which configurations were chosen by validation, and what could not be compared and why.
     """
 
@@ -63,14 +95,16 @@ class Section:
     runs: tuple[RunResult, ...]
     groups: tuple[RunGroup, ...]
     chosen: dict[tuple[str, int], RunGroup]
+    best: dict[str, RunGroup]
     notes: tuple[str, ...]
+    baseline: Baseline = Baseline()
 
     @property
     def models(self) -> list[str]:
         """The models, in the order of their first runs, each baseline before what is compared with it."""
         seen = {run.model: run for run in self.runs[::-1]}
         order = list(dict.fromkeys(run.model for run in self.runs))
-        return sorted(order, key=lambda model: not _is_baseline(seen[model]))
+        return sorted(order, key=lambda model: not self.baseline.is_it(seen[model]))
 
     @cached_property
     def matched_pairs(self) -> list[tuple[RunGroup, RunGroup]]:
@@ -81,22 +115,38 @@ class Section:
             same = [
                 rival
                 for rival in self.groups
-                if _is_baseline_of(rival.runs[0], run) and _same_settings(rival.runs[0], run)
+                if self.baseline.is_of(rival.runs[0], run) and _same_settings(rival.runs[0], run)
             ]
             pairs += [(same[0], group)] if same else []
         return pairs
 
     @cached_property
+    def rivals(self) -> list[tuple[str, str]]:
+        """Every baseline with every model that is compared with it."""
+        first = {run.model: run for run in self.runs[::-1]}
+        return [pair for pair in product(self.models, repeat=2) if self.baseline.is_of(*(first[one] for one in pair))]
+
+    @cached_property
     def matchups(self) -> list[Matchup]:
         """The models that have a baseline at some width."""
-        first = {run.model: run for run in self.runs[::-1]}
         found = []
-        for baseline, model in product(self.models, repeat=2):
+        for baseline, model in self.rivals:
             widths = sorted(d for name, d in self.chosen if name == model and (baseline, d) in self.chosen)
-            if widths and _is_baseline_of(first[baseline], first[model]):
+            if widths:
                 pairs = {d: (self.chosen[baseline, d], self.chosen[model, d]) for d in widths}
                 found.append(Matchup(baseline, model, pairs))
         return found
+
+    def findings(self, metric: str) -> list[tuple[RunGroup, RunGroup, Comparison]]:
+        """Returns the best configuration of every model after its baseline's, both as validation chose, and the test.
+
+        p values are corrected for all of them.
+        """
+        pairs = [tuple(self.best[one] for one in pair) for pair in self.rivals if self.best.keys() >= set(pair)]
+        if not pairs:
+            return []
+        rows = join_comparisons([compare_groups(pair, [metric]) for pair in pairs]).rows
+        return [(first, second, row) for (first, second), row in zip(pairs, rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -112,12 +162,16 @@ class Study:
     missing: tuple[str, ...]
 
 
-def read_study(folders: Sequence[Path]) -> Study:
+def read_study(folders: Sequence[Path], baseline: str | None = None) -> Study:
     """Returns the finished runs below results folders, of runs or of sweeps; a run in two of them counts once.
 
+    Args:
+        folders: of results.
+        baseline: the head or the model that others are compared with; by default the softmax head.
+
     Raises:
-        InputError: a folder is missing, a record is broken, there are no finished runs, or two runs of a configuration
-            have the same seed.
+        InputError: a folder is missing, a record is broken, there are no finished runs, none of the baseline, or two
+            runs of a configuration have the same seed.
     """
     found = [record for folder in folders for record in find_records(folder)]
     if not found:
@@ -132,33 +186,51 @@ def read_study(folders: Sequence[Path]) -> Study:
     ]
     plans = [read_plan(folder) for folder in folders if (folder / SWEEP_FILE).exists()]
     seeds = [seed for plan in plans for seed in plan.seeds]
-    sections = [_section(title, runs, seeds) for title, runs in zip(_titles(groups), groups, strict=True)]
+    compared_with = Baseline(baseline)
+    if baseline is not None and not any(map(compared_with.is_it, records)):
+        known = sorted({name for record in records for name in (record.model, record.head) if name})
+        raise InputError(f"no finished runs of baseline {baseline!r}; expected a head or a model: {', '.join(known)}")
+    sections = [
+        _section(title, runs, seeds, compared_with) for title, runs in zip(_titles(groups), groups, strict=True)
+    ]
     return Study(tuple(sections), tuple(line for folder in folders for line in _missing(folder)))
 
 
-def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int]) -> Section:
+def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], baseline: Baseline) -> Section:
     configurations = group_by_configuration(runs)
     groups = [RunGroup(label, tuple(own)) for label, own in zip(labels(configurations), configurations, strict=True)]
     by_width: dict[tuple[str, int], list[RunGroup]] = {}
+    by_model: dict[str, list[RunGroup]] = {}
     for group in groups:
-        if (width := _width(group.runs[0])) is not None:
-            by_width.setdefault((group.runs[0].model, width), []).append(group)
-    chosen, notes = {}, []
-    for (model, width), rivals in sorted(by_width.items()):
-        if len(rivals) == 1:
-            chosen[model, width] = rivals[0]
-            continue
-        rival_runs = [list(group.runs) for group in rivals]
+        by_model.setdefault(group.runs[0].model, []).append(group)
+        if (d := width(group.runs[0])) is not None:
+            by_width.setdefault((group.runs[0].model, d), []).append(group)
+    chosen, best, notes = {}, {}, []
+    for (model, d), rivals in sorted(by_width.items()):
         try:
-            best = best_on_validation(f"{model} of width {width}", rival_runs, planned_seeds)
+            chosen[model, d] = _best(f"{model} of width {d}", rivals, planned_seeds)
         except InputError as error:
             notes.append(f"Left out of figures and slices: {error}")
             continue
-        label = rivals[rival_runs.index(best)].label
-        chosen[model, width] = RunGroup(label, tuple(best), by_validation=True)
-        notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
+        if len(rivals) > 1:
+            label = chosen[model, d].label
+            notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
+    for model, rivals in by_model.items():
+        try:
+            best[model] = _best(model, rivals, planned_seeds)
+        except InputError as error:
+            notes.append(f"Left out of the findings: {error}")
     name = f"{runs[0].dataset}-{runs[0].protocol['split']['name']}-{runs[0].protocol_hash[:8]}"
-    return Section(title, slug(name), tuple(runs), tuple(groups), chosen, tuple(notes))
+    return Section(title, slug(name), tuple(runs), tuple(groups), chosen, best, tuple(notes), baseline)
+
+
+def _best(name: str, rivals: Sequence[RunGroup], planned_seeds: Sequence[int]) -> RunGroup:
+    """Returns the one of some configurations that is best on validation. Raises InputError where that is not known."""
+    if len(rivals) == 1:
+        return rivals[0]
+    runs = [list(group.runs) for group in rivals]
+    number = runs.index(best_on_validation(name, runs, planned_seeds))
+    return replace(rivals[number], by_validation=True)
 
 
 def slug(text: str) -> str:
@@ -190,28 +262,6 @@ def _titles(groups: Sequence[Sequence[RunResult]]) -> list[str]:
         details += [] if told_apart else [f"protocol {runs[0].protocol_hash}"]
         titles.append(", ".join([*name, *details]))
     return titles
-
-
-def _width(run: RunResult) -> int | None:
-    """Returns d: as recorded, or of RecBole's own classes, whose records have none, their setting."""
-    width = run.width if run.encoder is not None else run.settings.get("embedding_size")
-    return None if width is None else int(width)
-
-
-def _is_baseline(run: RunResult) -> bool:
-    return run.encoder is not None and run.baseline is None
-
-
-def _is_baseline_of(baseline: RunResult, run: RunResult) -> bool:
-    """Returns whether a model is the other one's baseline: the same encoder with the softmax head.
-
-    It is also that of RecBole's own classes of this encoder, which have its name: GRU4Rec, GRU4RecCPR.
-    """
-    if not _is_baseline(baseline):
-        return False
-    if run.encoder is None:
-        return run.model.startswith(str(baseline.encoder))
-    return run.baseline == baseline.model
 
 
 def _same_settings(first: RunResult, second: RunResult) -> bool:

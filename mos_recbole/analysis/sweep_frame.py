@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.outcomes import aligned_outcomes, metric_values, user_numbers
+from mos_recbole.analysis.configurations import group_intervals
 from mos_recbole.analysis.selection import (
     Comparison,
     Configuration,
@@ -22,7 +22,7 @@ from mos_recbole.analysis.selection import (
     group_configurations,
     validation_scores,
 )
-from mos_recbole.evaluation import Interval, bootstrap_means
+from mos_recbole.evaluation import Interval
 from mos_recbole.results import RunResult, SweepPlan, Trial, TrialStatus, read_plan, read_trials
 
 Mode = Literal["max", "min"]
@@ -177,33 +177,16 @@ class Sweep:
         return row
 
     def _intervals(self, metrics: Sequence[str]) -> dict[int, dict[str, Interval]]:
-        """Returns the test metrics with intervals of all configurations of which a trial finished, by their numbers.
-
-        They are those of `metric_intervals`, in a fraction of its time: drawing the users takes long, and
-        configurations on the same data with as many seeds have the same draws.
-        """
-        alike: dict[tuple[str, int], list[Configuration]] = {}
+        """Returns the test metrics with intervals of all configurations of which a trial finished, by their numbers."""
+        by_dataset: dict[str, list[Configuration]] = {}
         for configuration in group_configurations(self.trials):
-            if runs := self.finished(configuration):
-                alike.setdefault((configuration.dataset, len(runs)), []).append(configuration)
-        first_runs: dict[str, RunResult] = {}
-        intervals: dict[int, dict[str, Interval]] = {}
-        for (dataset, n_seeds), configurations in alike.items():
-            first_run = first_runs.setdefault(dataset, self.finished(configurations[0])[0])
-            user_Q = user_numbers(aligned_outcomes([first_run])[0])
-            # In batches: the sums of many configurations by metric, seed and user can be large.
-            batch = max(1, 2**25 // (len(metrics) * n_seeds * len(user_Q)))
-            for start in range(0, len(configurations), batch):
-                chosen = configurations[start : start + batch]
-                values = (
-                    metric_values(tables, metric)
-                    for one in chosen
-                    for tables in [aligned_outcomes([first_run, *self.finished(one)])[1:]]
-                    for metric in metrics
-                )
-                found = iter(bootstrap_means(values, user_Q))
-                intervals |= {one.number: {metric: next(found) for metric in metrics} for one in chosen}
-        return intervals
+            if self.finished(configuration):
+                by_dataset.setdefault(configuration.dataset, []).append(configuration)
+        return {
+            one.number: intervals
+            for alike in by_dataset.values()
+            for one, intervals in zip(alike, group_intervals([*map(self.finished, alike)], metrics), strict=True)
+        }
 
 
 def read_sweep(folder: Path) -> Sweep:

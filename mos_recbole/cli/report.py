@@ -6,6 +6,8 @@ examples:
     %(prog)s results
   with published numbers beside yours
     %(prog)s results/article --reference benchmarks/studies/article.yaml
+  your own head against the mixture of softmaxes instead of the softmax
+    %(prog)s results --baseline mos
   of two sweeps, by another metric, in another folder
     %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
 """
@@ -24,12 +26,15 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--reference", type=Path, metavar="FILE", help="YAML file of published numbers to show beside yours"
     )
+    parser.add_argument(
+        "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"
+    )
     parser.add_shared("--metric")
 
 
 def call(options: argparse.Namespace) -> int:
     from mos_recbole.report import write_report
 
-    page, *others = write_report(options.folders, options.output, options.metric, options.reference)
+    page, *others = write_report(options.folders, options.output, options.metric, options.reference, options.baseline)
     print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0

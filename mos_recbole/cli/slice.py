@@ -1,5 +1,5 @@
-"""Slices a test metric of one or two models by one or two columns of their outcomes (docs/results.md lists them), with
-intervals and tests in every cell.
+"""Slices a test metric of models by one or two columns of their outcomes (docs/results.md lists them), with intervals in
+every cell and, of two models, tests.
 
 examples:
   where two models differ: four bins of equally many queries, by the target's count in training
@@ -8,6 +8,8 @@ examples:
     %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:0,814,4976,13865,71317
   two columns crossed, without rare targets (quote the condition, because > has a meaning in the shell)
     %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:4 --by previous_distance:3 --where 'train_count>814'
+  three models beside each other, without tests
+    %(prog)s GRU4RecSoftmax GRU4RecMoS SASRecMoS --by train_count
   one model, with a cell for every value
     %(prog)s GRU4RecMoS --by context_length:each
 """
@@ -22,7 +24,9 @@ _BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or 
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="one or two, named as for compare")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="one or more, named as for compare; two are tested against each other"
+    )
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
     parser.add_shared("--metric", "--data-path", "--results", "--dataset", "--best", "--where", "--format")
 

@@ -59,6 +59,8 @@ def bootstrap_means(
     for values_SQ in values_ASQ:
         means.append(float(values_SQ.mean()))
         sums.append(np.stack([np.bincount(user_Q, weights=row, minlength=n_users) for row in values_SQ]))
+    if not sums:
+        return []
     sum_ASU = np.stack(sums)
     n_arrays, n_seeds, _ = sum_ASU.shape
     generator = np.random.default_rng(seed)

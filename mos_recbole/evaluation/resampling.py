@@ -124,9 +124,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Each is the least level at which its hypothesis is rejected while the probability of any false rejection among all
     of them stays below that level.
     """
-    from statsmodels.stats.multitest import multipletests  # here: its import takes long
-
-    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(order))
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.asarray(p_values)[order] * factors), 1) if len(order) else []
+    return adjusted.tolist()
 
 
 def _difference(sums: list[np.ndarray]) -> np.ndarray:

@@ -1,19 +1,25 @@
 """The table of a comparison."""
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from mos_recbole.analysis.compare import Comparison, Comparisons
+from mos_recbole.analysis.configurations import setting_columns
 from mos_recbole.analysis.run_groups import RunGroup
+from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.formatting import (
     NOTHING,
     arrow,
     difference_cell,
     format_count,
+    format_p_value,
     interval_columns,
     number_cell,
     p_value_cell,
     words,
 )
+from mos_recbole.report.runs import setting_cells
 from mos_recbole.report.table import Cell, Table
 
 
@@ -26,6 +32,71 @@ def comparisons_table(comparisons: Comparisons) -> Table:
         rows=[_cells(row) for row in comparisons.rows],
         frame=pd.DataFrame([_numbers(row) for row in comparisons.rows]),
     )
+
+
+def pairs_table(comparisons: Comparisons, pairs: Sequence[tuple[RunGroup, RunGroup]]) -> Table:
+    """Returns `comparisons_table` for models beside their baselines: settings as short columns, fewer statistics.
+
+    Args:
+        comparisons: of the pairs.
+        pairs: each a baseline and a model.
+    """
+    columns, stands_for = setting_columns([model.runs[0] for _, model in pairs])
+    number = {model.label: row for row, (_, model) in enumerate(pairs)}
+    runs = {group.label: group.runs[0] for pair in pairs for group in pair}
+    rows = [
+        {
+            "model": words(runs[row.second].model),
+            **setting_cells(columns, number[row.second]),
+            "baseline": words(runs[row.first].model),
+            **{name: cell for name, cell in _cells(row).items() if name not in ("A", "B", "d_z", "p", "p (flips)")},
+        }
+        for row in comparisons.rows
+    ]
+    table = comparisons_table(comparisons)
+    lines = ["A is the baseline of B, the model, in all settings that both have the same.", table.caption, stands_for]
+    caption = "\n".join(filter(None, lines))
+    return Table("paired", "Differences from the baseline in the same settings", caption, rows, table.frame)
+
+
+def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping[str, str]) -> str:
+    """Returns what a comparison of a model with its baseline says, in words.
+
+    Args:
+        first: the baseline, as validation chose it.
+        second: the model, as validation chose it.
+        row: their comparison.
+        said_of: the settings of configurations in words, by label.
+    """
+    models = [first.runs[0].model, second.runs[0].model]
+    verdict = _verdict(row)
+    said = (
+        f"No difference shown between {models[1]} and {models[0]}"
+        if verdict == NO_DIFFERENCE
+        else f"{models[1]} is {verdict} than {models[0]}"
+    )
+    settings = [
+        ", ".join(filter(None, [said_of[group.label], format_count(len(group.runs), "seed")]))
+        for group in (first, second)
+    ]
+    chosen = " Validation chose the settings." if first.by_validation or second.by_validation else ""
+    one_seed = " With one seed, nothing is said of other seeds." if 1 in map(len, (first.runs, second.runs)) else ""
+    return (
+        f"{said}: {row.metric} {row.second_mean:.4f} against {row.first_mean:.4f}, a difference of "
+        f"{row.difference.effect:+.4f} (95 % interval {row.difference.low:+.4f} to {row.difference.high:+.4f}), "
+        f"p {format_p_value(row.adjusted_p_value).replace('<', '< ')}. "
+        f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{one_seed}"
+    )
+
+
+NO_DIFFERENCE = "no difference shown"
+
+
+def _verdict(row: Comparison) -> str:
+    """Returns "better", "worse" or "no difference shown", at 5 %, of B against A."""
+    if not row.adjusted_p_value < 0.05:
+        return NO_DIFFERENCE
+    return "better" if (row.difference.effect > 0) == (metric_direction(row.metric) == "higher") else "worse"
 
 
 def seeds_and_choice(groups: tuple[RunGroup, ...]) -> list[str]:

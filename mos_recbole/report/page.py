@@ -22,6 +22,7 @@ class PageSection:
         facts, settings: names and texts.
         notes: what is not shown, and why.
         items: tables, and figures each with its SVG file.
+        findings: what comparisons say, first of all.
     """
 
     title: str
@@ -30,9 +31,12 @@ class PageSection:
     settings: Sequence[tuple[str, str]]
     notes: Sequence[str]
     items: Sequence[Table | tuple[Figure, bytes]]
+    findings: Sequence[str] = ()
 
 
-def render_page(sections: Sequence[PageSection], missing: Sequence[str], command: str, newest: str) -> str:
+def render_page(
+    sections: Sequence[PageSection], missing: Sequence[str], command: str, newest: str, title: str = "Results"
+) -> str:
     """Returns the page, in HTML.
 
     Args:
@@ -40,6 +44,7 @@ def render_page(sections: Sequence[PageSection], missing: Sequence[str], command
         missing: what was begun and has not finished.
         command: that makes the page.
         newest: when the newest run finished.
+        title: of the page.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files(__package__) / name).read_text(encoding="utf-8")),
@@ -53,7 +58,7 @@ def render_page(sections: Sequence[PageSection], missing: Sequence[str], command
     environment.filters["sort_key"] = _sort_key
     environment.tests["table"] = lambda item: isinstance(item, Table)
     return environment.get_template("page.html.jinja").render(
-        sections=sections, missing=missing, command=command, newest=newest
+        sections=sections, missing=missing, command=command, newest=newest, title=title
     )
 
 

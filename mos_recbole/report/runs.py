@@ -1,13 +1,14 @@
 """The table of configurations with their test metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
+from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows, setting_columns
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.report.formatting import (
+    NOTHING,
     arrow,
     format_duration,
     format_range,
@@ -36,7 +37,7 @@ def comparison_table(records: Sequence[RunResult], metrics: Sequence[str] = TABL
 def configurations_table(
     rows: Sequence[ConfigurationRow], metrics: Sequence[str] | None = None, caption: str = ""
 ) -> Table:
-    """Returns a table with a row per configuration: parameters, epochs, median training time, test metrics ± interval.
+    """Returns a table with a row per configuration: settings, test metrics ± interval, epochs, median training time.
 
     Args:
         rows: of `configuration_rows`.
@@ -61,20 +62,39 @@ def configurations_table(
             for row, names in zip(rows, shown, strict=True)
         ]
     )
-    cells = [_cells(row, names) for row, names in zip(rows, shown, strict=True)]
-    return Table("models", "Models", caption, cells, frame)
+    columns, stands_for = setting_columns([row.runs[0] for row in rows])
+    cells = [_cells(row, setting_cells(columns, number), shown[number]) for number, row in enumerate(rows)]
+    return Table("models", "Configurations", "\n".join(filter(None, [caption, stands_for])), cells, frame)
 
 
-def _cells(row: ConfigurationRow, metrics: Sequence[str]) -> dict[str, Cell]:
+def setting_cells(columns: Mapping[str, Sequence[object]], row: int) -> dict[str, Cell]:
+    """Returns the cells of a row of `setting_columns`."""
+    return {name: _setting_cell(values[row]) for name, values in columns.items()}
+
+
+def setting_words(runs: Sequence[RunResult]) -> list[str]:
+    """Returns the settings in which runs differ in words, of each run: "K 4, d 64, learning rate 0.002"."""
+    columns, _ = setting_columns(runs)
+    rows = [{name: cell.text for name, cell in setting_cells(columns, row).items()} for row in range(len(runs))]
+    return [", ".join(f"{name} {text}" for name, text in row.items() if text != NOTHING.text) for row in rows]
+
+
+def _setting_cell(value: object) -> Cell:
+    if value is None:
+        return NOTHING
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(f"{value:g}" if isinstance(value, float) else str(value), float(str(value)) if number else None)
+
+
+def _cells(row: ConfigurationRow, settings: Mapping[str, Cell], metrics: Sequence[str]) -> dict[str, Cell]:
     epochs = [run.epochs for run in row.runs]
-    n_early = sum(run.stopped == "early_stopping" for run in row.runs)
-    early = f" ({'' if n_early == len(epochs) else f'{n_early} of {len(epochs)} '}stopped early)" if n_early else ""
     seconds = float(np.median([run.train_seconds for run in row.runs]))
     return {
-        "model": words(row.label),
-        "parameters": number_cell(row.runs[0].parameters, ","),
-        "seeds": number_cell(len(row.runs), "d"),
-        "epochs": Cell(format_range(epochs) + early, min(epochs)),
-        "training time": Cell(format_duration(seconds), seconds),
+        "model": words(row.runs[0].model),
         **{f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in metrics},
+        **settings,
+        "seeds": number_cell(len(row.runs), "d"),
+        "epochs": Cell(format_range(epochs), min(epochs)),
+        "training time": Cell(format_duration(seconds), seconds),
+        "parameters": number_cell(row.runs[0].parameters, ","),
     }

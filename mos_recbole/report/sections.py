@@ -1,35 +1,40 @@
 """What a section of the report shows: its tables and figures, in the order in which they are read."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from mos_recbole.analysis.compare import compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.configurations import configuration_rows, setting_columns
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.analysis.queries import read_queries
 from mos_recbole.analysis.reference import Reference
 from mos_recbole.analysis.slices import SliceBy, Slices, slice_queries
 from mos_recbole.analysis.study import Matchup, Section
 from mos_recbole.errors import InputError
-from mos_recbole.report.comparisons import comparisons_table
+from mos_recbole.evaluation import metric_direction
+from mos_recbole.report.comparisons import finding, pairs_table
 from mos_recbole.report.figures import Figure, Look, model_looks
+from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
 from mos_recbole.report.figures.slices import draw_slices
 from mos_recbole.report.figures.training import Curve, draw_training_curves
 from mos_recbole.report.figures.widths import draw_widths
 from mos_recbole.report.formatting import number_cell
 from mos_recbole.report.reference import reference_tables
-from mos_recbole.report.runs import configurations_table
+from mos_recbole.report.runs import configurations_table, setting_words
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.table import Table
-from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS
+from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label
 
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
 _SLICED = tuple(dict.fromkeys([*_DRAWN, *SLICED_COLUMNS]))
+
+_MOST_MAPS = 4  # of two settings
+_MOST_PAIRS = 12  # that a table compares in the same settings
 
 _MODELS_CAPTION = (
     "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval over "
@@ -44,36 +49,53 @@ class Contents:
     """What a section shows.
 
     Attributes:
+        findings: what comparisons say, a few sentences each.
         items: tables and figures as they are read.
         notes: what is not shown, and why.
     """
 
+    findings: tuple[str, ...]
     items: tuple[Table | Figure, ...]
     notes: tuple[str, ...]
 
 
-def section_contents(section: Section, metric: str, reference: Reference | None = None) -> Contents:
+def section_contents(
+    section: Section, metric: str, reference: Reference | None = None, step: Callable[[str], None] = lambda _: None
+) -> Contents:
     """Returns the tables and figures of one protocol's runs.
 
     Args:
         section: the runs.
         metric: which one slices and figures show, in RecBole's spelling.
         reference: published numbers to show beside ours.
+        step: called after each of `count_steps`, with what was done.
 
     Raises:
         InputError: outcomes that are missing, broken or not of the same queries.
     """
     published = [row.metric for row in reference.rows] if reference else []
     rows = {row.label: row for row in configuration_rows(section.runs, _unique(*TABLE_METRICS, metric, *published))}
-    shown = _unique(*TABLE_METRICS, metric)
+    step("compared")
+    shown = _unique(metric, *TABLE_METRICS)
     looks = model_looks(section.models)
-    items: list[Table | Figure] = [configurations_table(list(rows.values()), shown, _MODELS_CAPTION)]
+    sign = -1 if metric_direction(metric) == "higher" else 1
+    best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)
+    items: list[Table | Figure] = [configurations_table(best_first, shown, _MODELS_CAPTION)]
     notes = list(section.notes)
-    if section.matched_pairs:
-        parts = [compare_groups(pair, shown) for pair in section.matched_pairs]
-        items.append(_paired_table(comparisons_table(join_comparisons(parts))))
+    said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
+    findings = [finding(*found, said_of) for found in section.findings(metric)]
+    pairs = section.matched_pairs
+    if len(pairs) > _MOST_PAIRS:
+        chosen = {group.label for group in section.chosen.values()}
+        notes.append(
+            f"Of {len(pairs)} pairs in the same settings, the table of differences has those of chosen models."
+        )
+        pairs = [pair for pair in pairs if pair[1].label in chosen]
+    if pairs:
+        items.append(pairs_table(join_comparisons([compare_groups(pair, shown) for pair in pairs]), pairs))
     else:
         notes.append("No paired differences: no model has its baseline beside it in the same settings and code.")
+    step("compared")
     if reference is not None:
         found = reference_tables(reference, section, rows) if reference.dataset == section.runs[0].dataset else []
         items += found
@@ -81,20 +103,20 @@ def section_contents(section: Section, metric: str, reference: Reference | None 
     if section.chosen:
         means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
         items.append(draw_widths(means, metric, looks))
+    items += _heat_maps(section)
     for matchup in section.matchups:
         slicer = _Slicer(matchup, metric, reference)
         items += slicer.items(looks)
         notes += slicer.notes
+        step("sliced")
     if section.chosen:
         items.append(_training_curves(section, looks))
-    return Contents(tuple(items), tuple(dict.fromkeys(notes)))
+    return Contents(tuple(findings), tuple(items), tuple(dict.fromkeys(notes)))
 
 
-def _paired_table(table: Table) -> Table:
-    about = "A is the baseline of B: the same encoder with the softmax head, in all settings that both have the same."
-    return replace(
-        table, name="paired", title="Differences from the baseline head", caption=f"{about}\n{table.caption}"
-    )
+def count_steps(section: Section) -> int:
+    """Returns how often `section_contents` calls its `step`."""
+    return 2 + len(section.matchups)
 
 
 class _Slicer:
@@ -172,9 +194,23 @@ class _Slicer:
         frame = pd.concat(frames, ignore_index=True)
         lines = _unique(*(line for one in tables.values() for line in one.caption.splitlines()))
         own = ["p values are corrected for each width by itself."] if len(tables) > 1 else []
-        title = f"{self._matchup.model} against {self._matchup.baseline} by {' and '.join(columns)}, in numbers"
+        by = " and ".join(map(axis_label, columns))
+        title = f"{self._matchup.model} against {self._matchup.baseline} by {by}, in numbers"
         in_order = frame[["width", *(name for name in frame if name != "width")]]
-        return Table("-".join((*columns, self._matchup.model)), title, "\n".join([*lines, *own]), rows, in_order)
+        name = "-".join((*columns, self._matchup.model))
+        return Table(name, title, "\n".join([*lines, *own]), rows, in_order, folded=True)
+
+
+def _heat_maps(section: Section) -> list[Figure]:
+    """Returns the best validation score over any two settings in which the runs differ, for every model."""
+    metric, direction = next((run.valid_metric, run.valid[run.valid_metric].direction) for run in section.runs)
+    runs = [run for run in section.runs if run.valid_metric == metric]
+    columns, _ = setting_columns(runs)
+    scores = pd.DataFrame({**columns, f"valid {metric}": [run.valid[metric].value for run in runs]})
+    by_model = {str(model): own for model, own in scores.groupby([run.model for run in runs], sort=False)}
+    return draw_heat_maps(
+        by_model, {name: name for name in columns}, metric, "max" if direction == "higher" else "min", most=_MOST_MAPS
+    )
 
 
 def _training_curves(section: Section, looks: Mapping[str, Look]) -> Figure:

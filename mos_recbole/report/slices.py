@@ -1,6 +1,7 @@
 """The table of slices."""
 
 from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,10 @@ def _cells(slices: Slices, part: Part, adjusted: float | None) -> Mapping[str, C
         "queries": number_cell(part.n_queries, ","),
         "users": Cell(f"{part.n_users:,}{' *' if part.small else ''}", part.n_users),
     }
-    if len(part.means) == 1:
-        (mean,) = part.means
-        return row | {f"{slices.metric} ± 95 %": _mean_cell(mean) if np.isnan(mean.low) else interval_cell(mean)}
+    if len(part.means) != 2:
+        names = [slices.metric] if len(part.means) == 1 else [f"mean {letter}" for letter in ascii_uppercase]
+        cells = [_mean_cell(mean) if np.isnan(mean.low) else interval_cell(mean) for mean in part.means]
+        return row | {f"{name} ± 95 %": cell for name, cell in zip(names, cells, strict=False)}
     return row | {
         "mean A": _mean_cell(part.means[0]),
         "mean B": _mean_cell(part.means[1]),
@@ -72,7 +74,7 @@ def _mean_cell(mean: Interval) -> Cell:
 def _caption(slices: Slices) -> Iterator[str]:
     """Yields what the table's numbers mean, line by line."""
     paired = len(slices.labels) == 2
-    names = ", ".join(f"{letter}: {label}" for letter, label in zip("AB", slices.labels, strict=False))
+    names = ", ".join(f"{letter}: {label}" for letter, label in zip(ascii_uppercase, slices.labels, strict=False))
     yield (
         f"{slices.metric} ({metric_direction(slices.metric)} is better) by {' and '.join(_columns(slices))}. {names}."
     )
@@ -121,9 +123,9 @@ def _notes_on_bins(by: SliceBy, n_bins: int, outside: Outside, n_queries: int) -
 
 def _numbers(slices: Slices, part: Part, adjusted: float | None) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(_columns(slices), part.labels, strict=True))
-    row |= {"metric": slices.metric} | dict(zip("AB", slices.labels, strict=False))
+    row |= {"metric": slices.metric} | dict(zip(ascii_uppercase, slices.labels, strict=False))
     row |= {"queries": part.n_queries, "users": part.n_users}
-    for letter, mean in zip("AB", part.means, strict=False):
+    for letter, mean in zip(ascii_uppercase, part.means, strict=False):
         row |= interval_columns(f"mean {letter}", mean)
     if len(part.means) == 2:
         test = part.difference

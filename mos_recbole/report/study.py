@@ -2,12 +2,14 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mos_recbole.analysis.outcomes import mean_metric
 from mos_recbole.analysis.reference import read_reference
-from mos_recbole.analysis.study import read_study
+from mos_recbole.analysis.study import Study, read_study
 from mos_recbole.errors import InputError
+from mos_recbole.progress import ProgressBar
 from mos_recbole.report.folder import new_files
 from mos_recbole.report.provenance import moment, section_facts, section_settings
 from mos_recbole.report.table import Table
@@ -15,10 +17,15 @@ from mos_recbole.report.table import Table
 PAGE_FILE = "report.html"
 REPORT_METRIC = "Recall@100"
 _TABLES, _FIGURES = "tables", "figures"
+_MOST_NAMED = 6  # models in the title
 
 
 def write_report(
-    folders: Sequence[Path], output: Path | None = None, metric: str = REPORT_METRIC, reference: Path | None = None
+    folders: Sequence[Path],
+    output: Path | None = None,
+    metric: str = REPORT_METRIC,
+    reference: Path | None = None,
+    baseline: str | None = None,
 ) -> list[Path]:
     """Returns the files of the report: the page, then tables and figures of every protocol.
 
@@ -30,6 +37,7 @@ def write_report(
         output: folder of the report; by default `report` in the first of `folders`.
         metric: which one slices and figures show; any that is the mean of a value a query.
         reference: file of published numbers to show beside ours.
+        baseline: the head or the model that others are compared with; by default the softmax head.
 
     Raises:
         InputError: no finished runs, a folder that is missing, a record or outcomes that are broken, outcomes of one
@@ -39,16 +47,18 @@ def write_report(
     # Here and not above, so that tables do not wait for matplotlib.
     from mos_recbole.report import figures
     from mos_recbole.report.page import PageSection, render_page
-    from mos_recbole.report.sections import section_contents
+    from mos_recbole.report.sections import count_steps, section_contents
 
     metric = mean_metric(metric)
     published = None if reference is None else read_reference(reference)
-    study = read_study(folders)
+    study = read_study(folders, baseline)
     output = folders[0] / "report" if output is None else output
     _require_own(output)
-    contents = [section_contents(section, metric, published) for section in study.sections]
+    with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
+        contents = [section_contents(one, metric, published, partial(bar.advance, 1)) for one in study.sections]
     newest = max(run.finished for section in study.sections for run in section.runs)
-    with new_files(output) as temporary:
+    n_items = sum(len(content.items) for content in contents)
+    with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
         paths, parts = [temporary / PAGE_FILE], []
         for section, content in zip(study.sections, contents, strict=True):
             tables, drawings = (temporary / folder / section.name for folder in (_TABLES, _FIGURES))
@@ -63,17 +73,30 @@ def write_report(
                     png, svg = figures.save_figure(item, drawings)
                     paths += [png, svg]
                     items.append((item, svg.read_bytes()))
+                bar.advance(1, item.title)
             facts, settings = section_facts(section), section_settings(section)
-            parts.append(PageSection(section.title, section.name, facts, settings, content.notes, items))
-        page = render_page(parts, study.missing, _command(folders, metric, reference), moment(newest))
+            parts.append(
+                PageSection(section.title, section.name, facts, settings, content.notes, items, content.findings)
+            )
+        command = _command(folders, metric, reference, baseline)
+        page = render_page(parts, study.missing, command, moment(newest), _title(study))
         paths[0].write_text(page, encoding="utf-8", newline="\n")
     return [output / path.relative_to(temporary) for path in paths]
 
 
-def _command(folders: Sequence[Path], metric: str, reference: Path | None) -> str:
+def _title(study: Study) -> str:
+    """Returns the page's title: models and data."""
+    models = list(dict.fromkeys(model for section in study.sections for model in section.models))
+    datasets = list(dict.fromkeys(section.runs[0].dataset for section in study.sections))
+    named = ", ".join(models) if len(models) <= _MOST_NAMED else f"{len(models)} models"
+    return f"{named} on {', '.join(datasets)}"
+
+
+def _command(folders: Sequence[Path], metric: str, reference: Path | None, baseline: str | None) -> str:
     """Returns what a user types to get this report."""
     options = [] if metric == REPORT_METRIC else ["--metric", metric]
     options += [] if reference is None else ["--reference", str(reference)]
+    options += [] if baseline is None else ["--baseline", baseline]
     return shlex.join(["mos-recbole", "report", *map(str, folders), *options])
 
 

@@ -48,6 +48,7 @@ class Table:
         caption: what the numbers mean, in one or more lines; "" for a table that needs none.
         rows: the cells of each row by the header of their column; all rows have the same columns.
         frame: the numbers in full precision, intervals by their ends, for CSV files and programs.
+        folded: whether a page shows it on demand only.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Table:
     caption: str
     rows: Sequence[Mapping[str, Cell]]
     frame: pd.DataFrame
+    folded: bool = False
 
     @property
     def header(self) -> tuple[str, ...]:

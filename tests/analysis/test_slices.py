@@ -402,13 +402,14 @@ def test_no_query_in_bins_of_both(make: Make) -> None:
 
 
 def test_sides_that_cannot_be_compared(make: Make) -> None:
-    """Three sides, none, other queries, another protocol, a run twice: as `compare` refuses them."""
+    """None, other queries, another protocol, a run twice: as `compare` refuses them."""
     shared = queries(60, 6)
     alpha, beta = two_groups(make, shared)
     by = [SliceBy("train_count")]
-    for sides in ([], [alpha, beta, alpha]):
-        with pytest.raises(InputError, match="one or two"):
-            slice_groups(sides, "Recall@5", by)
+    with pytest.raises(InputError, match="0 groups of runs; expected 1 to 26"):
+        slice_groups([], "Recall@5", by)
+    with pytest.raises(InputError, match="in two groups"):
+        slice_groups([alpha, beta, alpha], "Recall@5", by)
     with pytest.raises(InputError, match="in two groups"):
         slice_groups([alpha, alpha], "Recall@5", by)
     for other in (shared.iloc[:-1], shared.assign(target="i9")):
@@ -418,6 +419,22 @@ def test_sides_that_cannot_be_compared(make: Make) -> None:
         slice_groups([alpha, RunGroup("Delta", (make("Delta", 1, shared, protocol_hash="beef"),))], "Recall@5", by)
     with pytest.raises(InputError, match="a number for all lists together"):
         slice_groups([alpha], "ItemCoverage@10", by)
+
+
+def test_three_groups_are_beside_each_other_without_a_test(make: Make) -> None:
+    """Their means are those of each alone."""
+    shared = queries(60, 6)
+    groups = [*two_groups(make, shared), RunGroup("Gamma", (make("Gamma", 1, shared),))]
+    by = [SliceBy("train_count")]
+    found = slice_groups(groups, "Recall@5", by)
+    alone = [slice_groups([group], "Recall@5", by) for group in groups]
+    for number, cell in enumerate(found.cells):
+        assert cell.means == tuple(one.cells[number].means[0] for one in alone)
+        assert cell.difference is None
+    table = slices_table(found)
+    assert list(table.header[-3:]) == ["mean A ± 95 %", "mean B ± 95 %", "mean C ± 95 %"]
+    assert "C: Gamma" in table.caption
+    assert list(table.frame["mean C"]) == [cell.means[2].mean for cell in (*found.cells, found.total)]
 
 
 @pytest.mark.parametrize("text", ["train_count", "", ">5", "train_count>", "train_count 5", "a b > 3"])

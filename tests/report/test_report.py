@@ -21,6 +21,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
 from mos_recbole import cli
+from mos_recbole.analysis.configurations import setting_columns
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.slices import Cell, SliceBy, Slices
 from mos_recbole.analysis.study import read_study
@@ -34,7 +35,7 @@ from mos_recbole.report.figures.widths import plot_widths
 from mos_recbole.report.page import PageSection, render_page
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
-from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial
+from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "studies" / "article.yaml"
 
@@ -102,11 +103,10 @@ class Reader(html.parser.HTMLParser):
 def test_the_main_table_has_the_means_of_the_outcomes(report: Path) -> None:
     """All configurations, a model without a dimension too, to full precision."""
     rows = table(report, "models").set_index("model")
-    assert list(rows.index) == [
-        *(f"{SOFTMAX} embedding_size={d}" for d in (32, 64)),
-        *(f"{MOS} embedding_size={d}" for d in (32, 64)),
-        "Pop",
-    ]
+    assert sorted(rows.index) == sorted(
+        [*(f"{model} embedding_size={d}" for model in (SOFTMAX, MOS) for d in (32, 64)), "Pop"]
+    )
+    assert rows["Recall@100"].is_monotonic_decreasing
     for model in (SOFTMAX, MOS):
         for dimension in (32, 64):
             row = rows.loc[f"{model} embedding_size={dimension}"]
@@ -114,6 +114,21 @@ def test_the_main_table_has_the_means_of_the_outcomes(report: Path) -> None:
             assert row["Recall@10"] == pytest.approx(recall(model, dimension, k=10).mean())
             assert row["Recall@100 low"] < row["Recall@100"] < row["Recall@100 high"]
             assert (row["seeds"], row["parameters"]) == (2, 1000 + dimension)
+
+
+def test_the_page_opens_with_the_finding(report: Path) -> None:
+    """The best configurations of both heads as validation chose, difference, interval, p value and verdict."""
+    page = Reader((report / "report.html").read_text(encoding="utf-8"))
+    first, second = (recall(model, 32).mean() for model in (SOFTMAX, MOS))
+    comparison = re.search(
+        rf"(No difference shown between|{MOS} is (better|worse) than).*Recall@100 {second:.4f} against {first:.4f}, a "
+        rf"difference of {second - first:+.4f} \(95 % interval [-+.\d]+ to [-+.\d]+\), p ",
+        page.text,
+    )
+    assert comparison is not None
+    assert comparison.start() < page.text.index("Configurations")
+    assert "K 4, d 32, 2 seeds" in page.text
+    assert f"{SOFTMAX}, {MOS}, Pop on ml-25m" in page.text
 
 
 def test_pairs_are_of_one_dimension_and_corrected_together(report: Path) -> None:
@@ -407,6 +422,56 @@ def test_of_several_configurations_validation_chooses(make: Maker) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_settings_are_short_columns_and_said_once(make: Maker) -> None:
+    """K and d as the models have them; what says the same, or is the same in all runs, has no column."""
+    for size in (8, 16):
+        for rate in (0.1, 0.3):
+            make(SOFTMAX, size, hidden_size=size, learning_rate=rate, dropout=0.5)
+            make(MOS, size, hidden_size=size, learning_rate=rate, dropout=0.5)
+    runs = sorted(find_records(make.folder), key=lambda run: run.run_id)
+    columns, said = setting_columns(runs)
+    assert columns == {
+        "K": [None, 4] * 4,
+        "d": [8] * 4 + [16] * 4,
+        "learning rate": [0.1, 0.1, 0.3, 0.3] * 2,
+    }
+    assert said == "d is hidden_size and embedding_size."
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_encoders_whose_width_is_hidden_size_have_every_figure(make: Maker) -> None:
+    """SASRec has no embedding_size: its width is in the record."""
+    for seed in (1, 2):
+        for size in (8, 16):
+            make("SASRecSoftmax", None, seed, hidden_size=size, learning_rate=0.1)
+            make("SASRecMoS", None, seed, hidden_size=size, learning_rate=0.1, mos_heads=4)
+            make("SASRecMoS", None, seed, hidden_size=size, learning_rate=0.3, mos_heads=4)
+    _, *others = write_report([make.folder])
+    figures = {path.stem for path in others if path.suffix == ".svg"}
+    assert {"widths", "training_curves", "heat-d-learning_rate", "train_count-SASRecMoS"} <= figures
+    assert "map-train_count-oldest_distance-SASRecMoS" in figures
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_another_head_or_model_is_the_baseline(make: Maker) -> None:
+    """A head is that of the same encoder; with a model all others are compared; an unknown one is named."""
+    make.study((8,))
+    for seed in (1, 2):
+        make("GRU4RecMine", 8, seed, encoder="GRU4Rec", head="mine", baseline=SOFTMAX, width=8, n_components=3)
+        make("SASRecMoS", None, seed, hidden_size=8, mos_heads=4)
+    (section,) = read_study([make.folder], "mos").sections
+    assert section.rivals == [(MOS, SOFTMAX), (MOS, "GRU4RecMine")]
+    (section,) = read_study([make.folder], MOS).sections
+    assert section.rivals == [(MOS, model) for model in (SOFTMAX, "GRU4RecMine", "SASRecMoS")]
+    page, *_ = write_report([make.folder], baseline="mos")
+    text = Reader(page.read_text(encoding="utf-8")).text
+    assert re.search(rf"GRU4RecMine (is \w+ than|and) {MOS}", text)
+    assert "--baseline mos" in text
+    with pytest.raises(InputError, match=r"no finished runs of baseline 'moz'.*GRU4RecMoS.*mos"):
+        read_study([make.folder], "moz")
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_models_without_a_baseline_are_reported_without_pairs(make: Maker) -> None:
     """Another encoder's baseline is none, nor is one with other settings."""
     make("SASRecMoS", 8)
@@ -680,7 +745,7 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
     assert min(seen["figures"]) > 300
     values = sorted(seen["before"], key=lambda cell: float(cell.split()[0]))
     assert (seen["up"], seen["down"]) == (["ascending", values], ["descending", values[::-1]])
-    models = [*(f"{model} embedding_size={d}" for model in (MOS, SOFTMAX) for d in (32, 64)), "Pop"]
+    models = [MOS, MOS, SOFTMAX, SOFTMAX, "Pop"]
     assert seen["model"] == [None, models]
     assert len(seen["links"]) == len(seen["figures"])
     assert seen["wide"] == 0
@@ -728,6 +793,21 @@ def test_points_of_small_cells_are_hollow_and_none_is_hidden() -> None:
     ax = plot_slices(found, list(looks.values()), Drawing().add_subplot())
     assert sum(len(container.lines[0].get_ydata()) for container in ax.containers) == 2 * 3
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a0\n50", "a1\n50", "a2\n50", "a3\n0"]
+
+
+def test_an_interval_without_an_end_is_an_arrow_and_shares_are_not_below_0() -> None:
+    """The arrow begins at the point and leaves the picture; nothing is drawn at the point as if it were the end."""
+    looks = model_looks([SOFTMAX, MOS])
+    ax = plot_relative_difference(slices([cell(0.2), cell(0.3, high=np.inf)], 2), looks[MOS], Drawing().add_subplot())
+    (arrow,) = ax.texts
+    assert (arrow.xy, arrow.xyann) == ((1.0, 1), (1.0, 0.3))
+    caps = [list(line.get_ydata()) for line in ax.lines if line.get_marker() == "_"]
+    assert caps == [[pytest.approx(0.15), pytest.approx(0.25)], [pytest.approx(0.3)]]
+    wide = Cell(("a",), 50, 9, (Interval(0.1, -0.2, 0.4), Interval(0.9, 0.7, 1.1)), None, None, small=False)
+    ax = plot_slices(slices([wide], 1), list(looks.values()), Drawing().add_subplot())
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines]).astype(float)
+    assert (drawn.min(), drawn.max()) == (0, 1)
+    assert "below each bin: its number of queries" in ax.get_xlabel()
 
 
 def test_cells_of_a_map_are_in_their_places_and_small_ones_hatched() -> None:

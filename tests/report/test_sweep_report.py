@@ -15,6 +15,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mos_recbole.analysis import metric_intervals
@@ -24,12 +25,14 @@ from mos_recbole.analysis.selection import (
     group_configurations,
     validation_scores,
 )
-from mos_recbole.analysis.sweep_frame import COST_COLUMNS, pareto_frontier, trials_frame
+from mos_recbole.analysis.sweep_frame import COST_COLUMNS, pareto_frontier, read_sweep, trials_frame
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report import write_sweep_report
 from mos_recbole.report.figures import model_looks
-from mos_recbole.report.figures.sweep import plot_parameter, plot_pareto
+from mos_recbole.report.figures.heat import draw_heat_maps, plot_heat_map
+from mos_recbole.report.figures.parallel import plot_parallel_coordinates
+from mos_recbole.report.figures.sweep import distinct_parameters, draw_sweep, plot_parameter, plot_pareto
 from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_record, read_trials
 
 REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")
@@ -718,3 +721,50 @@ def test_frontier_agrees_with_brute_force(mode: Any) -> None:
         found = pareto_frontier(seconds, score, mode)
         assert {(seconds[one], score[one]) for one in found} == expected
         assert seconds[found].is_monotonic_increasing
+
+
+def test_a_heat_map_has_the_best_score_of_any_two_values() -> None:
+    """Whatever the other settings; rows from below; a cell without a trial says so."""
+    frame = pd.DataFrame(
+        {"train_batch_size": [64, 64, 256, 256], "rate": [0.1, 0.1, 0.1, 0.01], "valid NDCG@10": [0.2, 0.3, 0.1, 0.4]}
+    )
+    keys = ["train_batch_size", "rate"]
+    ax = plot_heat_map(frame, keys, "NDCG@10", "max", Normalize(0, 1), Figure().add_subplot())
+    (image,) = ax.images
+    np.testing.assert_array_equal(np.asarray(image.get_array().filled(9.0)), [[9.0, 0.3], [0.4, 0.1]])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.01", "0.1"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["64", "256"]
+    assert [text.get_text() for text in ax.texts] == ["none", "0.3000", "0.4000", "0.1000"]
+    maps = draw_heat_maps({"A": frame, "B": frame.head(1)}, dict(zip(keys, keys, strict=True)), "NDCG@10", "max")
+    assert [(one.name, len(one.drawing.axes)) for one in maps] == [("heat-train_batch_size-rate", 1)]
+
+
+def test_a_parameter_that_says_the_same_as_another_is_shown_once() -> None:
+    """Also where only some trials have it."""
+    frame = pd.DataFrame({"d": [8, 16, 16], "h": [8, pd.NA, 16], "k": [8, 8, 16]}, dtype="Int64")
+    assert distinct_parameters(frame, {"size": "d", "hidden": "h", "other": "k"}) == {"size": "d", "other": "k"}
+
+
+def test_parallel_lines_meet_their_ticks() -> None:
+    """Trials that share a value that is no number meet in the same place."""
+    frame = pd.DataFrame(
+        {"model": "A", "kind": ["x", "x", "y"], "valid m": [0.1, 0.2, 0.3], "status": ["finished"] * 3, "number": 0}
+    )
+    ax = plot_parallel_coordinates(frame, {"kind": "kind"}, "m", "max", Figure().add_subplot())
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [0, 1]]
+    ticks = {text.get_text(): text.xy[1] for text in ax.texts}
+    assert [line.get_ydata()[0] for line in lines] == [ticks["x"], ticks["x"], ticks["y"]]
+
+
+def test_training_curves_are_told_apart_by_what_was_swept(small: Path) -> None:
+    """A panel a parameter with its values as colours; trials without it are grey."""
+    sweep = read_sweep(small)
+    figures = draw_sweep(sweep.frame, sweep.columns, sweep.logs, "NDCG@10", "max")
+    (drawing,) = (figure.drawing for figure in figures if figure.name == "training_curves")
+    panels = {ax.get_title(): ax for ax in drawing.axes}
+    assert set(panels) == {"learning_rate", "mos_heads"}
+    legend = panels["mos_heads"].get_legend()
+    colours = {text.get_text(): line.get_color() for text, line in zip(legend.texts, legend.get_lines(), strict=True)}
+    assert list(colours) == ["2", "4"]
+    drawn = [line.get_color() for line in panels["mos_heads"].lines if len(line.get_xdata()) > 1]
+    assert [drawn.count(colours[value]) for value in ("2", "4")] == [3, 1]

@@ -78,6 +78,9 @@ def save_figure(figure: Figure, folder: Path) -> list[Path]:
     paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
     with matplotlib.rc_context(STYLE):
         FigureCanvasAgg(figure.drawing)
+        # Once for both files: to lay out takes longer than to draw.
+        figure.drawing.draw_without_rendering()
+        figure.drawing.set_layout_engine("none")
         for path in paths:
             with atomic_write(path) as temporary:
                 metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
@@ -141,24 +144,35 @@ def say_empty(ax: Axes) -> Axes:
 def draw_intervals(
     ax: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Look, line: str = "", *, hollow: bool = False
 ) -> None:
-    """Draws means with their intervals; an infinite end is left open."""
+    """Draws means with their intervals; an infinite upper end is an arrow out of the picture."""
     if not intervals:
         return
     mean, low, high = np.array([(one.mean, one.low, one.high) for one in intervals]).T
+    places = np.asarray(x, dtype=np.float64)
     below, above = (np.where(np.isfinite(size), size, 0) for size in (mean - low, high - mean))
     ax.errorbar(
-        x,
+        places,
         mean,
         yerr=(below, above),
         color=look.colour,
         linestyle=line,
         linewidth=1.2,
         elinewidth=1,
-        capsize=2.5,
         marker=look.marker,
         markersize=4.5,
         markerfacecolor="white" if hollow else look.colour,
     )
+    for end in (low, high):
+        closed = np.isfinite(end)
+        ax.plot(places[closed], end[closed], linestyle="", marker="_", markersize=5, color=look.colour)
+    for place, start in zip(places[high == np.inf], mean[high == np.inf], strict=True):
+        arrow: Any = {"arrowstyle": "->", "color": look.colour, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", (place, 1), (place, start), ("data", "axes fraction"), "data", arrowprops=arrow)
+
+
+def as_share(interval: Interval) -> Interval:
+    """Returns the interval of a mean of shares, of which Student's t may leave the range from 0 to 1."""
+    return Interval(interval.mean, max(interval.low, 0.0), min(interval.high, 1.0))
 
 
 def beside(number: int, count: int) -> float:

@@ -9,10 +9,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Text
 
 from mos_recbole.analysis.slices import Slices
 from mos_recbole.evaluation import Interval
-from mos_recbole.report.figures.figure import STYLE, Figure, make_panels
+from mos_recbole.report.figures.figure import STYLE, Figure, as_share, make_panels
 from mos_recbole.report.figures.slices import PERCENT_TICKS, SMALL, any_small
 from mos_recbole.results import axis_label
 
@@ -20,7 +21,7 @@ _HATCH = "////"
 _LABELS_FIT = 45  # signs below a map, in one line
 # Purple and orange, which the colour-blind can tell apart; and shades of one colour.
 _DIVERGING = matplotlib.colormaps["PuOr_r"]
-_SEQUENTIAL = matplotlib.colormaps["Blues"]
+SEQUENTIAL = matplotlib.colormaps["Blues"]
 
 
 @matplotlib.rc_context(STYLE)
@@ -43,7 +44,7 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_width
         f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
         f"trusted; the scale of colours leaves out such cells. n/a: {models[0]} has 0, or there is one user."
     )
-    title = f"{models[1]} against {models[0]} by {columns[0]} and {columns[1]}"
+    title = f"{models[1]} against {models[0]} by {axis_label(columns[0])} and {axis_label(columns[1])}"
     return Figure(f"map-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)
 
 
@@ -60,7 +61,7 @@ def draw_cell_maps(columns: Sequence[str], models: Sequence[str], by_width: Mapp
         f"The cells of the map of differences: number of test queries, and test {first.metric} of {models[0]} with its "
         "95 % interval in brackets. Hatched: too few queries or users for the interval to be trusted."
     )
-    title = f"What is in the cells of {columns[0]} and {columns[1]}"
+    title = f"What is in the cells of {axis_label(columns[0])} and {axis_label(columns[1])}"
     return Figure(f"cells-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)
 
 
@@ -88,14 +89,14 @@ def plot_query_map(slices: Slices, ax: Axes) -> Axes:
     values = [float(cell.n_queries) for cell in slices.cells]
     texts = [f"{cell.n_queries:,}\n{cell.n_users:,} users" for cell in slices.cells]
     ax.set_title("queries")
-    return _draw_map(slices, values, texts, _SEQUENTIAL, Normalize(0, max(values) or 1), ax)
+    return _draw_map(slices, values, texts, SEQUENTIAL, Normalize(0, max(values) or 1), ax)
 
 
 def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
     """Returns the axes with the first group's metric in every cell of two crossed columns."""
     values = [cell.means[0].mean if cell.n_queries else np.nan for cell in slices.cells]
     texts = [_mean_text(cell.means[0]) if cell.n_queries else "none" for cell in slices.cells]
-    return _draw_map(slices, values, texts, _SEQUENTIAL, Normalize(0, 1), ax)
+    return _draw_map(slices, values, texts, SEQUENTIAL, Normalize(0, 1), ax)
 
 
 def _draw_map(
@@ -108,31 +109,62 @@ def _draw_map(
     bold: Sequence[bool] = (),
 ) -> Axes:
     """Draws a map of cells, the first column's bins from below to above; a cell without a value has no colour."""
+    rows, columns = slices.by
     shape = tuple(len(axis) for axis in slices.axes)
-    grid = np.ma.masked_invalid(np.reshape(np.array(values, dtype=np.float64), shape))
-    ax.imshow(grid, cmap=colours, norm=norm, origin="lower", aspect="auto", interpolation="nearest")
-    for number, (cell, text) in enumerate(zip(slices.cells, texts, strict=True)):
+    grid = np.reshape(np.array(values, dtype=np.float64), shape)
+    labels = draw_grid(grid, texts, slices.axes, colours, norm, ax)
+    for number, (cell, label) in enumerate(zip(slices.cells, labels, strict=True)):
         row, column = divmod(number, shape[1])
-        filled = colours(norm(values[number])) if np.isfinite(values[number]) else (1.0, 1.0, 1.0, 1.0)
-        light = _luminance(filled) > 0.3
-        label = ax.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if light else "white")
         if bold and bold[number]:
             label.set_fontweight("bold")
         if cell.small:
-            edge = "#999999" if light else "#DDDDDD"
+            edge = "#999999" if label.get_color() == "black" else "#DDDDDD"
             corner = (column - 0.5, row - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch=_HATCH, edgecolor=edge, linewidth=0))
             # On hatching, text needs a ground.
-            label.set_bbox({"boxstyle": "round,pad=0.15", "facecolor": filled, "edgecolor": "none"})
-    rows, columns = slices.by
-    long = sum(map(len, slices.axes[1])) > _LABELS_FIT
-    ax.set_xticks(range(shape[1]), [label.replace(", ", ",\n") if long else label for label in slices.axes[1]])
-    ax.set_yticks(range(shape[0]), slices.axes[0])
+            ground = _filled(grid[row, column], colours, norm)
+            label.set_bbox({"boxstyle": "round,pad=0.15", "facecolor": ground, "edgecolor": "none"})
     ax.set(xlabel=axis_label(columns.column), ylabel=axis_label(rows.column))
+    return ax
+
+
+def draw_grid(
+    grid: np.ndarray,
+    texts: Sequence[str],
+    axes: Sequence[Sequence[str]],
+    colours: Colormap,
+    norm: Normalize,
+    ax: Axes,
+) -> list[Text]:
+    """Returns the texts in the cells of a map, row by row from below, after drawing it.
+
+    Args:
+        grid: numbers that are colours; NaN for none.
+        texts: in the cells.
+        axes: labels of rows and of columns.
+        colours, norm: of the numbers.
+        ax: where to draw.
+    """
+    ax.imshow(
+        np.ma.masked_invalid(grid), cmap=colours, norm=norm, origin="lower", aspect="auto", interpolation="nearest"
+    )
+    labels = []
+    for number, text in enumerate(texts):
+        row, column = divmod(number, grid.shape[1])
+        colour = "black" if _luminance(_filled(grid[row, column], colours, norm)) > 0.3 else "white"
+        labels.append(ax.text(column, row, text, ha="center", va="center", fontsize=7, color=colour))
+    long = sum(map(len, axes[1])) > _LABELS_FIT
+    ax.set_xticks(range(grid.shape[1]), [label.replace(", ", ",\n") if long else label for label in axes[1]])
+    ax.set_yticks(range(grid.shape[0]), axes[0])
     ax.grid(visible=False)
     ax.tick_params(length=0, labelsize=8)
     ax.spines[:].set_visible(False)
-    return ax
+    return labels
+
+
+def _filled(value: float, colours: Colormap, norm: Normalize) -> Sequence[float]:
+    """Returns the colour of a cell."""
+    return tuple(colours(norm(value))) if np.isfinite(value) else (1.0, 1.0, 1.0, 1.0)
 
 
 def _finish(drawing: Drawing, panels: Sequence[Axes], all_slices: Iterable[Slices]) -> None:
@@ -156,6 +188,7 @@ def _luminance(colour: Sequence[float]) -> float:
 
 def _mean_text(mean: Interval) -> str:
     """Returns the mean, above its interval where there is one."""
+    mean = as_share(mean)
     return f"{mean.mean:.3f}" + ("" if np.isnan(mean.low) else f"\n[{mean.low:.3f}, {mean.high:.3f}]")
 
 

@@ -23,7 +23,7 @@ def plot_parallel_coordinates(
     """Returns the axes with a line per trial across the swept parameters to its score, which is also its colour.
 
     Where there are several models the first axis is the model. A parameter that a trial lacks is "none", below its
-    axis. Lines that share a value that is no number are spread a little; those of stopped trials are dotted.
+    axis. Lines of stopped trials are dotted.
 
     Args:
         data: trials of one data set that have a score.
@@ -80,11 +80,6 @@ def _draw_axis(ax: Axes, x: int, column: pd.Series, scale: Scale, side: Literal[
         ticks = scale.ticks()
         places = scale.heights(pd.Series(ticks, dtype="object" if scale.kind == "categorical" else "float64"))
         given = scale.heights(column.dropna())
-        if scale.kind == "categorical":
-            # Room beside each value, over which the lines that share it are spread.
-            room = 0.06 if len(ticks) < 4 else 0.2 / len(ticks)
-            places, given = room + (1 - 2 * room) * places, room + (1 - 2 * room) * given
-            given += np.linspace(-room, room, len(given) + 2)[1:-1]
         heights[~missing] = given
         shown += [(float(place), value_label(tick)) for place, tick in zip(places, ticks, strict=True)]
     ax.plot([x, x], [0, 1], color="black", linewidth=0.8, zorder=3)

@@ -14,6 +14,7 @@ from mos_recbole.report.figures.figure import (
     Figure,
     Look,
     add_legend,
+    as_share,
     beside,
     draw_intervals,
     make_panels,
@@ -40,19 +41,17 @@ def draw_slices(
         plot_slices(slices, [looks[model] for model in models], above[number])
         above[number].set(title=f"d = {width}", xlabel="")
         plot_relative_difference(slices, looks[models[1]], below[number])
-    low, high = above[0].get_ylim()
-    # Intervals of Student's t may leave the range of all metrics.
-    above[0].set_ylim(max(low, -0.02), min(high, 1.02))
     _limit_relative(below[0], all_slices)
     hollow = Line2D([], [], color=GREY, linestyle="", marker="o", markerfacecolor="white", label=SMALL)
     add_legend(drawing, {model: looks[model] for model in models}, [hollow] if any_small(all_slices) else [])
     caption = (
         f"Above: test {all_slices[0].metric} of {models[0]} and {models[1]} by {axis_label(column)}, with 95 % "
-        "intervals; the number at a bin is the number of its queries. Below: relative difference of "
+        "intervals; below each bin is the number of its queries. Below: relative difference of "
         f"{models[1]} from {models[0]}, with its 95 % interval, not adjusted for the number of bins. An interval that "
-        "leaves the picture is longer than shown. Hollow: too few queries or users for the interval to be trusted."
+        "leaves the picture is longer than shown; an arrow has no end. Hollow: too few queries or users for the "
+        "interval to be trusted."
     )
-    return Figure(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {column}", caption, drawing)
+    return Figure(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {axis_label(column)}", caption, drawing)
 
 
 def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
@@ -63,7 +62,7 @@ def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
         shift = beside(number, len(looks))
         for small in (False, True):
             chosen = [x for x, cell in enumerate(slices.cells) if cell.n_queries and cell.small == small]
-            intervals = [slices.cells[x].means[number] for x in chosen]
+            intervals = [as_share(slices.cells[x].means[number]) for x in chosen]
             draw_intervals(ax, [x + shift for x in chosen], intervals, look, hollow=small)
     return _label_bins(ax, slices)
 
@@ -94,6 +93,7 @@ def _label_bins(ax: Axes, slices: Slices) -> Axes:
     labels = [f"{label}\n{cell.n_queries:,}" for label, cell in zip(slices.axes[0], slices.cells, strict=True)]
     ax.set_xticks(range(len(labels)), labels, fontsize=7.5)
     ax.set_xlim(-0.5, len(labels) - 0.5)
+    ax.set_xlabel(f"{ax.get_xlabel()}\nbelow each bin: its number of queries")
     ax.grid(visible=False, axis="x")
     return ax
 

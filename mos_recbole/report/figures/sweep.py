@@ -5,6 +5,7 @@ of the best so far where the scheduler stopped the trial. Failed and unfinished 
 scores; their training curves are shown.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
@@ -28,8 +30,9 @@ from mos_recbole.report.figures.figure import (
     model_looks,
     say_empty,
 )
+from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.parallel import metric_label, plot_parallel_coordinates
-from mos_recbole.report.figures.scales import Scale, label_log_axis
+from mos_recbole.report.figures.scales import Scale, label_log_axis, value_label
 from mos_recbole.report.figures.training import Curve, draw_training_curves, few_to_many
 
 _THICK, _THIN = 1.8, 0.8  # lines through best and mean scores
@@ -50,21 +53,67 @@ def draw_sweep(
         mode: whether its maximum or its minimum is best.
     """
     looks = model_looks(frame["model"])
+    parameters = distinct_parameters(frame, parameters)
     by_dataset = {str(name): part for name, part in frame.groupby("dataset", sort=False)} or {"": frame}
     figures = [_draw_parameter(by_dataset, key, column, metric, mode, looks) for key, column in parameters.items()]
+    several = len(by_dataset) > 1
+    by_model = {
+        f"{model} on {name}" if several else str(model): _scored(own, metric)
+        for name, part in by_dataset.items()
+        for model, own in part.groupby("model", sort=False)
+    }
+    figures += draw_heat_maps(by_model, parameters, metric, mode)
     if parameters:
         figures.append(_draw_parallel(by_dataset, parameters, metric, mode))
-    curves = {
-        name: [
-            Curve(model, logs.get(number, pd.DataFrame()), status)
-            for number, model, status in zip(part["number"], part["model"], part["status"], strict=True)
-        ]
-        for name, part in by_dataset.items()
-    }
-    caption = f"Validation {metric} by epoch, a line a trial. Curves of stopped and of failed trials end in a mark."
-    figures.append(draw_training_curves(curves, metric, looks, caption))
+    figures.append(_draw_curves(by_dataset, parameters, logs, metric, looks))
     figures.append(_draw_pareto(by_dataset, metric, mode, looks))
     return figures
+
+
+def distinct_parameters(frame: pd.DataFrame, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameters without those that have the same value as an earlier one in every trial that has them."""
+    kept: dict[str, str] = {}
+    for key, column in parameters.items():
+        given = frame[column].dropna()
+        same = (given.astype(object).eq(frame.loc[given.index, other].astype(object)).all() for other in kept.values())
+        if not len(given) or not any(same):
+            kept[key] = column
+    return kept
+
+
+def _draw_curves(
+    by_dataset: Mapping[str, pd.DataFrame],
+    parameters: Mapping[str, str],
+    logs: Mapping[int, pd.DataFrame],
+    metric: str,
+    looks: Mapping[str, Look],
+) -> Figure:
+    """Returns the curves of all trials, a panel a swept parameter, whose values are colours."""
+    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
+    panels: dict[str, list[Curve]] = {}
+    for name, part in by_dataset.items():
+        rows = part.to_dict("records")
+        for key, column in parameters.items() or [("", "")]:
+            scale = Scale.of(part[column]) if key else Scale("categorical", [])
+            shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
+            colours = dict(zip(scale.values, map(to_hex, shades), strict=False))
+            shown = set(scale.ticks()) if scale.values else set()
+            title = ", ".join(filter(None, [name if len(by_dataset) > 1 or not key else "", key]))
+            panels[title] = [
+                Curve(
+                    row["model"],
+                    logs.get(row["number"], pd.DataFrame()),
+                    row["status"],
+                    label=value_label(row[column]) if key and row[column] in shown else "",
+                    colour=(GREY if pd.isna(row[column]) else colours[row[column]]) if key else "",
+                    line=dashes[row["model"]] if key else "-",
+                )
+                for row in rows
+            ]
+    caption = f"Validation {metric} by epoch, a line a trial. Curves of stopped and of failed trials end in a mark."
+    if parameters:
+        caption += " The same lines in each panel, in the colours of one swept setting; grey: without it."
+    return draw_training_curves(panels, metric, looks, caption)
 
 
 def _draw_parameter(

@@ -17,11 +17,19 @@ _END_MARKERS = {"stopped": "o", "failed": "x"}
 
 @dataclass(frozen=True)
 class Curve:
-    """The training log of a run, with the trial's status where it is one of a sweep."""
+    """The training log of a run, with the trial's status where it is one of a sweep.
+
+    Attributes:
+        label, colour: what tells it from other runs of its model, and how; by default the model's colour.
+        line: its dashes.
+    """
 
     model: str
     log: pd.DataFrame
     status: str = "finished"
+    label: str = ""
+    colour: str = ""
+    line: str = "-"
 
 
 @matplotlib.rc_context(STYLE)
@@ -42,13 +50,19 @@ def draw_training_curves(
     for ax, (title, curves) in zip(panels, panels_of.items(), strict=True):
         plot_training_curves(curves, metric, looks, ax).set_title(title)
     all_curves = [curve for curves in panels_of.values() for curve in curves]
-    there = {curve.model for curve in all_curves}
-    ends = [
+    dashes = {curve.model: curve.line for curve in all_curves}
+    if any(curve.colour for curve in all_curves):
+        # Colours are of what was swept, which each panel names; models have dashes.
+        ends = [Line2D([], [], color=GREY, linestyle=line, label=model) for model, line in dashes.items()]
+        looks = {}
+    else:
+        ends = []
+    ends += [
         Line2D([], [], color=GREY, linestyle="", marker=marker, markersize=4, label=status)
         for status, marker in _END_MARKERS.items()
         if any(curve.status == status for curve in all_curves)
     ]
-    add_legend(drawing, {model: look for model, look in looks.items() if model in there}, ends, lines=True)
+    add_legend(drawing, {model: look for model, look in looks.items() if model in dashes}, ends, lines=True)
     return Figure("training_curves", "Training curves", caption, drawing)
 
 
@@ -62,7 +76,8 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
         ax.plot(
             validated["epoch"],
             validated[metric],
-            color=look.colour,
+            color=curve.colour or look.colour,
+            linestyle=curve.line,
             linewidth=few_to_many(len(curves), 1.2, 0.5),
             alpha=few_to_many(len(curves), 0.9, 0.5),
             marker=look.marker if len(validated) == 1 else "",
@@ -70,8 +85,22 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
         )
         if curve.status in _END_MARKERS:
             end = validated.iloc[-1]
-            ax.plot(*end, color=look.colour, linestyle="", marker=_END_MARKERS[curve.status], markersize=3)
+            ax.plot(
+                *end, color=curve.colour or look.colour, linestyle="", marker=_END_MARKERS[curve.status], markersize=3
+            )
+    labels = {curve.label: curve.colour for curve in drawn if curve.label}
+    if labels:
+        handles = [Line2D([], [], color=colour, label=label) for label, colour in sorted(labels.items(), key=_natural)]
+        ax.legend(handles=handles, fontsize=7, loc="lower right")
     return ax if drawn else say_empty(ax)
+
+
+def _natural(item: tuple[str, str]) -> tuple[float, str]:
+    """Returns a sort key by which 2 comes before 16."""
+    try:
+        return float(item[0]), ""
+    except ValueError:
+        return float("inf"), item[0]
 
 
 def few_to_many(n: int, few: float, many: float) -> float:

@@ -6,7 +6,16 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from mos_recbole.evaluation import Interval
-from mos_recbole.report.figures.figure import STYLE, Figure, Look, add_legend, beside, draw_intervals, make_panels
+from mos_recbole.report.figures.figure import (
+    STYLE,
+    Figure,
+    Look,
+    add_legend,
+    as_share,
+    beside,
+    draw_intervals,
+    make_panels,
+)
 
 
 @matplotlib.rc_context(STYLE)
@@ -26,7 +35,7 @@ def plot_widths(means: Mapping[tuple[str, int], Interval], looks: Mapping[str, L
     for number, (model, look) in enumerate(looks.items()):
         own = [(x, means[model, width]) for x, width in enumerate(widths) if (model, width) in means]
         shift = beside(number, len(looks))
-        draw_intervals(ax, [x + shift for x, _ in own], [mean for _, mean in own], look, "-")
+        draw_intervals(ax, [x + shift for x, _ in own], [as_share(mean) for _, mean in own], look, "-")
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     ax.set_xlim(-0.5, len(widths) - 0.5)
     return ax
