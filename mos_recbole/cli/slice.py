@@ -1,5 +1,5 @@
-"""Slices a test metric of models by one or two columns of their outcomes (docs/results.md lists them), with intervals in
-every cell and, of two models, tests.
+"""Slices a test metric of models by one or two columns of their outcomes (docs/results.md lists them), with intervals
+in every cell and, of two models, tests.
 
 examples:
   where two models differ: four bins of equally many queries, by the target's count in training

@@ -122,7 +122,7 @@ def test_the_page_opens_with_the_finding(report: Path) -> None:
     first, second = (recall(model, 32).mean() for model in (SOFTMAX, MOS))
     comparison = re.search(
         rf"(No difference shown between|{MOS} is (better|worse) than).*Recall@100 {second:.4f} against {first:.4f}, a "
-        rf"difference of {second - first:+.4f} \(95 % interval [-+.\d]+ to [-+.\d]+\), p ",
+        rf"difference of \{second - first:+.4f} \(95 % interval [-+.\d]+ to [-+.\d]+\), p ",
         page.text,
     )
     assert comparison is not None

@@ -7,6 +7,7 @@ scores; their training curves are shown.
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -89,31 +90,42 @@ def _draw_curves(
     looks: Mapping[str, Look],
 ) -> Figure:
     """Returns the curves of all trials, a panel a swept parameter, whose values are colours."""
-    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
     panels: dict[str, list[Curve]] = {}
     for name, part in by_dataset.items():
-        rows = part.to_dict("records")
-        for key, column in parameters.items() or [("", "")]:
-            scale = Scale.of(part[column]) if key else Scale("categorical", [])
-            shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
-            colours = dict(zip(scale.values, map(to_hex, shades), strict=False))
-            shown = set(scale.ticks()) if scale.values else set()
-            title = ", ".join(filter(None, [name if len(by_dataset) > 1 or not key else "", key]))
-            panels[title] = [
-                Curve(
-                    row["model"],
-                    logs.get(row["number"], pd.DataFrame()),
-                    row["status"],
-                    label=value_label(row[column]) if key and row[column] in shown else "",
-                    colour=(GREY if pd.isna(row[column]) else colours[row[column]]) if key else "",
-                    line=dashes[row["model"]] if key else "-",
-                )
-                for row in rows
-            ]
+        if not parameters:
+            panels[name] = [_curve(row, logs) for row in part.to_dict("records")]
+        for key, column in parameters.items():
+            panels[f"{name}, {key}" if len(by_dataset) > 1 else key] = _coloured_curves(part, column, logs, looks)
     caption = f"Validation {metric} by epoch, a line a trial. Curves of stopped and of failed trials end in a mark."
     if parameters:
         caption += " The same lines in each panel, in the colours of one swept setting; grey: without it."
     return draw_training_curves(panels, metric, looks, caption)
+
+
+def _coloured_curves(
+    part: pd.DataFrame, column: str, logs: Mapping[int, pd.DataFrame], looks: Mapping[str, Look]
+) -> list[Curve]:
+    """Returns the curves of trials in the colours of a parameter's values, in their order; grey where there is none."""
+    scale = Scale.of(part[column])
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
+    colours = {value: to_hex(shade) for value, shade in zip(scale.values, shades, strict=False)}
+    labelled = set(scale.ticks()) if colours else set()
+    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
+    numbers = {value: number for number, value in enumerate(scale.values)}
+    return [
+        replace(
+            _curve(row, logs),
+            label=value_label(row[column]) if row[column] in labelled else "",
+            colour=colours.get(row[column], GREY),
+            line=dashes[row["model"]],
+        )
+        for row in sorted(part.to_dict("records"), key=lambda row: numbers.get(row[column], -1))
+    ]
+
+
+def _curve(row: Mapping[Any, Any], logs: Mapping[int, pd.DataFrame]) -> Curve:
+    """Returns the curve of a trial."""
+    return Curve(row["model"], logs.get(row["number"], pd.DataFrame()), row["status"])
 
 
 def _draw_parameter(

@@ -90,17 +90,9 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
             )
     labels = {curve.label: curve.colour for curve in drawn if curve.label}
     if labels:
-        handles = [Line2D([], [], color=colour, label=label) for label, colour in sorted(labels.items(), key=_natural)]
+        handles = [Line2D([], [], color=colour, label=label) for label, colour in labels.items()]
         ax.legend(handles=handles, fontsize=7, loc="lower right")
     return ax if drawn else say_empty(ax)
-
-
-def _natural(item: tuple[str, str]) -> tuple[float, str]:
-    """Returns a sort key by which 2 comes before 16."""
-    try:
-        return float(item[0]), ""
-    except ValueError:
-        return float("inf"), item[0]
 
 
 def few_to_many(n: int, few: float, many: float) -> float:
