@@ -124,7 +124,8 @@ class Section:
     def rivals(self) -> list[tuple[str, str]]:
         """Every baseline with every model that is compared with it."""
         first = {run.model: run for run in self.runs[::-1]}
-        return [pair for pair in product(self.models, repeat=2) if self.baseline.is_of(*(first[one] for one in pair))]
+        pairs = product(self.models, self.models)
+        return [(one, other) for one, other in pairs if self.baseline.is_of(first[one], first[other])]
 
     @cached_property
     def matchups(self) -> list[Matchup]:
@@ -142,7 +143,7 @@ class Section:
 
         p values are corrected for all of them.
         """
-        pairs = [tuple(self.best[one] for one in pair) for pair in self.rivals if self.best.keys() >= set(pair)]
+        pairs = [(self.best[one], self.best[other]) for one, other in self.rivals if {one, other} <= self.best.keys()]
         if not pairs:
             return []
         rows = join_comparisons([compare_groups(pair, [metric]) for pair in pairs]).rows

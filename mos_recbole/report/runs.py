@@ -35,14 +35,19 @@ def comparison_table(records: Sequence[RunResult], metrics: Sequence[str] = TABL
 
 
 def configurations_table(
-    rows: Sequence[ConfigurationRow], metrics: Sequence[str] | None = None, caption: str = ""
+    rows: Sequence[ConfigurationRow],
+    metrics: Sequence[str] | None = None,
+    caption: str = "",
+    *,
+    short: bool = False,
 ) -> Table:
-    """Returns a table with a row per configuration: settings, test metrics ± interval, epochs, median training time.
+    """Returns a table with a row per configuration: test metrics ± interval, epochs, median training time, parameters.
 
     Args:
         rows: of `configuration_rows`.
         metrics: of the rows' metrics those that are shown; all by default.
         caption: of the table.
+        short: show the settings as short columns, behind the metrics, and not in the name.
     """
     shown = [list(row.intervals) if metrics is None else list(metrics) for row in rows]
     frame = pd.DataFrame(
@@ -62,8 +67,14 @@ def configurations_table(
             for row, names in zip(rows, shown, strict=True)
         ]
     )
-    columns, stands_for = setting_columns([row.runs[0] for row in rows])
-    cells = [_cells(row, setting_cells(columns, number), shown[number]) for number, row in enumerate(rows)]
+    columns, stands_for = setting_columns([row.runs[0] for row in rows]) if short else ({}, "")
+    cells = []
+    for number, (row, names) in enumerate(zip(rows, shown, strict=True)):
+        values = {f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in names}
+        if short:
+            cells.append({"model": words(row.runs[0].model), **values, **setting_cells(columns, number), **_costs(row)})
+        else:
+            cells.append({"model": words(row.label), **_costs(row), **values})
     return Table("models", "Configurations", "\n".join(filter(None, [caption, stands_for])), cells, frame)
 
 
@@ -86,15 +97,12 @@ def _setting_cell(value: object) -> Cell:
     return Cell(f"{value:g}" if isinstance(value, float) else str(value), float(str(value)) if number else None)
 
 
-def _cells(row: ConfigurationRow, settings: Mapping[str, Cell], metrics: Sequence[str]) -> dict[str, Cell]:
+def _costs(row: ConfigurationRow) -> dict[str, Cell]:
     epochs = [run.epochs for run in row.runs]
     seconds = float(np.median([run.train_seconds for run in row.runs]))
     return {
-        "model": words(row.runs[0].model),
-        **{f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in metrics},
-        **settings,
+        "parameters": number_cell(row.runs[0].parameters, ","),
         "seeds": number_cell(len(row.runs), "d"),
         "epochs": Cell(format_range(epochs), min(epochs)),
         "training time": Cell(format_duration(seconds), seconds),
-        "parameters": number_cell(row.runs[0].parameters, ","),
     }

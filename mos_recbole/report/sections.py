@@ -80,7 +80,7 @@ def section_contents(
     looks = model_looks(section.models)
     sign = -1 if metric_direction(metric) == "higher" else 1
     best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)
-    items: list[Table | Figure] = [configurations_table(best_first, shown, _MODELS_CAPTION)]
+    items: list[Table | Figure] = [configurations_table(best_first, shown, _MODELS_CAPTION, short=True)]
     notes = list(section.notes)
     said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
     findings = [finding(*found, said_of) for found in section.findings(metric)]

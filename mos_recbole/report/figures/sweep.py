@@ -73,11 +73,12 @@ def draw_sweep(
 
 def distinct_parameters(frame: pd.DataFrame, parameters: Mapping[str, str]) -> dict[str, str]:
     """Returns the parameters without those that have the same value as an earlier one in every trial that has them."""
+    values = {key: [None if pd.isna(one) else one for one in frame[column]] for key, column in parameters.items()}
     kept: dict[str, str] = {}
     for key, column in parameters.items():
-        given = frame[column].dropna()
-        same = (given.astype(object).eq(frame.loc[given.index, other].astype(object)).all() for other in kept.values())
-        if not len(given) or not any(same):
+        pairs = [zip(values[key], values[other], strict=True) for other in kept]
+        given = any(value is not None for value in values[key])
+        if not given or not any(all(one is None or one == other for one, other in pair) for pair in pairs):
             kept[key] = column
     return kept
 

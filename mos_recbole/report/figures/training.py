@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,7 +30,7 @@ class Curve:
     status: str = "finished"
     label: str = ""
     colour: str = ""
-    line: str = "-"
+    line: Any = "-"
 
 
 @matplotlib.rc_context(STYLE)
