@@ -4,15 +4,20 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mos_recbole.analysis.outcomes import mean_metric
 from mos_recbole.analysis.reference import read_reference
-from mos_recbole.analysis.study import Study, read_study
+from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.errors import InputError
 from mos_recbole.progress import ProgressBar
 from mos_recbole.report.folder import new_files
 from mos_recbole.report.provenance import moment, section_facts, section_settings
 from mos_recbole.report.table import Table
+
+if TYPE_CHECKING:
+    from mos_recbole.report.figures import Figure
+    from mos_recbole.report.sections import Contents
 
 PAGE_FILE = "report.html"
 REPORT_METRIC = "Recall@100"
@@ -45,7 +50,6 @@ def write_report(
             be written to or that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report import figures
     from mos_recbole.report.page import PageSection, render_page
     from mos_recbole.report.sections import count_steps, section_contents
 
@@ -61,19 +65,8 @@ def write_report(
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
         paths, parts = [temporary / PAGE_FILE], []
         for section, content in zip(study.sections, contents, strict=True):
-            tables, drawings = (temporary / folder / section.name for folder in (_TABLES, _FIGURES))
-            tables.mkdir(parents=True)
-            drawings.mkdir(parents=True)
-            items: list[Table | tuple[figures.Figure, bytes]] = []
-            for item in content.items:
-                if isinstance(item, Table):
-                    paths += item.write(tables)
-                    items.append(item)
-                else:
-                    png, svg = figures.save_figure(item, drawings)
-                    paths += [png, svg]
-                    items.append((item, svg.read_bytes()))
-                bar.advance(1, item.title)
+            written, items = _write_items(section, content, temporary, bar)
+            paths += written
             facts, settings = section_facts(section), section_settings(section)
             parts.append(
                 PageSection(section.title, section.name, facts, settings, content.notes, items, content.findings)
@@ -82,6 +75,29 @@ def write_report(
         page = render_page(parts, study.missing, command, moment(newest), _title(study))
         paths[0].write_text(page, encoding="utf-8", newline="\n")
     return [output / path.relative_to(temporary) for path in paths]
+
+
+def _write_items(
+    section: Section, content: "Contents", folder: Path, bar: ProgressBar
+) -> tuple[list[Path], list["Table | tuple[Figure, bytes]"]]:
+    """Returns the files of a section's tables and figures, and these, figures each with its SVG file."""
+    from mos_recbole.report import figures
+
+    tables, drawings = (folder / kind / section.name for kind in (_TABLES, _FIGURES))
+    tables.mkdir(parents=True)
+    drawings.mkdir(parents=True)
+    paths: list[Path] = []
+    items: list[Table | tuple[Figure, bytes]] = []
+    for item in content.items:
+        if isinstance(item, Table):
+            paths += item.write(tables)
+            items.append(item)
+        else:
+            png, svg = figures.save_figure(item, drawings)
+            paths += [png, svg]
+            items.append((item, svg.read_bytes()))
+        bar.advance(1, item.title)
+    return paths, items
 
 
 def _title(study: Study) -> str:
