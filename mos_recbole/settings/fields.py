@@ -20,6 +20,7 @@ _INTERVAL = rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*"
 
 
 def _as_intervals(text: str) -> str:
+    text = re.sub("inf(inity)?", "inf", text, flags=re.IGNORECASE)
     if not re.fullmatch(f"{_INTERVAL}(?:;{_INTERVAL})*", text):
         raise ValueError("expected intervals, such as [5,inf) or (0,1];[3,4)")
     return text
@@ -35,6 +36,14 @@ def _pair_as_interval(value: Any) -> Any:
 Intervals = Annotated[str, BeforeValidator(_pair_as_interval), AfterValidator(_as_intervals)]
 _Item = TypeVar("_Item")
 NonEmpty = Annotated[list[_Item], Field(min_length=1)]
+
+
+def _of_interactions(value: Any) -> Any:
+    """Returns a list of columns, as RecBole before 1.0 has it, by the file that they are of."""
+    return {"inter": value} if isinstance(value, list) else value
+
+
+Columns = Annotated[dict[str, list[str] | Literal["*"] | None] | None, BeforeValidator(_of_interactions)]
 
 
 def _known_encoding(name: str) -> str:
@@ -151,7 +160,7 @@ _NAMES_BY_TYPE: list[tuple[Any, str]] = [
 # RecBole's, with RecBole's defaults. A key of a model that is not here has the type of its default.
 RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE for name in names.split()} | {
     "field_separator": Annotated[str, Field(min_length=1, max_length=1)],
-    **dict.fromkeys(("load_col", "unload_col", "unused_col"), dict[str, list[str] | Literal["*"] | None] | None),
+    **dict.fromkeys(("load_col", "unload_col", "unused_col"), Columns),
     **dict.fromkeys(
         [
             *("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"),

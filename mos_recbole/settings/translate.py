@@ -53,14 +53,18 @@ def _interval(values: dict[str, Any]) -> str | None:
 
 
 def _value_intervals(values: dict[str, Any]) -> Any:
-    forms = {"lowest_val": "[{0},inf)", "highest_val": "(-inf,{0}]", "equal_val": "[{0},{0}]"}
-    forms["not_equal_val"] = "(-inf,{0});({0},inf)"
-    found: dict[str, str] = {}
-    for key, numbers in values.items():
-        for name, number in ({} if is_none(numbers) else numbers).items():
+    """Returns the intervals by column; a lowest and a highest value of one column make one."""
+    bounds = {key: {} if is_none(numbers) else dict(numbers) for key, numbers in values.items()}
+    low, high = bounds.pop("lowest_val", {}), bounds.pop("highest_val", {})
+    found = {
+        str(name): f"{f'[{low[name]}' if name in low else '(-inf'},{f'{high[name]}]' if name in high else 'inf)'}"
+        for name in [*low, *high]
+    }
+    for form, numbers in (("[{0},{0}]", "equal_val"), ("(-inf,{0});({0},inf)", "not_equal_val")):
+        for name, number in bounds.get(numbers, {}).items():
             if name in found:
-                raise ValueError(f"{name!r} has two bounds; write val_interval: {{{name}: '[1,5]'}}")
-            found[str(name)] = forms[key].format(number)
+                raise ValueError(f"{name!r} has two conditions; write val_interval: {{{name}: '[1,5]'}}")
+            found[str(name)] = form.format(number)
     return found or None
 
 

@@ -61,7 +61,7 @@ def test_files_of_users(case: dict[str, Any], tmp_path: Path) -> None:
 
 def test_most_files_are_accepted() -> None:
     """The others are refused for the protocol, or for typing errors."""
-    assert len(WILD) == 20
+    assert len(WILD) >= 20
     assert sum("faults" not in case for case in WILD) >= 15
 
 
