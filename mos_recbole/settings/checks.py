@@ -131,9 +131,12 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
         message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
         message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
-        if problem["type"] == "extra_forbidden":
-            message = hint(inside[-1] if inside else "", _inner_keys(kind))
-        found.faults.append(f"{item.origin}: {'.'.join([key, *inside])} is {value!r}; {message}")
+        if problem["type"] == "extra_forbidden" and inside:
+            *around, unknown = inside
+            fault = f"{'.'.join([key, *around])} has the unknown key {unknown!r}; {hint(unknown, _inner_keys(kind))}"
+        else:
+            fault = f"{'.'.join([key, *inside])} is {value!r}; {message}"
+        found.faults.append(f"{item.origin}: {fault}")
         return default
     except RecursionError:
         found.faults.append(f"{item.origin}: {key} contains itself; expected a value")
