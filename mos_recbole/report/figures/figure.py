@@ -149,7 +149,8 @@ def draw_intervals(
         return
     mean, low, high = np.array([(one.mean, one.low, one.high) for one in intervals]).T
     places = np.asarray(x, dtype=np.float64)
-    below, above = (np.where(np.isfinite(size), size, 0) for size in (mean - low, high - mean))
+    # Of a metric that hardly varies, rounding can put an end on the wrong side of the mean.
+    below, above = (np.maximum(np.where(np.isfinite(size), size, 0), 0) for size in (mean - low, high - mean))
     ax.errorbar(
         places,
         mean,
