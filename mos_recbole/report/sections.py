@@ -203,8 +203,12 @@ class _Slicer:
 
 def _heat_maps(section: Section) -> list[Figure]:
     """Returns the best validation score over any two settings in which the runs differ, for every model."""
-    metric, direction = next((run.valid_metric, run.valid[run.valid_metric].direction) for run in section.runs)
-    runs = [run for run in section.runs if run.valid_metric == metric]
+    # Some runs have no validation: of splits without one, and of lists that others made.
+    validated = [run for run in section.runs if run.valid_metric in run.valid]
+    if not validated:
+        return []
+    metric, direction = validated[0].valid_metric, validated[0].valid[validated[0].valid_metric].direction
+    runs = [run for run in validated if run.valid_metric == metric]
     columns, _ = setting_columns(runs)
     scores = pd.DataFrame({**columns, f"valid {metric}": [run.valid[metric].value for run in runs]})
     by_model = {str(model): own for model, own in scores.groupby([run.model for run in runs], sort=False)}
