@@ -35,6 +35,10 @@ def required(command: str, but: argparse.Action | None = None) -> list[str]:
             parts.append(value_of(action))
         elif action.option_strings and action.required:
             parts.append(f"{action.option_strings[-1]}={value_of(action)}")
+    for group in commands()[command]._mutually_exclusive_groups:
+        if group.required and (but is None or but.dest not in [one.dest for one in group._group_actions]):
+            (flag,) = [one.option_strings[0] for one in group._group_actions if one.nargs == 0]
+            parts.append(flag)
     return parts
 
 
@@ -55,7 +59,7 @@ def parsed(command: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("command", "action"), OPTIONS)
 def test_every_option_in_both_spellings(command: str, action: argparse.Action) -> None:
     """`--key value` and `--key=value` are the same option, before and after the others, and no setting."""
-    (name,), others = action.option_strings, required(command, action)
+    name, others = action.option_strings[0], required(command, action)
     if action.nargs == 0:
         found = [parsed(command, *others, name), parsed(command, name, *others)]
         assert found[0][action.dest] is True
