@@ -521,7 +521,7 @@ Spoil = Callable[[Path], object]
         (("GRU4RecMoS", "--queries", 31), "--queries 31: there are 30 validation queries"),
         (("GRU4RecMoS", "--components", 3), "--components 3 is for --method randomised"),
         (("GRU4RecMos",), "did you mean GRU4RecMoS"),
-        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is on two sides"),
+        (("GRU4RecMoS", "GRU4RecMoS:mos_heads=3"), "is in two groups"),
         (("GRU4RecMoS:mos_heads=5",), "no such runs"),
         (("GRU4RecMoS:mos_hats=5",), "unknown setting 'mos_hats'; did you mean mos_heads?"),
         (("GRU4RecMoS", "--embedding_size=3"), "spectrum takes no settings"),
