@@ -95,7 +95,9 @@ def export_onnx(run: "TrainedRun", path: Path, k: int = 10) -> None:
     except torch.onnx.errors.OnnxExporterError as error:
         raise InputError(f"{run.config['model']} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
     assert program is not None
-    if isinstance(program.model.graph.inputs[0].shape[0], int):  # the encoder's code made a constant of it
+    input_shape = program.model.graph.inputs[0].shape
+    assert input_shape is not None
+    if isinstance(input_shape[0], int):  # the encoder's code made a constant of it
         raise InputError(f"{run.config['model']} cannot be written as ONNX: its encoder fixes the size of a batch")
     program.model.metadata_props["item_names"] = json.dumps(recommender.item_names.to_pylist())
     with os_errors_as_input_errors(path, _WRITABLE), atomic_write(path) as temporary:
