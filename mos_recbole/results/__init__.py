@@ -1,5 +1,6 @@
 """What runs and sweeps leave behind, as typed records."""
 
+from mos_recbole.results.labels import format_parameter, run_label
 from mos_recbole.results.outcomes import (
     ANSWER_COLUMNS,
     KEY_COLUMNS,
@@ -31,7 +32,6 @@ from mos_recbole.results.sweeps import (
     SweepPlan,
     Trial,
     TrialStatus,
-    format_parameter,
     read_plan,
     read_trials,
 )
@@ -70,6 +70,7 @@ __all__ = [
     "read_record",
     "read_trials",
     "run_identity",
+    "run_label",
     "write_distances",
     "write_outcomes",
 ]

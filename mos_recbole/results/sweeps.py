@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from mos_recbole.results.labels import run_label
 from mos_recbole.results.records import (
     LOG_FILE,
     RECORD_FILE,
@@ -73,8 +74,7 @@ class Trial(Document):
     @property
     def label(self) -> str:
         """For example "GRU4RecMoS embedding_size=64 mos_heads=4 seed 1"."""
-        parameters = (f"{key}={format_parameter(value)}" for key, value in self.parameters.items())
-        return " ".join([self.model, *parameters, f"seed {self.seed}"])
+        return run_label(self.model, self.parameters, self.seed)
 
     @property
     def run_id(self) -> str:
@@ -105,11 +105,6 @@ class Trial(Document):
         """Writes the trial's file into its sweep's folder."""
         (sweep / TRIALS_FOLDER).mkdir(exist_ok=True)
         write_document(sweep / TRIALS_FOLDER / f"{self.run_id}.json", self)
-
-
-def format_parameter(value: object) -> str:
-    """Returns a parameter's value for people: floats with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def read_plan(folder: Path) -> SweepPlan:
