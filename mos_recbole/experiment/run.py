@@ -137,7 +137,7 @@ class Run:
         require_writable(output)
         self.settings, self.device, self.processes = settings, device, processes
         self.show_progress = show_progress and processes.is_main
-        self.final_seconds = 0.0
+        self.final_fit: list[EpochReport] = []
         self.config = settings.recbole_config(device)
         self.data = data or RunData(settings, device)
         name = run_name(settings, self.data.fingerprint, device.type)
@@ -212,7 +212,7 @@ class Run:
             self._note(f"resumed after epoch {final.start_epoch} of the final fit")
             self.trainer.earlier_seconds = final.earlier_seconds
         final.fit(self.train_loader(), None)
-        self.final_seconds = sum(report.train_seconds for report in final.reports)
+        self.final_fit = final.reports
         if self.processes.is_main:
             # Without this, what was interrupted here would seem to be ready.
             (folder / LAST_CHECKPOINT).unlink()
@@ -241,6 +241,7 @@ class Run:
 
     def _record(self, valid: Mapping[str, float], test: Mapping[str, float]) -> RunResult:
         config, data, trainer = self.config, self.data, self.trainer
+        trained = [*trainer.reports, *self.final_fit]
         return RunResult(
             run_id=self.run_id,
             protocol_hash=protocol_hash(self.settings, data.fingerprint),
@@ -261,8 +262,10 @@ class Run:
             valid=_directed(valid),
             test=_directed(test),
             final_fit=self.settings.values["final_fit"],
-            train_seconds=self.final_seconds + sum(report.train_seconds for report in trainer.reports),
+            train_seconds=sum(report.train_seconds for report in trained),
             eval_seconds=sum(report.eval_seconds for report in trainer.reports),
+            train_processor_seconds=sum(report.train_processor_seconds for report in trained),
+            eval_processor_seconds=sum(report.eval_processor_seconds for report in trainer.reports),
             wall_seconds=trainer.earlier_seconds + time.perf_counter() - self.started,
             peak_memory_bytes=peak_memory(self.device),
             resumed=self.resumed,

@@ -86,6 +86,8 @@ class RunResult(Document):
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
             wall_seconds: all, loading included, over all sessions of a resumed run. On a GPU an epoch's time ends when
             the GPU is done, so it is device time too.
+        train_processor_seconds, eval_processor_seconds: train_seconds and eval_seconds by the processor's time: of all
+            cores together that the process used, whatever else the machine did. None in older records.
         peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
             began) and the run's largest GPU allocation ("gpu").
         resumed: whether the run was interrupted and went on.
@@ -118,6 +120,8 @@ class RunResult(Document):
     test: dict[str, Metric]
     train_seconds: float
     eval_seconds: float
+    train_processor_seconds: float | None = None
+    eval_processor_seconds: float | None = None
     wall_seconds: float
     peak_memory_bytes: dict[str, int]
     resumed: bool

@@ -12,7 +12,7 @@ from mos_recbole.errors import TrainingDiverged
 from mos_recbole.models import OwnRandom, Stack
 from mos_recbole.progress import ProgressBar
 from mos_recbole.training.checkpoint import random_state, restore_random_state
-from mos_recbole.training.epoch import EpochReport, Selection
+from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.loaders import TrainLoader
 from mos_recbole.training.trainer import READ_LOSS_EVERY, BenchmarkTrainer
 
@@ -67,25 +67,25 @@ def train_fused(
             yield trial, None
         if not going:
             return
-        began = time.perf_counter()
+        began = Moment.now()
         losses = _train_alone(going[0]) if len(going) == 1 else _train_together(going, show_progress)
-        seconds = (time.perf_counter() - began) / len(going)
+        trained = began.passed(shares=len(going))
         for trial, loss in zip(list(going), losses, strict=True):
             try:
                 if isinstance(loss, TrainingDiverged):
                     raise loss
-                _close(trial, loss, seconds)
+                _close(trial, loss, trained)
             except TrainingDiverged as error:
                 going.remove(trial)
                 yield trial, error
 
 
-def _close(trial: FusedTrial, loss: float, seconds: float) -> None:
-    """Validates a trial's epoch and writes its files; `seconds` are its share of the time in training."""
+def _close(trial: FusedTrial, loss: float, trained: Moment) -> None:
+    """Validates a trial's epoch and writes its files; `trained` is its share of the time in training."""
     epoch = trial.trainer.next_epoch
     assert epoch is not None
     with trial.own_random_state():
-        trial.trainer.close_epoch(epoch, loss, seconds, trial.selection, trial.on_epoch)
+        trial.trainer.close_epoch(epoch, loss, trained, trial.selection, trial.on_epoch)
 
 
 def _train_alone(trial: FusedTrial) -> list[float | TrainingDiverged]:

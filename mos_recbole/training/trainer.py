@@ -20,7 +20,7 @@ from mos_recbole.io import atomic_write
 from mos_recbole.progress import ProgressBar
 from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
-from mos_recbole.training.epoch import EpochReport, Selection
+from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.loaders import RecBoleLoader, TrainLoader
 
 LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
@@ -106,11 +106,10 @@ class BenchmarkTrainer(Trainer):
         if isinstance(train_loader, RecBoleLoader) and self.config["train_neg_sample_args"]["dynamic"]:
             train_loader.loader.get_model(self.model)  # its scores choose among candidates
         while (epoch := self.next_epoch) is not None:
-            started = time.perf_counter()
+            started = Moment.now()
             self._enter_epoch(epoch)
             loss = self._train_epoch(train_loader, epoch)
-            seconds = time.perf_counter() - started
-            self.close_epoch(epoch, loss, seconds, selection, on_epoch)
+            self.close_epoch(epoch, loss, started.passed(), selection, on_epoch)
         self.load_best()
 
     @property
@@ -123,7 +122,7 @@ class BenchmarkTrainer(Trainer):
         self,
         epoch: int,
         loss: float,
-        train_seconds: float,
+        trained: Moment,
         selection: Selection | None,
         on_epoch: Callable[[EpochReport], None] = lambda report: None,
     ) -> None:
@@ -132,13 +131,13 @@ class BenchmarkTrainer(Trainer):
         Args:
             epoch: its number.
             loss: its mean over the targets.
-            train_seconds: how long it was trained.
+            trained: how long.
             selection, on_epoch: as of `fit`.
 
         Raises:
             TrainingDiverged: a score or a weight became NaN or infinite.
         """
-        began = time.perf_counter()
+        began = Moment.now()
         metrics, best = None, selection is None and epoch == self.epochs
         if selection is not None and self._is_validated(epoch):
             try:
@@ -148,12 +147,15 @@ class BenchmarkTrainer(Trainer):
             best = self._note_score(metrics[selection.metric], selection.higher_is_better)
         if best:
             self.best_epoch = epoch
+        evaluated = began.passed()
         score = self.best_valid_score if selection is None or selection.higher_is_better else -self.best_valid_score
         report = EpochReport(
             epoch=epoch,
             loss=loss,
-            train_seconds=train_seconds,
-            eval_seconds=time.perf_counter() - began,
+            train_seconds=trained.seconds,
+            eval_seconds=evaluated.seconds,
+            train_processor_seconds=trained.processor_seconds,
+            eval_processor_seconds=evaluated.processor_seconds,
             valid=metrics,
             best=best,
             best_score=float(score) if np.isfinite(score) else None,

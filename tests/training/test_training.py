@@ -165,6 +165,8 @@ def test_run_experiment_returns_the_record_of_what_it_wrote(run, tmp_path: Path)
     assert {"Recall@10", "Recall@100", "NDCG@10", "MRR@10"} <= record.test.keys() == record.valid.keys()
     assert {metric.direction for metric in record.test.values()} == {"higher"}
     assert record.wall_seconds > record.train_seconds > 0
+    assert record.train_processor_seconds > 0
+    assert record.eval_processor_seconds > 0
 
 
 def test_parameters_are_counted(run) -> None:
