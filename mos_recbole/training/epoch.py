@@ -24,9 +24,7 @@ class Moment:
     def passed(self, shares: int = 1) -> "Moment":
         """Returns what has passed since this moment, or one of so many equal shares of it."""
         now = Moment.now()
-        return Moment(
-            (now.seconds - self.seconds) / shares, (now.processor_seconds - self.processor_seconds) / shares
-        )
+        return Moment((now.seconds - self.seconds) / shares, (now.processor_seconds - self.processor_seconds) / shares)
 
 
 @dataclass(frozen=True)
