@@ -177,6 +177,9 @@ def load_settings(
     if values["split"] == "files" and "train_mode" not in given:
         # Their rows may be lists, of which no other targets are made.
         values["train_mode"] = "prefix"
+    if values["lr_schedule"] != "constant" and "stopping_step" not in given:
+        # A training that was stopped early would not get to the small rates, where validation is best.
+        values["stopping_step"] = values["epochs"]
     if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1

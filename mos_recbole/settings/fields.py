@@ -119,6 +119,20 @@ OWN = (
         "RecBole's own classes, and encoders with one state per sequence, train on prefixes.",
     ),
     Setting(
+        "lr_schedule",
+        Literal["constant", "linear", "cosine"],
+        "constant",
+        "Learning rate after the warm-up: constant, or falling to zero at the end of the last of `epochs`.",
+        recent=True,
+    ),
+    Setting(
+        "warmup",
+        Probability,
+        0.0,
+        "Share of the training in which the learning rate rises from zero to learning_rate.",
+        recent=True,
+    ),
+    Setting(
         "filter_seen",
         bool,
         False,

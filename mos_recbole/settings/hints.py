@@ -7,6 +7,8 @@ from mos_recbole.errors import nearest
 
 _MEANT = {
     "learning_rate": "lr learn_rate base_lr init_lr",
+    "lr_schedule": "lr_scheduler scheduler lr_scheduler_type lr_decay",
+    "warmup": "warmup_ratio warmup_steps warm_up warmup_proportion num_warmup_steps",
     "train_batch_size": "batch_size bs batchsize train_bs",
     "eval_batch_size": "test_batch_size valid_batch_size",
     "epochs": "epoch n_epochs num_epochs max_epochs n_epoch",

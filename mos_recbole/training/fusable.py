@@ -11,7 +11,7 @@ from mos_recbole.settings import Settings
 MAY_DIFFER = frozenset(
     [
         *("seed", "epochs", "eval_step", "stopping_step"),
-        *("learner", "learning_rate", "weight_decay", "clip_grad_norm"),
+        *("learner", "learning_rate", "lr_schedule", "warmup", "weight_decay", "clip_grad_norm"),
         *("dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "mos_dropout", "initializer_range"),
     ]
 )

@@ -151,6 +151,8 @@ def _train_together(trials: Sequence[FusedTrial], show_progress: bool) -> list[f
             losses = torch.stack(stack.losses([batch for _, batch, _ in step]))
             losses.sum().backward()  # of the sum, every model gets the gradients of its own loss
             for (one, _, n_targets), loss in zip(step, losses.detach().double(), strict=True):
+                part = (one.done + n_targets / 2) / one.trial.train_loader.n_targets
+                one.trainer.set_rate(one.trainer.optimizer, one.epoch, part)
                 one.trainer.update(one.trainer.optimizer)
                 one.total += loss * n_targets
                 one.done += n_targets

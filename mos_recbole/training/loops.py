@@ -43,7 +43,8 @@ class StagedTrainer(BenchmarkTrainer, ABC):
     """Trains in stages: each but the last for `pretrain_epochs`, then the last for `epochs`, with validation.
 
     In RecBole every stage is a program run of its own, handed on by files (`train_stage`, `pre_model_path`); here they
-    are one run. The epochs are numbered through, and each stage starts with a new optimizer, as there.
+    are one run. The epochs are numbered through, and each stage starts with a new optimizer, as there, and goes through
+    the whole schedule of the learning rate.
     """
 
     stages: ClassVar[tuple[str, ...]]
@@ -61,6 +62,12 @@ class StagedTrainer(BenchmarkTrainer, ABC):
             self.model.train_stage = stage
             self._enter_stage(stage)
             self.optimizer = self._build_optimizer()
+
+    def _done(self, number: int, part: float) -> float:
+        number -= self.unvalidated_epochs
+        if number > 0:
+            return super()._done(number, part)
+        return ((number - 1) % self.length + part) / self.length
 
     @abstractmethod
     def _enter_stage(self, stage: str) -> None:

@@ -22,6 +22,7 @@ from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.loaders import RecBoleLoader, TrainLoader
+from mos_recbole.training.schedule import Schedule
 
 LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
 
@@ -70,6 +71,8 @@ class BenchmarkTrainer(Trainer):
         self.learner, self.learning_rate = config["learner"], config["learning_rate"]
         self.weight_decay, self.clip_grad_norm = config["weight_decay"], config["clip_grad_norm"]
         self.epochs = config["epochs"]
+        # Epochs of the schedule: a final fit, which has fewer, repeats the part of it that was chosen.
+        self.schedule, self.budget = Schedule(config["lr_schedule"], config["warmup"]), self.epochs
         self.eval_step = min(config["eval_step"], self.epochs)
         self.stopping_step = config["stopping_step"]
         self.enable_amp = config["enable_amp"]
@@ -214,6 +217,7 @@ class BenchmarkTrainer(Trainer):
         name, state = f"epoch {epoch}/{self.epochs}", None
         with ProgressBar(name, train_loader.n_targets, "targets", show=self.show_progress) as bar:
             for batch, n_targets in train_loader.epoch(number):
+                self.set_rate(optimizer, number, (done + n_targets / 2) / train_loader.n_targets)
                 total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
                 if time.perf_counter() - last_read > READ_LOSS_EVERY:
@@ -222,6 +226,22 @@ class BenchmarkTrainer(Trainer):
                 bar.advance(n_targets, state)
         # On a GPU this waits for the epoch's last step, so that the epoch's time is complete.
         return self.finite(total / max(done, 1), epoch)
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, number: int, part: float) -> None:
+        """Sets the learning rate of a step.
+
+        Args:
+            optimizer: that takes the step.
+            number: of the pass over the training data.
+            part: share of the pass that is done in the middle of the step, so that no step has the rate zero.
+        """
+        if self.schedule.varies:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * self.schedule.rate(self._done(number, part))
+
+    def _done(self, number: int, part: float) -> float:
+        """Returns how much of the training is done where this share of a pass is."""
+        return (number - 1 + part) / (self.budget * self.passes)
 
     def time_epoch(self, train_loader: TrainLoader, seconds: float) -> float:
         """Returns about how long an epoch takes, in seconds, after training for so many; leaves out the first step."""

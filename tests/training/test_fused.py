@@ -144,12 +144,12 @@ def test_members_of_a_stack_end_at_their_own_steps() -> None:
     [*((model, "all_positions") for model in SMALL), ("GRU4RecMoS", "prefix"), ("SASRecSoftmax", "prefix")],
 )
 def test_trials_trained_as_one_are_those_trained_alone(model: str, train_mode: str, trial, tmp_path: Path) -> None:
-    """Other seeds (and so other batches, of other shapes), rates, optimizers, clips and dropouts, one of them 0."""
+    """Other seeds (and so other batches, of other shapes), rates, schedules, optimizers, clips and dropouts."""
     own = {"train_mode": train_mode}
     runs = [
         trial(model, 0.3, seed=1, **own),
-        trial(model, 0.1, seed=2, learning_rate=0.01, weight_decay=0.01, **own),
-        trial(model, 0.0, seed=1, learner="adamw", **own),
+        trial(model, 0.1, seed=2, learning_rate=0.01, weight_decay=0.01, lr_schedule="linear", **own),
+        trial(model, 0.0, seed=1, learner="adamw", warmup=0.4, **own),
         trial(model, 0.5, seed=3, clip_grad_norm={"max_norm": 0.1}, **own),
     ]
     found = run_fused(runs, output=tmp_path / "fused", device="cpu")
@@ -247,7 +247,7 @@ def killed_in(place: str, times: int) -> Callable[..., Any]:
 @pytest.mark.parametrize(("place", "times"), [("update", 40), ("_save_last", 4), ("_write_log", 5)])
 def test_a_killed_training_goes_on_to_the_same_numbers(place: str, times: int, trial, tmp_path: Path) -> None:
     """Killed amid a pass; and between trials' checkpoints, so that they go on from different epochs."""
-    runs = [trial(seed=1), trial(seed=2, dropout=0.5), trial(seed=1, learning_rate=0.01)]
+    runs = [trial(seed=1), trial(seed=2, dropout=0.5), trial(seed=1, lr_schedule="cosine", warmup=0.2)]
     undisturbed = run_fused(runs, output=tmp_path / "undisturbed", device="cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BenchmarkTrainer, place, killed_in(place, times))

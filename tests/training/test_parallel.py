@@ -40,6 +40,7 @@ from mos_recbole.training.prefixes import PrefixGatherer
 WORKER = Path(__file__).parents[1] / "processes_worker.py"
 SMALL = ["--embedding_size=8", "--hidden_size=12", "--MAX_ITEM_LIST_LENGTH=10", "--train_batch_size=64", "--epochs=5"]
 SMALL += ["--device", "cpu", "--eval_batch_size=8", "--metrics=[Recall,NDCG,ItemCoverage]", "--learning_rate=0.02"]
+SMALL += ["--lr_schedule=linear", "--warmup=0.2"]
 MIXTURE = ["--model", "GRU4RecMoS", "--mos_heads=2", *SMALL]
 CERTAIN = ["--dropout_prob=0.0"]
 CLIPPED = ["--clip_grad_norm={max_norm: 0.05}"]

@@ -278,9 +278,9 @@ def test_filter_seen_can_only_improve_ranks(run) -> None:
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ("GRU4RecMoS", {"dropout_prob": 0.4}),
+        ("GRU4RecMoS", {"dropout_prob": 0.4, "lr_schedule": "linear", "warmup": 0.3}),
         ("GRU4RecMoS", {"train_mode": "prefix", "learner": "adagrad"}),
-        ("GRU4Rec", {}),
+        ("GRU4Rec", {"lr_schedule": "cosine"}),
         ("FPMC", {}),
         ("BPR", {}),
     ],
