@@ -1,4 +1,4 @@
-"""The learning rate over a training: a function of how much of it is done, with no state that a checkpoint must hold."""
+"""The learning rate over a training: a function of how much of it is done, without state."""
 
 import math
 from dataclasses import dataclass
