@@ -3,7 +3,7 @@
 from mos_recbole.experiment.distances import add_distances
 from mos_recbole.experiment.estimate import count_parameters, time_training
 from mos_recbole.experiment.fused import run_fused
-from mos_recbole.experiment.identity import data_fingerprint, protocol_hash, run_name
+from mos_recbole.experiment.identity import code_version, data_fingerprint, protocol_hash, run_name, versions
 from mos_recbole.experiment.load import TrainedRun, load_run
 from mos_recbole.experiment.matching import match_parameters
 from mos_recbole.experiment.run import run_experiment
@@ -15,6 +15,7 @@ __all__ = [
     "RunData",
     "TrainedRun",
     "add_distances",
+    "code_version",
     "count_parameters",
     "data_fingerprint",
     "load_run",
@@ -26,4 +27,5 @@ __all__ = [
     "run_name",
     "score_lists",
     "time_training",
+    "versions",
 ]

@@ -12,7 +12,7 @@ from ray.tune.logger import TBXLoggerCallback
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import require_writable
-from mos_recbole.results import SWEEP_FILE, SweepPlan, Trial, read_plan, read_trials
+from mos_recbole.results import SWEEP_FILE, Trial, read_trials
 from mos_recbole.sweep.callback import LedgerCallback
 from mos_recbole.sweep.cluster import ClusterOptions, cluster, trials_at_a_time
 from mos_recbole.sweep.fusing import fused_groups
@@ -53,7 +53,7 @@ def run_sweep(
     Raises:
         InputError: anything the user gave that cannot be used, before any trial starts.
     """
-    sweep, plan, planned = planner.sweep, planner.plan(), planner.trials()
+    sweep, planned = planner.sweep, planner.trials()
     for warning in dict.fromkeys(warning for one in planned for warning in one.settings.warnings):
         _log.warning(warning)
     storage = Storage(options.storage, sweep.name) if options.storage is not None else None
@@ -65,39 +65,39 @@ def run_sweep(
     except filelock.Timeout:
         raise InputError(f"{folder}: another process is at work on this sweep") from None
     with lock:
-        _check_plan(folder, plan)
-        ledger = Ledger(planner, planned, folder, storage, retry_failed=retry_failed)
+        _require_sweep(folder)
         # Nothing is written to a new folder before Ray runs: after a refusal, it must not look like a sweep's.
         new = not (folder / SWEEP_FILE).exists()
+        ledger = Ledger(planner, planned, folder, storage, retry_failed=retry_failed)
         if not new:
-            ledger.synchronize()
+            ledger.fetch_all()
+            _log_growth(ledger)
         if new or ledger.work_left():
             with cluster(options) as machines:
                 fitting = trials_at_a_time(machines, sweep.resources)
                 if new:
-                    plan.write(folder)
-                    ledger.synchronize()
+                    ledger.fetch_all()
+                ledger.save()
                 _log_capacity(sweep.resources, fitting, sum(machine.get("GPU", 0) for machine in machines))
                 with SweepProgress(ledger, quiet=quiet) as progress:
                     _run_unfinished(ledger, progress, loggers)
+        else:
+            ledger.save()
     return read_trials(folder)
 
 
-def _check_plan(folder: Path, plan: SweepPlan) -> None:
-    """Raises InputError where the folder holds something else than this sweep."""
-    if not (folder / SWEEP_FILE).exists():
-        # A first call that was killed may have left a lock or temporary files.
-        if any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise InputError(f"{folder}: holds other results than a sweep's; expected an empty folder, or none")
-        return
-    there = read_plan(folder)
-    ours = SweepPlan.model_validate_json(plan.model_dump_json())
-    differing = [key for key in SweepPlan.model_fields if getattr(there, key) != getattr(ours, key)]
-    if differing:
-        raise InputError(
-            f"{folder}: holds another sweep, which differs in {', '.join(differing)}; "
-            "expected the same sweep, or another name or output"
-        )
+def _require_sweep(folder: Path) -> None:
+    """Raises InputError where the folder holds something else than a sweep."""
+    # A first call that was killed may have left a lock or temporary files.
+    if not (folder / SWEEP_FILE).exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise InputError(f"{folder}: holds other results than a sweep's; expected an empty folder, or none")
+
+
+def _log_growth(ledger: Ledger) -> None:
+    if ledger.added:
+        _log.info("%d trials are there already, %d are added", len(ledger.trials) - ledger.added, ledger.added)
+    if ledger.left_alone:
+        _log.info("%d unfinished trials are left alone, since the sweep file does not plan them", ledger.left_alone)
 
 
 def _log_capacity(resources: Resources, fitting: int, gpus: float) -> None:

@@ -1,6 +1,8 @@
 """The trials of a sweep, in memory and in the files of its folder, and which of them are still to be run."""
 
+import itertools
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,28 @@ import numpy as np
 
 from mos_recbole.analysis.selection import best_trial_configurations
 from mos_recbole.errors import InputError
-from mos_recbole.results import RECORD_FILE, SWEEP_FILE, TrialStatus, read_trials
+from mos_recbole.results import (
+    RECORD_FILE,
+    RUNS_FOLDER,
+    SWEEP_FILE,
+    SweepPlan,
+    Trial,
+    TrialStatus,
+    read_plan,
+    read_record,
+    read_trials,
+)
+from mos_recbole.settings import accepted_settings
+from mos_recbole.sweep.growth import grown_plan, refusal
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.storage import Storage
 
 
 class Ledger:
     """All trials of a sweep: those of the plan, and those that earlier sessions left in its folder.
+
+    What is there stays, with its number: a file that plans more than the folder holds adds trials to it. Trials that
+    have not ended and that the file does not plan are left alone.
 
     Args:
         planner: of the sweep.
@@ -24,10 +41,13 @@ class Ledger:
         retry_failed: whether trials that failed in an earlier session are tried again.
 
     Attributes:
+        plan: of the folder's trials and the planned ones together.
         trials: every trial that is known so far, by the name of its run.
+        added: number of planned trials that the folder did not have.
+        left_alone: number of trials of the folder that have not ended and are not planned.
 
     Raises:
-        InputError: a trial of an earlier session was made by other code, packages, data or kind of device.
+        InputError: the folder's trials and the planned ones do not belong together.
     """
 
     def __init__(
@@ -39,27 +59,83 @@ class Ledger:
         *,
         retry_failed: bool = False,
     ) -> None:
-        self.planner, self.plan, self.sweep = planner, planner.plan(), planner.sweep
+        self.planner, self.sweep = planner, planner.sweep
         self.folder, self.storage = folder, storage
-        self.trials = {one.trial.run: one for one in planned}
-        for trial in read_trials(folder) if (folder / SWEEP_FILE).exists() else []:
-            known = self.trials.get(trial.run)
-            if known is None:
-                known = planner.trial(trial.number, trial.model, trial.dataset, trial.seed, trial.parameters)
-            if known.trial.run != trial.run:
-                raise InputError(
-                    f"{folder}: holds trials of other code, package versions, data or device than these "
-                    f"(run {trial.run}, now {known.trial.run}); expected the same ones, or another name or output"
-                )
-            if trial.ended == "failed" and retry_failed:
-                trial = trial.model_copy(update={"ended": None, "error": None, "attempts": 0})
-            self.trials[trial.run] = PlannedTrial(trial, known.settings)
+        self.plan, self.trials = planner.plan(), dict[str, PlannedTrial]()
+        self.added = self.left_alone = 0
+        self._planned = {one.trial.run: one for one in planned}
+        earlier: list[Trial] = []
+        if (folder / SWEEP_FILE).exists():
+            there, earlier = read_plan(folder), read_trials(folder)
+            self.plan = grown_plan(there, planner, folder)
+            for trial in earlier:
+                self._adopt(trial, there, retry_failed)
+        self._numbers = {trial.number for trial in earlier}
+        free = (number for number in itertools.count(1) if number not in self._numbers)
+        for one in planned:
+            if one.trial.run not in self.trials:
+                trial = one.trial.model_copy(update={"number": next(free)})
+                self.trials[trial.run] = PlannedTrial(self._described(trial, one, self.sweep.space), one.settings)
+                self.added += 1
+        if earlier:
+            planner.check_together(list(self.trials.values()))
 
-    def synchronize(self) -> None:
-        """Copies new files of runs from the storage, and writes the files of trials that are new or have changed."""
+    def _adopt(self, trial: Trial, there: SweepPlan, retry_failed: bool) -> None:
+        """Takes over a trial of the folder: all but those that have not ended and are not asked for any more.
+
+        Raises:
+            InputError: the sweep file makes another run of it.
+        """
+        if trial.ended == "failed" and retry_failed:
+            trial = trial.model_copy(update={"ended": None, "error": None, "attempts": 0})
+        if trial.status(self.folder) == "unfinished" and not self._asked_for(trial):
+            self.left_alone += 1
+            return
+        # Of other data sets, whose place is not known, nothing is compared with these.
+        if trial.dataset not in self.planner.datasets:
+            return
+        one = self._planned.get(trial.run)
+        if one is None:
+            moved = {key: there.settings[key] for key in self.sweep.space if key in there.settings}
+            one = self.planner.trial(
+                trial.number, trial.model, trial.dataset, trial.seed, {**moved, **trial.parameters}
+            )
+            if one.trial.run != trial.run:
+                record = read_record(trial.folder(self.folder)) if self.has_record(trial.run) else None
+                raise InputError(refusal(self.folder, record, there, one, self.planner))
+            described = self._described(trial, one, there.space)
+        else:
+            described = self._described(one.trial, one, self.sweep.space)
+        self.trials[trial.run] = PlannedTrial(
+            trial.model_copy(update={"parameters": described.parameters}), one.settings
+        )
+
+    def _asked_for(self, trial: Trial) -> bool:
+        """Returns whether the sweep file plans a trial, or may: trials of Optuna, and winners with further seeds."""
+        if not self.sweep.adaptive or trial.run in self._planned:
+            return trial.run in self._planned
+        first, *others = self.sweep.seeds
+        return trial.seed in others or (trial.seed == first and self.sweep.search.method == "optuna")
+
+    def _described(self, trial: Trial, one: PlannedTrial, space: Collection[str]) -> Trial:
+        """Returns a trial with its values of the parameters that the sweep has, and that its own space had not."""
+        values = one.settings.values
+        missing = [key for key in self.plan.space if key not in space and key not in trial.parameters and key in values]
+        known = accepted_settings(trial.model, trial.dataset, missing) if missing else ()
+        parameters = {**trial.parameters, **{key: values[key] for key in missing if key in known}}
+        in_order = {key: parameters[key] for key in self.plan.space if key in parameters}
+        return trial.model_copy(update={"parameters": in_order})
+
+    def fetch_all(self) -> None:
+        """Copies new files of runs from the storage."""
         for run in self.trials:
             if not self.has_record(run):
                 self.fetch(run)
+
+    def save(self) -> None:
+        """Writes the plan and the trials that are new or have changed."""
+        if not (self.folder / SWEEP_FILE).exists() or read_plan(self.folder) != self.plan:
+            self.plan.write(self.folder)
         written = {trial.run: trial for trial in read_trials(self.folder)}
         for one in self.trials.values():
             if one.trial != written.get(one.trial.run):
@@ -72,7 +148,7 @@ class Ledger:
 
     def has_record(self, run: str) -> bool:
         """Returns whether the record of a run is in the folder."""
-        return (self.trials[run].trial.folder(self.folder) / RECORD_FILE).exists()
+        return (self.folder / RUNS_FOLDER / run / RECORD_FILE).exists()
 
     def add(self, one: PlannedTrial) -> None:
         """Adds a new trial, and writes its file."""
@@ -99,7 +175,7 @@ class Ledger:
 
     def next_number(self) -> int:
         """Returns the number of the next new trial."""
-        return max((one.trial.number for one in self.trials.values()), default=0) + 1
+        return max(self._numbers | {one.trial.number for one in self.trials.values()}, default=0) + 1
 
     def searched(self) -> list[PlannedTrial]:
         """Returns the trials of the search; the others give the winners of an adaptive search their further seeds."""
@@ -112,7 +188,7 @@ class Ledger:
         Args:
             winners: whether to return further seeds of an adaptive search's winners, or trials of the search.
         """
-        trials = list(self.trials.values())
+        trials = sorted(self.trials.values(), key=lambda one: one.trial.number)
         if self.sweep.stopping.scheduler == "none":
             # The longest first, so that no long trial is left for the end.
             trials.sort(key=lambda one: -one.work)
@@ -134,11 +210,13 @@ class Ledger:
 
     def missing_winners(self) -> list[PlannedTrial]:
         """Returns new trials: the best configuration of each model and data set with the further seeds."""
-        if not self.sweep.adaptive or len(self.plan.seeds) == 1:
+        if not self.sweep.adaptive or len(self.sweep.seeds) == 1:
             return []
         missing: list[PlannedTrial] = []
         for trial in best_trial_configurations(self.folder):
-            for seed in self.plan.seeds[1:]:
+            if (trial.model, trial.dataset) not in self.planner.known:  # of an earlier sweep file
+                continue
+            for seed in self.sweep.seeds[1:]:
                 number = self.next_number() + len(missing)
                 one = self.planner.trial(number, trial.model, trial.dataset, seed, trial.parameters)
                 if one.trial.run not in self.trials:

@@ -193,7 +193,7 @@ class Planner:
                             faults |= dict.fromkeys(str(error).splitlines())
         if faults:
             raise InputError("\n".join(faults))
-        self._check_together(trials)
+        self.check_together(trials)
         return trials
 
     def trial(self, number: int, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> PlannedTrial:
@@ -203,11 +203,13 @@ class Planner:
             InputError: all faults of its settings, or data that cannot be read.
         """
         chosen = {**parameters, "seed": seed, "valid_metric": self.sweep.metric}
+        # A trial of an earlier session may have swept what an argument now sets.
+        others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
         settings = load_settings(
             model,
             self.datasets[dataset],
             [*self._config_files, {**self.sweep.settings, **chosen}],
-            self.overrides,
+            others,
             beside=self.sweep.models,
         )
         if not settings.validates:
@@ -223,7 +225,7 @@ class Planner:
             self._fingerprints[key] = data_fingerprint(settings)
         return self._fingerprints[key]
 
-    def _check_together(self, trials: list[PlannedTrial]) -> None:
+    def check_together(self, trials: list[PlannedTrial]) -> None:
         """Raises InputError where two trials are one run, or results on a data set could not be compared."""
         first_of_run: dict[str, Trial] = {}
         first_of_data: dict[str, tuple[Trial, str]] = {}

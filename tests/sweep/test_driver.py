@@ -2,14 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import run_experiment
+from mos_recbole.report import write_sweep_report
 from mos_recbole.results import Trial
 from mos_recbole.sweep import ClusterOptions, Planner, driver
 from mos_recbole.sweep.driver import run_sweep
@@ -78,6 +81,31 @@ def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path:
     driven.answers = False
     assert driven.run(made) == trials
     assert driven.tuned == []
+
+
+def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """A third seed and a wider grid: what is there stays to the last byte, and the report is of all trials."""
+    driven, rates = Driven(tmp_path, monkeypatch), [0.01, 0.03]
+    make = partial(planner, models=["GRU4RecSoftmax"])
+    driven.run(make({"learning_rate": {"grid": rates}}, seeds=[1]))
+    write_sweep_report(driven.folder)
+    kept = {path: path.read_bytes() for name in ("runs", "trials") for path in (driven.folder / name).rglob("*.*")}
+    assert len(kept) > 8
+    wider = make({"learning_rate": {"grid": [*rates, 0.1]}}, seeds=[1, 2])
+    trials = driven.run(wider)
+    assert [len(runs) for _, runs in driven.tuned] == [4]
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(trials) == 6
+    write_sweep_report(driven.folder)
+    assert "6 trials: 6 finished" in (driven.folder / "best.md").read_text()
+    table = pd.read_csv(driven.folder / "table.csv")
+    assert sorted(table["learning_rate"]) == [0.01, 0.03, 0.1]
+    assert set(table["seeds_finished"]) == {2}
+    # A new sweep by the same file has the same configurations, by the same numbers.
+    driven.folder = tmp_path / "new"
+    driven.run(wider)
+    write_sweep_report(driven.folder)
+    pd.testing.assert_frame_equal(table, pd.read_csv(driven.folder / "table.csv"))
 
 
 def test_a_refusal_by_ray_leaves_the_folder_as_new(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:

@@ -153,7 +153,7 @@ def worker(planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         folder.mkdir()
         plan.write(folder)
         ledger = Ledger(made, trials, folder)
-        ledger.synchronize()
+        ledger.save()
         (group,) = fused_groups(ledger.unfinished(), 10)
         return Worker(ledger, group, monkeypatch)
 

@@ -469,17 +469,21 @@ def test_folders_of_something_else_are_refused(call, file: Path, data: Path, tmp
     trials = [one.trial for one in planner.trials()]
     for trial in trials:
         trial.write(folder)
-    other = write_sweep(tmp_path / "other", data, space={"learning_rate": {"grid": [0.5]}}, seeds=[9])
-    assert "holds another sweep, which differs in seeds, space; expected the same sweep" in refusal(other)
-    assert "differs in settings" in refusal(file, "--epochs=3")
-    assert "differs in seeds" in refusal(file, "--seeds", 1, 2)
+    other = write_sweep(tmp_path / "other", data, metric="MRR@10")
+    assert "holds another sweep: metric is NDCG@10, and in the file MRR@10" in refusal(other)
+    for trial in trials:
+        trial.model_copy(update={"ended": "stopped"}).write(folder)
+    assert "its trials have other epochs (40, now 3); to have both in this sweep" in refusal(file, "--epochs=3")
+    for trial in trials:
+        trial.write(folder)
 
     with filelock.FileLock(folder / ".lock"):
         assert "another process is at work on this sweep" in refusal(file)
 
-    of_other_code = trials[0].model_copy(update={"run": trials[0].run[:-16] + "0123456789abcdef", "number": 9})
+    run = trials[0].run[:-16] + "0123456789abcdef"
+    of_other_code = trials[0].model_copy(update={"run": run, "number": 9, "ended": "stopped"})
     of_other_code.write(folder)
-    assert "holds trials of other code, package versions, data or device" in refusal(file)
+    assert "its trials have other code, package versions, data or device; expected a sweep of its own" in refusal(file)
     path = folder / "trials" / "0123456789abcdef.json"
     path.write_text("{")
     assert f"{path}: not a trial" in refusal(file)

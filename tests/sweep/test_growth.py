@@ -1,0 +1,221 @@
+"""Growing a sweep: what is there stays, what is new is added, and what would mix is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mos_recbole.experiment import run_experiment
+from mos_recbole.results import RECORD_FILE, read_plan, read_trials
+from mos_recbole.sweep import Planner
+from mos_recbole.sweep.ledger import Ledger
+from tests.sweeps import MakePlanner, random_search, refused
+
+RATES = {"learning_rate": {"grid": [0.01, 0.03]}}
+SIZES = {"embedding_size": {"grid": [4, 8]}}
+OPTUNA = random_search({"embedding_size": {"choice": [4, 8, 16]}}, "optuna")
+Told = list[tuple[str, dict[str, Any], int]]
+
+
+class Grown:
+    """A sweep's folder, to which one sweep file after the other is applied; its trials finish without training."""
+
+    def __init__(self, folder: Path, make: MakePlanner) -> None:
+        self.folder, self._make = folder, make
+        folder.mkdir()
+
+    def planner(self, space: dict[str, Any] = RATES, **content: Any) -> Planner:
+        return self._make(**({"space": space, "models": ["GRU4RecSoftmax"], "seeds": [1, 2]} | content))
+
+    def ledger(self, space: dict[str, Any] = RATES, **content: Any) -> Ledger:
+        planner = self.planner(space, **content)
+        return Ledger(planner, planner.trials(), self.folder)
+
+    def apply(self, space: dict[str, Any] = RATES, *, finish: bool = True, **content: Any) -> Told:
+        """Returns what of a sweep file is still to be done: model, parameters and seed of each trial; does it."""
+        ledger = self.ledger(space, **content)
+        ledger.save()
+        todo = sorted(ledger.unfinished(), key=lambda one: one.trial.number)
+        for one in todo if finish else []:
+            place = one.trial.folder(self.folder) / RECORD_FILE
+            place.parent.mkdir(parents=True)
+            place.write_text("{}")
+        return [(one.trial.model, one.trial.parameters, one.trial.seed) for one in todo]
+
+    def told(self) -> Told:
+        return [(one.model, one.parameters, one.seed) for one in read_trials(self.folder)]
+
+    def state(self) -> dict[str, tuple[int, bytes]]:
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+
+@pytest.fixture
+def grown(planner: MakePlanner, tmp_path: Path) -> Grown:
+    """A finished grid of two learning rates with the seeds 1 and 2."""
+    one = Grown(tmp_path / "small", planner)
+    assert len(one.apply()) == 4
+    return one
+
+
+def of_rate(rate: float, seed: int, **more: Any) -> tuple[str, dict[str, Any], int]:
+    return "GRU4RecSoftmax", {"learning_rate": rate} | more, seed
+
+
+@pytest.mark.parametrize("seeds", [[1, 2, 3], [3]])
+def test_a_third_seed(seeds: list[int], grown: Grown) -> None:
+    """Nothing that is there is touched; the plan has all seeds; the first command finds nothing to do afterwards."""
+    before = grown.state()
+    assert grown.apply(seeds=seeds) == [of_rate(0.01, 3), of_rate(0.03, 3)]
+    after = grown.state()
+    assert {path for path in before if before[path] != after[path]} == {str(grown.folder / "sweep.json")}
+    assert read_plan(grown.folder).seeds == [1, 2, 3]
+    assert [one.number for one in read_trials(grown.folder)] == [1, 2, 3, 4, 5, 6]
+    after = grown.state()
+    assert grown.apply() == grown.apply(seeds=[1, 2, 3]) == []
+    assert grown.state() == after
+
+
+def test_more_values_of_a_key(grown: Grown) -> None:
+    """Also instead of some of the old ones, which stay in the sweep."""
+    assert grown.apply({"learning_rate": {"grid": [0.03, 0.1]}}) == [of_rate(0.1, 1), of_rate(0.1, 2)]
+    assert read_plan(grown.folder).space == {"learning_rate": {"grid": [0.01, 0.03, 0.1]}}
+    assert len(grown.told()) == 6
+
+
+@pytest.mark.parametrize("given", ["by default", "in the settings"])
+def test_one_more_key(given: str, planner: MakePlanner, tmp_path: Path) -> None:
+    """Trials that are there take part with the value that they had, which need not be among the new ones."""
+    sweep = Grown(tmp_path / "other", planner)
+    before = {} if given == "by default" else {"settings": {"dropout_prob": 0.25}}
+    had = 0.3 if given == "by default" else 0.25
+    assert len(sweep.apply(seeds=[1], **before)) == 2
+    new = sweep.apply(RATES | {"dropout_prob": {"grid": [had, 0.5]}}, seeds=[1])
+    assert new == [of_rate(rate, 1, dropout_prob=0.5) for rate in (0.01, 0.03)]
+    new = sweep.apply(RATES | {"dropout_prob": {"grid": [0.0]}}, seeds=[1])
+    assert new == [of_rate(rate, 1, dropout_prob=0.0) for rate in (0.01, 0.03)]
+    assert sweep.told()[0] == of_rate(0.01, 1, dropout_prob=had)
+    assert sweep.apply(seeds=[1], **before) == []
+    # And back: a key that was swept is set now.
+    settings = {"dropout_prob": 0.5, "learning_rate": 0.01}
+    new = sweep.apply(SIZES, seeds=[1], settings=settings)
+    assert new == [of_rate(0.01, 1, dropout_prob=0.5, embedding_size=size) for size in (4, 8)]
+    assert {tuple(parameters) for _, parameters, _ in sweep.told()} == {
+        ("learning_rate", "dropout_prob", "embedding_size")
+    }
+
+
+def test_one_more_model_and_fewer(grown: Grown) -> None:
+    """A model that the file no longer has stays; a parameter of the new one is no concern of the old one."""
+    space = RATES | {"mos_heads": {"grid": [2]}}
+    new = grown.apply(space, models=["GRU4RecMoS"], seeds=[1])
+    assert new == [("GRU4RecMoS", {"learning_rate": rate, "mos_heads": 2}, 1) for rate in (0.01, 0.03)]
+    assert len(grown.told()) == 6
+    assert grown.told()[0] == of_rate(0.01, 1)
+    assert read_plan(grown.folder).models == ["GRU4RecSoftmax", "GRU4RecMoS"]
+
+
+def test_another_data_set(grown: Grown, data: Path, tmp_path: Path) -> None:
+    """Nothing on one data set is compared with what is on another, whatever the settings are."""
+    other = tmp_path / "tiny"
+    other.mkdir()
+    (other / "tiny.inter").write_bytes((data / f"{data.name}.inter").read_bytes())
+    assert len(grown.apply(datasets=[str(other)], settings={"epochs": 2})) == 4
+    assert read_plan(grown.folder).datasets == [data.name, "tiny"]
+    assert grown.apply() == []
+
+
+def test_unfinished_trials_that_are_no_longer_asked_for(grown: Grown) -> None:
+    """Are left alone, and run when they are asked for again."""
+    wide = {"learning_rate": {"grid": [0.01, 0.03, 0.1]}}
+    assert len(grown.apply(wide, finish=False)) == 2
+    narrow = grown.ledger()
+    assert (narrow.left_alone, narrow.added, narrow.work_left()) == (2, 0, False)
+    assert grown.apply(wide) == [of_rate(0.1, 1), of_rate(0.1, 2)]
+
+
+def test_more_samples_of_a_random_search(planner: MakePlanner, tmp_path: Path) -> None:
+    """The first ones are those that are there; fewer samples are nothing to do."""
+    search = random_search({"learning_rate": {"loguniform": [1e-3, 1e-1]}})
+    sweep = Grown(tmp_path / "other", planner)
+    assert len(sweep.apply(**search)) == 4
+    there = sweep.told()
+    search["search"]["samples"] = 3
+    assert len(sweep.apply(**search, models=["GRU4RecSoftmax", "GRU4RecMoS"])) == 2 + 6
+    assert sweep.told()[:4] == there
+    search["search"]["samples"] = 1
+    assert sweep.apply(**search) == []
+    assert read_plan(sweep.folder).search["samples"] == 3
+
+
+def test_more_samples_of_optuna(planner: MakePlanner, tmp_path: Path) -> None:
+    """Only those that are missing are suggested."""
+    sweep = Grown(tmp_path / "other", planner)
+    ledger = sweep.ledger(**OPTUNA)
+    for one in ledger.planner.preview():
+        ledger.save()
+        ledger.add(one)
+    assert sweep.ledger(**OPTUNA).to_suggest() == 0
+    more = OPTUNA | {"search": OPTUNA["search"] | {"samples": 3}}
+    assert sweep.ledger(**more).to_suggest() == 1
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "another metric": ({}, {"metric": "MRR@10"}, "metric is NDCG@10, and in the file MRR@10"),
+    "another scheduler": ({}, {"stopping": {"scheduler": "asha"}}, "stopping is none, and in the file {"),
+    "another method": ({}, random_search({"learning_rate": {"choice": [0.1, 1]}}), "search.method is grid"),
+    "another space of draws": (
+        OPTUNA,
+        random_search({"embedding_size": {"choice": [4, 8]}}, "optuna"),
+        "drawn from another space, and search.method is optuna",
+    ),
+    "other random numbers": (
+        OPTUNA,
+        OPTUNA | {"search": OPTUNA["search"] | {"seed": 4}},
+        "search.seed is 0; a larger search.samples adds trials",
+    ),
+    "another first seed": (OPTUNA, OPTUNA | {"seeds": [3, 1]}, "compared by seed 1, which must be the first of seeds"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Path) -> None:
+    """With the way out, and the folder is as before."""
+    before, after, fragment = REFUSED[case]
+    sweep = Grown(tmp_path / "small", planner)
+    sweep.apply(**before)
+    state = sweep.state()
+    message = refused(lambda: sweep.ledger(**after))
+    assert fragment in message
+    assert message.endswith("expected a sweep of its own: another --name, or another --output")
+    assert sweep.state() == state
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        (
+            {"settings": {"epochs": 2}},
+            ["other epochs (1, now 2); to have both", "write epochs: {grid: [1, 2]} into its space"],
+        ),
+        ({"settings": {"filter_seen": True}}, ["other filter_seen (False, now True); expected a sweep of its own"]),
+        ({"space": RATES | {"filter_seen": {"grid": [True]}}}, ["filter_seen changes what is measured"]),
+        ({"datasets": ["changed"]}, ["other data; expected a sweep of its own"]),
+    ],
+)
+def test_other_settings_and_data_are_refused(
+    content: dict[str, Any], fragments: list[str], planner: MakePlanner, data: Path, tmp_path: Path
+) -> None:
+    """What differs is named; settings that do not change what is measured can be put into the space."""
+    sweep = Grown(tmp_path / "small", planner)
+    sweep.apply(seeds=[1], finish=False)
+    run_experiment(sweep.planner().trials()[0].settings, output=sweep.folder, device="cpu")
+    if "datasets" in content:
+        changed = tmp_path / "changed" / data.name
+        changed.mkdir(parents=True)
+        lines = (data / f"{data.name}.inter").read_text().splitlines()
+        (changed / f"{data.name}.inter").write_text("\n".join(lines[:-3]) + "\n")
+        content = {"datasets": [str(changed)]}
+    message = refused(lambda: sweep.ledger(**({"seeds": [2]} | content)))
+    for fragment in fragments:
+        assert fragment in message
