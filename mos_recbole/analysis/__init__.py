@@ -11,10 +11,13 @@ from mos_recbole.analysis.configurations import (
     metric_intervals,
 )
 from mos_recbole.analysis.outcomes import (
+    LEADING_METRIC,
     TABLE_METRICS,
     aligned_outcomes,
+    asked_metrics,
     checked_metrics,
     iterate_aligned_outcomes,
+    leading_metric,
     mean_metric,
     metric_values,
     user_numbers,
@@ -36,6 +39,7 @@ from mos_recbole.analysis.sweep_frame import COST_COLUMNS, Sweep, read_sweep, tr
 
 __all__ = [
     "COST_COLUMNS",
+    "LEADING_METRIC",
     "TABLE_METRICS",
     "Cell",
     "Comparison",
@@ -54,6 +58,7 @@ __all__ = [
     "Study",
     "Sweep",
     "aligned_outcomes",
+    "asked_metrics",
     "attributes",
     "best_on_validation",
     "checked_metrics",
@@ -66,6 +71,7 @@ __all__ = [
     "iterate_aligned_outcomes",
     "join_comparisons",
     "labels",
+    "leading_metric",
     "mean_metric",
     "metric_intervals",
     "metric_values",

@@ -10,6 +10,7 @@ from mos_recbole.evaluation import Lists, canonical_metric, parse_metric, query_
 from mos_recbole.results import KEY_COLUMNS, REQUIRED_COLUMNS, RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
+LEADING_METRIC = "Recall@100"
 
 # To the mean of tied ranks, in ties, from the rank by each of the protocol's rules.
 _TO_MEAN = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}
@@ -110,12 +111,26 @@ def metric_values(tables: Sequence[pd.DataFrame], metric: str) -> np.ndarray:
     return np.stack([_values(table, metric) for table in tables])
 
 
+def asked_metrics(runs: Sequence[RunResult]) -> list[str]:
+    """Returns the metrics that all runs were asked for when they were trained, or else the usual ones."""
+    asked = [name for name in runs[0].asked_metrics if all(name in run.asked_metrics for run in runs)] if runs else []
+    return asked or list(TABLE_METRICS)
+
+
 def checked_metrics(metrics: Sequence[str]) -> list[str]:
     """Returns the metrics in RecBole's spelling, each once. Raises InputError for an unknown one."""
     try:
         return list(dict.fromkeys(canonical_metric(metric) for metric in metrics))
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def leading_metric(metrics: Sequence[str]) -> str:
+    """Returns which of the metrics that a report shows slices and figures are of, in RecBole's spelling."""
+    names = checked_metrics(metrics)
+    if names == list(TABLE_METRICS):
+        return LEADING_METRIC
+    return next((name for name in names if parse_metric(name)[0].is_mean), LEADING_METRIC)
 
 
 def mean_metric(metric: str) -> str:

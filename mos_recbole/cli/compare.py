@@ -14,7 +14,7 @@ examples:
 
 import argparse
 
-from mos_recbole.cli.output import complete_runs, print_table
+from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "test runs or models against each other, in pairs"
@@ -26,17 +26,17 @@ _RUN = (
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
-    parser.add_shared("--metrics", "--data-path", "--results", "--dataset", "--best", "--where", "--format")
+    parser.add_shared("--metrics", "--data-path", "--results", "--dataset", "--best", "--where")
+    parser.add_table()
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.analysis import TABLE_METRICS, compare_groups, find_run_groups, parse_condition
+    from mos_recbole.analysis import compare_groups, find_run_groups, parse_condition
     from mos_recbole.report import comparisons_table
 
     where = [parse_condition(text) for text in options.where]
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
     runs = [run for group in groups for run in group.runs]
-    metrics = complete_runs(runs, options.metrics or TABLE_METRICS, options.data_path)
-    comparisons = compare_groups(groups, metrics, where)
-    print_table(comparisons_table(comparisons), options.format)
+    metrics = complete_runs(runs, options.metrics, options.data_path)
+    print_tables([comparisons_table(compare_groups(groups, metrics, where))], options)
     return 0

@@ -1,9 +1,10 @@
 """What the command line shows: logged sentences, tables and failures; one of several processes shows them."""
 
+import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -90,17 +91,44 @@ def print_failure(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def complete_runs(records: "Iterable[RunResult]", metrics: Sequence[str], data_path: str | None) -> list[str]:
-    """Returns the metrics in RecBole's spelling, once the runs have what these need of the data."""
-    from mos_recbole.analysis import checked_metrics
+def complete_runs(
+    records: "Sequence[RunResult]", metrics: Sequence[str] | None, data_path: str | None = None
+) -> list[str]:
+    """Returns the metrics to show in RecBole's spelling, once the runs have what these need of the data.
+
+    Args:
+        records: the runs.
+        metrics: that were asked for; without any, those of `analysis.asked_metrics`.
+        data_path: where the data set's folder is.
+    """
+    from mos_recbole.analysis import asked_metrics, checked_metrics
     from mos_recbole.evaluation import parse_metric
 
-    names = checked_metrics(metrics)
+    names = checked_metrics(metrics or asked_metrics(records))
     if any(parse_metric(name)[0].needs == "distance_sums" for name in names):
         from mos_recbole.experiment import add_distances  # waits for PyTorch and RecBole
 
         add_distances(records, names, data_path)
     return names
+
+
+def print_tables(tables: "Sequence[Table]", options: argparse.Namespace) -> None:
+    """Prints tables, and writes their files where `--output` says.
+
+    Raises:
+        InputError: the output cannot be written to.
+    """
+    from mos_recbole.report import join_frames, write_tables
+
+    if options.format == "csv":
+        print_table(join_frames(tables), "csv")
+    else:
+        for number, table in enumerate(tables):
+            print("\n" * (number > 0), end="")
+            print_table(table, options.format)
+    if options.output is not None:
+        written = write_tables(tables, options.output)
+        print(f"files in {options.output}: {', '.join(path.name for path in written)}", file=sys.stderr)
 
 
 def print_table(table: "Table", tablefmt: str) -> None:

@@ -23,13 +23,15 @@ class Several(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """Adds values to those that were given before."""
         before = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, [*([] if before is self.default else before), *values])
+        setattr(namespace, self.dest, [*([] if before is parser.get_default(self.dest) else before), *values])
 
 
 _RESULTS = {"type": Path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
-_METRICS = "default: Recall@10 NDCG@10 MRR@10 Recall@100; or MAP@12, ItemCoverage@10, Novelty@10, ..."
+_METRICS = "MAP@12, Novelty@10, ... (default: the runs' own, or Recall@10 NDCG@10 MRR@10 Recall@100)"
 _DATA_PATH = "parent of the data set's folder, for IntraListDiversity (default: dataset)"
+_READ = "of finished runs, or with such folders in it (default: results)"
+_WRITTEN = "write the table there too, as .md, .tex and .csv"
 _FORMATS = ("github", "simple", "latex", "csv")
 # The options that several commands have; what a command declares itself goes first.
 _SHARED: dict[str, dict[str, Any]] = {
@@ -40,15 +42,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},
     "--format": {"default": "github", "choices": _FORMATS, "help": "default: github"},
     "--metric": {
-        "default": "Recall@100",
         "metavar": "NAME",
-        "help": "a mean over queries (default: Recall@100)",
+        "help": "sliced and drawn, a mean over queries (default: the first of --metrics, or Recall@100)",
     },
     "--metrics": {"action": Several, "metavar": "NAME", "help": _METRICS},
     "--output": _RESULTS | {"default": Path("results"), "help": "for results (default: results)"},
     "--plugin": {"action": Several, "default": [], "type": Path, "metavar": "FILE", "help": _PLUGIN},
     "--quiet": {"action": "store_true", "help": "show results and warnings, no progress"},
-    "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": "default: results"},
+    "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": _READ},
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers (default: 0)"},
     "--seeds": {"action": Several, "type": int, "metavar": "N"},
     _SKIP: {
@@ -79,13 +80,25 @@ class Parser(argparse.ArgumentParser):
         """Returns a new argument; what is not declared of a shared option is as commands share it."""
         declared = _SHARED.get(names[0], {}) | declared
         if declared.get("action") is Several:
-            declared["nargs"] = "+"
+            declared.setdefault("nargs", "+")
         return super().add_argument(*names, **declared)
 
     def add_shared(self, *names: str) -> None:
         """Adds options that commands share."""
         for name in names:
             self.add_argument(name)
+
+    def add_results(self) -> None:
+        """Adds `--results`, whose folders may also stand alone, without the option's name."""
+        self.add_shared("--results")
+        # Without a default: argparse would take it for what is given.
+        alone = {"nargs": "*", "default": argparse.SUPPRESS, "help": "the same as --results"}
+        self.add_argument("results", **_SHARED["--results"] | alone)
+
+    def add_table(self) -> None:
+        """Adds where a table goes and how it looks."""
+        self.add_argument("--output", default=None, help=_WRITTEN)
+        self.add_shared("--format")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Returns the options, with `settings` among them as a list of `--key=value`, and an empty list.

@@ -8,20 +8,21 @@ examples:
     %(prog)s results/article --reference benchmarks/studies/article.yaml
   your own head against the mixture of softmaxes instead of the softmax
     %(prog)s results --baseline mos
-  of two sweeps, by another metric, in another folder
-    %(prog)s results/article results/more-seeds --metric NDCG@10 --output study
+  of two sweeps, by other metrics (the first is drawn), in another folder
+    %(prog)s results/article results/more-seeds --metrics NDCG@10 Novelty@10 --output study
 """
 
 import argparse
 from pathlib import Path
 
+from mos_recbole.cli.output import complete_runs
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "make tables, figures and one page of runs and sweeps"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="folders of runs or sweeps")
+    parser.add_results()
     parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
     parser.add_argument(
         "--reference", type=Path, metavar="FILE", help="YAML file of published numbers to show beside yours"
@@ -29,12 +30,17 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"
     )
-    parser.add_shared("--metric")
+    parser.add_shared("--metric", "--metrics", "--data-path")
 
 
 def call(options: argparse.Namespace) -> int:
     from mos_recbole.report import write_report
+    from mos_recbole.results import find_records
 
-    page, *others = write_report(options.folders, options.output, options.metric, options.reference, options.baseline)
+    asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
+    complete_runs([record for folder in options.results for record in find_records(folder)], asked, options.data_path)
+    page, *others = write_report(
+        options.results, options.output, options.metric, options.reference, options.baseline, options.metrics
+    )
     print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0

@@ -119,12 +119,11 @@ def _train(runs: "list[Settings]", options: argparse.Namespace) -> "tuple[list[R
 
 
 def _print(records: "list[RunResult]", failures: "list[Failure]", one: "Settings") -> None:
-    from mos_recbole.analysis import TABLE_METRICS
     from mos_recbole.report import comparison_table
 
     split = records[0].protocol["split"]["name"]
     print(f"\nTest metrics on {records[0].dataset}, {split}, full ranking; ± 95 % interval")
-    metrics = complete_runs(records, one.asked_metrics or TABLE_METRICS, one.values["data_path"])
+    metrics = complete_runs(records, one.asked_metrics, one.values["data_path"])
     print(comparison_table(records, metrics).text())
     print("\nFiles (record, outcomes, training log, checkpoints):")
     for record in records:

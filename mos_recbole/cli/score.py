@@ -31,7 +31,6 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.analysis import TABLE_METRICS
     from mos_recbole.experiment import load_settings, score_lists
     from mos_recbole.models import own_model_names
     from mos_recbole.report import comparison_table
@@ -42,7 +41,7 @@ def call(options: argparse.Namespace) -> int:
     for warning in settings.warnings:
         _log.warning(warning)
     record = score_lists(options.lists, options.name, settings, options.output)
-    metrics = complete_runs([record], settings.asked_metrics or TABLE_METRICS, settings.values["data_path"])
+    metrics = complete_runs([record], settings.asked_metrics, settings.values["data_path"])
     print(comparison_table([record], metrics).text())
     print(f"\nFiles (record, outcomes): {record.folder}")
     return 0

@@ -1,4 +1,4 @@
-"""Slices a test metric of models by one or two columns of their outcomes (docs/results.md lists them), with intervals
+"""Slices test metrics of models by one or two columns of their outcomes (docs/results.md lists them), with intervals
 in every cell and, of two models, tests.
 
 examples:
@@ -6,6 +6,8 @@ examples:
     %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count --metric Recall@100
   your own bins, [0, 814], (814, 4976], ...
     %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:0,814,4976,13865,71317
+  several metrics, a table each
+    %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count --metrics NDCG@10 Novelty@10
   two columns crossed, without rare targets (quote the condition, because > has a meaning in the shell)
     %(prog)s GRU4RecSoftmax GRU4RecMoS --by train_count:4 --by previous_distance:3 --where 'train_count>814'
   three models beside each other, without tests
@@ -16,7 +18,7 @@ examples:
 
 import argparse
 
-from mos_recbole.cli.output import complete_runs, print_table
+from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "show a metric by columns of the outcomes: where do two models differ?"
@@ -28,15 +30,18 @@ def add_options(parser: Parser) -> None:
         "runs", nargs="+", metavar="RUN", help="one or more, named as for compare; two are tested against each other"
     )
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
-    parser.add_shared("--metric", "--data-path", "--results", "--dataset", "--best", "--where", "--format")
+    parser.add_shared("--metric", "--metrics", "--data-path", "--results", "--dataset", "--best", "--where")
+    parser.add_table()
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.analysis import find_run_groups, parse_condition, parse_slice_by, slice_groups
+    from mos_recbole.analysis import LEADING_METRIC, find_run_groups, parse_condition, parse_slice_by, slice_groups
     from mos_recbole.report import slices_table
 
     by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
-    complete_runs([run for group in groups for run in group.runs], [options.metric], options.data_path)
-    print_table(slices_table(slice_groups(groups, options.metric, by, where)), options.format)
+    asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
+    runs = [run for group in groups for run in group.runs]
+    metrics = complete_runs(runs, asked or [LEADING_METRIC], options.data_path)
+    print_tables([slices_table(slice_groups(groups, metric, by, where)) for metric in metrics], options)
     return 0

@@ -1,32 +1,29 @@
 """Rebuilds the comparison table from the files of finished runs."""
 
 import argparse
-from pathlib import Path
 
-from mos_recbole.cli.output import complete_runs, print_table
+from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "rebuild the comparison table from the files of finished runs"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument(
-        "folders", nargs="*", default=[Path("results")], type=Path, metavar="FOLDER", help="default: results"
-    )
+    parser.add_results()
     parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
-    parser.add_shared("--metrics", "--data-path", "--dataset", "--format")
+    parser.add_shared("--metrics", "--data-path", "--dataset")
+    parser.add_table()
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.analysis import TABLE_METRICS
     from mos_recbole.report import comparison_table
     from mos_recbole.results import find_records
 
-    records = [record for folder in options.folders for record in find_records(folder)]
+    records = [record for folder in options.results for record in find_records(folder)]
     if options.dataset is not None:
         records = [record for record in records if record.dataset == options.dataset]
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
-    metrics = complete_runs(records, options.metrics or TABLE_METRICS, options.data_path)
-    print_table(comparison_table(records, metrics), options.format)
+    metrics = complete_runs(records, options.metrics, options.data_path)
+    print_tables([comparison_table(records, metrics)], options)
     return 0

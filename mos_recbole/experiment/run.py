@@ -259,6 +259,7 @@ class Run:
             best_epoch=trainer.best_epoch,
             stopped="early_stopping" if trainer.stopped else "epochs",
             valid_metric=config["valid_metric"],
+            asked_metrics=list(self.settings.asked_metrics),
             valid=_directed(valid),
             test=_directed(test),
             final_fit=self.settings.values["final_fit"],

@@ -148,6 +148,7 @@ def _record(
         epochs=0,
         best_epoch=0,
         valid_metric=settings.values["valid_metric"],
+        asked_metrics=list(settings.asked_metrics),
         valid={},
         test={key: Metric(value=value, direction=metric_direction(key)) for key, value in test.items()},
         train_seconds=0.0,

@@ -1,21 +1,24 @@
 """Tables, figures and pages: renders what `analysis` finds in the files of runs and sweeps."""
 
 from mos_recbole.report.comparisons import comparisons_table
+from mos_recbole.report.folder import write_tables
 from mos_recbole.report.runs import comparison_table, configurations_table
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.spectra import spectra_table, write_spectra
 from mos_recbole.report.study import write_report
 from mos_recbole.report.sweep import write_sweep_report
-from mos_recbole.report.table import Table
+from mos_recbole.report.table import Table, join_frames
 
 __all__ = [
     "Table",
     "comparison_table",
     "comparisons_table",
     "configurations_table",
+    "join_frames",
     "slices_table",
     "spectra_table",
     "write_report",
     "write_spectra",
     "write_sweep_report",
+    "write_tables",
 ]

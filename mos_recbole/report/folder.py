@@ -2,11 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mos_recbole.io import require_writable
+from mos_recbole.report.table import Table
+
+
+def write_tables(tables: Sequence[Table], output: Path) -> list[Path]:
+    """Returns the files of tables that were written into a folder; after an error all are as before.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with new_files(output) as temporary:
+        names = [path.name for table in tables for path in table.write(temporary)]
+    return [output / name for name in names]
 
 
 @contextmanager

@@ -60,7 +60,11 @@ class Contents:
 
 
 def section_contents(
-    section: Section, metric: str, reference: Reference | None = None, step: Callable[[str], None] = lambda _: None
+    section: Section,
+    metric: str,
+    reference: Reference | None = None,
+    step: Callable[[str], None] = lambda _: None,
+    metrics: Sequence[str] = TABLE_METRICS,
 ) -> Contents:
     """Returns the tables and figures of one protocol's runs.
 
@@ -69,14 +73,15 @@ def section_contents(
         metric: which one slices and figures show, in RecBole's spelling.
         reference: published numbers to show beside ours.
         step: called after each of `count_steps`, with what was done.
+        metrics: that tables of models and of differences show, beside `metric`.
 
     Raises:
         InputError: outcomes that are missing, broken or not of the same queries.
     """
     published = [row.metric for row in reference.rows] if reference else []
-    rows = {row.label: row for row in configuration_rows(section.runs, _unique(*TABLE_METRICS, metric, *published))}
+    rows = {row.label: row for row in configuration_rows(section.runs, _unique(*metrics, metric, *published))}
     step("compared")
-    shown = _unique(metric, *TABLE_METRICS)
+    shown = _unique(metric, *metrics)
     looks = model_looks(section.models)
     sign = -1 if metric_direction(metric) == "higher" else 1
     best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)

@@ -32,7 +32,7 @@ def slices_table(slices: Slices) -> Table:
         parts.append((slices.total, None))
     columns = " and ".join(_columns(slices))
     return Table(
-        name="slices",
+        name=f"slices-{slices.metric}",
         title=f"{slices.metric} by {columns}",
         caption="\n".join([*_caption(slices), *_notes(slices)]),
         rows=[_cells(slices, *part) for part in parts],

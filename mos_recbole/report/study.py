@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mos_recbole.analysis.outcomes import mean_metric
+from mos_recbole.analysis.outcomes import asked_metrics, checked_metrics, leading_metric, mean_metric
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.errors import InputError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mos_recbole.report.sections import Contents
 
 PAGE_FILE = "report.html"
-REPORT_METRIC = "Recall@100"
 _TABLES, _FIGURES = "tables", "figures"
 _MOST_NAMED = 6  # models in the title
 
@@ -28,9 +27,10 @@ _MOST_NAMED = 6  # models in the title
 def write_report(
     folders: Sequence[Path],
     output: Path | None = None,
-    metric: str = REPORT_METRIC,
+    metric: str | None = None,
     reference: Path | None = None,
     baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> list[Path]:
     """Returns the files of the report: the page, then tables and figures of every protocol.
 
@@ -40,9 +40,11 @@ def write_report(
     Args:
         folders: of results, by runs or sweeps, which may be under way.
         output: folder of the report; by default `report` in the first of `folders`.
-        metric: which one slices and figures show; any that is the mean of a value a query.
+        metric: which one slices and figures show; any that is the mean of a value a query. By default the first such
+            of `metrics`, or Recall@100.
         reference: file of published numbers to show beside ours.
         baseline: the head or the model that others are compared with; by default the softmax head.
+        metrics: that tables of models and of differences show; by default those that the runs were asked for.
 
     Raises:
         InputError: no finished runs, a folder that is missing, a record or outcomes that are broken, outcomes of one
@@ -53,13 +55,16 @@ def write_report(
     from mos_recbole.report.page import PageSection, render_page
     from mos_recbole.report.sections import count_steps, section_contents
 
-    metric = mean_metric(metric)
     published = None if reference is None else read_reference(reference)
     study = read_study(folders, baseline)
+    command = _command(folders, metric, reference, baseline, metrics)
+    shown = checked_metrics(metrics or asked_metrics([run for section in study.sections for run in section.runs]))
+    metric = mean_metric(metric or leading_metric(shown))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
-        contents = [section_contents(one, metric, published, partial(bar.advance, 1)) for one in study.sections]
+        step = partial(bar.advance, 1)
+        contents = [section_contents(one, metric, published, step, shown) for one in study.sections]
     newest = max(run.finished for section in study.sections for run in section.runs)
     n_items = sum(len(content.items) for content in contents)
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
@@ -71,7 +76,6 @@ def write_report(
             parts.append(
                 PageSection(section.title, section.name, facts, settings, content.notes, items, content.findings)
             )
-        command = _command(folders, metric, reference, baseline)
         page = render_page(parts, study.missing, command, moment(newest), _title(study))
         paths[0].write_text(page, encoding="utf-8", newline="\n")
     return [output / path.relative_to(temporary) for path in paths]
@@ -108,9 +112,16 @@ def _title(study: Study) -> str:
     return f"{named} on {', '.join(datasets)}"
 
 
-def _command(folders: Sequence[Path], metric: str, reference: Path | None, baseline: str | None) -> str:
+def _command(
+    folders: Sequence[Path],
+    metric: str | None,
+    reference: Path | None,
+    baseline: str | None,
+    metrics: Sequence[str] | None,
+) -> str:
     """Returns what a user types to get this report."""
-    options = [] if metric == REPORT_METRIC else ["--metric", metric]
+    options = [] if metric is None else ["--metric", metric]
+    options += ["--metrics", *metrics] if metrics else []
     options += [] if reference is None else ["--reference", str(reference)]
     options += [] if baseline is None else ["--baseline", baseline]
     return shlex.join(["mos-recbole", "report", *map(str, folders), *options])

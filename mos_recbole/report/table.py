@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +87,7 @@ class Table:
         return self.frame.to_csv(index=False, lineterminator="\n")
 
     def write(self, folder: Path) -> list[Path]:
-        """Returns the files that were written into a folder: Markdown, LaTeX and CSV."""
+        """Returns the files that were written into a folder, over earlier ones: Markdown, LaTeX and CSV."""
         paths = []
         for ending, text in (("md", self.markdown()), ("tex", self.latex()), ("csv", self.csv())):
             paths.append(folder / f"{self.name}.{ending}")
@@ -121,6 +121,13 @@ class Table:
             disable_numparse=True,
             colalign=["left" if self.is_text(column) else "right" for column in self.header],
         )
+
+
+def join_frames(tables: Sequence[Table]) -> Table:
+    """Returns a table with the numbers of several that have the same columns, and what their captions say."""
+    lines = dict.fromkeys(line for table in tables for line in table.caption.splitlines())
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    return replace(tables[0], caption="\n".join(lines), frame=frame)
 
 
 def escape_markdown(text: str) -> str:

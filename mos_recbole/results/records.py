@@ -81,6 +81,7 @@ class RunResult(Document):
         final_fit: "train+valid" where the tested model was trained on both for `best_epoch` epochs; then training's
             counts in `data` are of both.
         parameters: number of trainable numbers in the model.
+        asked_metrics: those that the user asked for by `metrics` or `topk`, which tables show; else empty.
         valid, test: metrics at the best epoch, those that the run was asked for; `valid` is empty where the split has
             no validation.
         train_seconds: spent in training, of runs that were trained as one each its share; eval_seconds: in validations;
@@ -116,6 +117,7 @@ class RunResult(Document):
     final_fit: Literal["none", "train+valid"] = "none"
     stopped: Literal["epochs", "early_stopping"] | None = None
     valid_metric: str
+    asked_metrics: list[str] = []
     valid: dict[str, Metric]
     test: dict[str, Metric]
     train_seconds: float

@@ -52,6 +52,27 @@ RESULTS = Path(__file__).parents[2] / "results"
 WITH_SETTINGS = ["run", "sweep", "prepare"]
 
 
+READERS = ("table", "compare", "slice", "report", "spectrum")
+
+
+@pytest.mark.parametrize("name", ["--results", "--output", "--metrics"])
+def test_options_of_one_name_are_one_option(name: str) -> None:
+    """Whatever reads finished runs takes the same values under the same name; spectra have no metrics."""
+    there = {command: commands()[command]._option_string_actions.get(name) for command in READERS}
+    found = {(one.dest, one.type, one.metavar, one.nargs) for one in there.values() if one is not None}
+    assert len(found) == 1
+    assert [command for command, one in there.items() if one is None] == ["spectrum"] * (name == "--metrics")
+
+
+@pytest.mark.parametrize("command", ["table", "report"])
+def test_folders_stand_alone_or_behind_results(command: str) -> None:
+    """Each is the same list; without any, it is the default."""
+    expected = [Path("a"), Path("b")]
+    for arguments in (["a", "b"], ["--results", "a", "b"], ["a", "--results", "b"]):
+        assert parsed(command, *arguments)["results"] == expected
+    assert parsed(command)["results"] == [Path("results")]
+
+
 def parsed(command: str, *arguments: str) -> dict[str, Any]:
     return vars(make_parser().parse_args([command, *arguments]))
 
@@ -144,7 +165,7 @@ def test_a_setting_ends_a_list(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "A", "B", "--epochs=3"], ["'--epochs=3'", "mos-recbole compare takes no settings"]),
         (["compare", "A", "B", "--metric=NDCG@10"], ["did you mean --metrics?"]),
         (["table", "--proto", "x"], ["'--proto'"]),
-        (["ls", "results", "more"], ["'more'"]),
+        (["recommend", "A", "B", "--all-users"], ["'B'"]),
     ],
 )
 def test_what_is_neither_is_refused(
