@@ -74,7 +74,9 @@ def test_a_report_shows_the_metrics_that_are_asked_for(
     call: Call, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first in slices, all in tables; `--metric` is drawn instead, and shown too; the page says how it was made."""
-    monkeypatch.setattr("mos_recbole.report.figures.save_figure", lambda figure, folder: _two_files(folder, figure.name))
+    monkeypatch.setattr(
+        "mos_recbole.report.figures.save_figure", lambda figure, folder: _two_files(folder, figure.name)
+    )
     make.study((8,))
     assert call("report", "results", "--metrics", "MRR@7", "NDCG@3")[0] == 0
     (models,) = Path("results/report/tables").glob("*/models.md")
