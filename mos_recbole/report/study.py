@@ -120,8 +120,8 @@ def _command(
     metrics: Sequence[str] | None,
 ) -> str:
     """Returns what a user types to get this report."""
-    options = [] if metric is None else ["--metric", metric]
-    options += ["--metrics", *metrics] if metrics else []
+    options = [] if metric is None else ["--metric", mean_metric(metric)]
+    options += ["--metrics", *checked_metrics(metrics)] if metrics else []
     options += [] if reference is None else ["--reference", str(reference)]
     options += [] if baseline is None else ["--baseline", baseline]
     return shlex.join(["mos-recbole", "report", *map(str, folders), *options])

@@ -73,7 +73,7 @@ def test_without_metrics_those_that_all_runs_were_asked_for(command: str, call: 
 def test_a_report_shows_the_metrics_that_are_asked_for(
     call: Call, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first in slices, all in tables; `--metric` is drawn instead, and shown too; the page says how it was made."""
+    """The first in slices, all in tables; `--metric` is drawn instead, and shown too; the page has the command."""
     monkeypatch.setattr(
         "mos_recbole.report.figures.save_figure", lambda figure, folder: _two_files(folder, figure.name)
     )
