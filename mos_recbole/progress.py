@@ -1,52 +1,106 @@
-"""Progress bars on standard error."""
+"""The progress of work that takes more than a moment, on standard error: a bar on a terminal, lines in a log."""
 
+import logging
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_log = logging.getLogger(__name__)
+_Thing = TypeVar("_Thing")
+
+# Seconds before a bar appears, before the first line in a log, and between lines.
+_APPEARS, _FIRST_LINE, _NEXT_LINE = 1.0, 3.0, 10.0
+
 
 class ProgressBar:
-    """A bar that is drawn while its context is open; bars may be nested, and lines printed meanwhile go above them.
+    """Progress that is shown while its context is open, once that has lasted for a moment.
+
+    On a terminal it is a bar; bars may be nested, and lines printed meanwhile go above them. Elsewhere it is a logged
+    line every few seconds, with what is under way within it. Nothing is shown where the package's information is not
+    logged, as with --quiet.
 
     Args:
         name: what is under way.
         total: how much there is to do, if known.
-        unit: what is counted.
-        show: whether to draw; by default on a terminal only.
-        delay: seconds before the bar appears.
+        unit: what is counted, if anything is.
+        show: True for a bar at once, False for nothing.
     """
 
+    _under_way: ClassVar[list["ProgressBar"]] = []
+
     def __init__(
-        self, name: str, total: int | None, unit: str, *, show: bool | None = None, delay: float = 0.0
+        self, name: str, total: int | None = None, unit: str = "", *, show: bool | None = None
     ) -> None:
-        self._name, self._total, self._unit = name, total, unit
-        self._show = sys.stderr.isatty() if show is None else show
-        self._delay, self._began, self._done = delay, time.monotonic(), 0
-        self._state = ""
+        self._name, self._total, self._unit, self._show = name, total, unit, show
+        self._began, self._done, self._state = time.monotonic(), 0, ""
         self._bars: Progress | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
 
     def advance(self, amount: int, state: str | None = None) -> None:
-        """Adds to what is done; `state` is shown behind the bar from now on."""
+        """Adds to what is done; `state` is shown behind it from now on."""
         self._done += amount
         self._state = self._state if state is None else state
-        if self._show and self._bars is None and time.monotonic() - self._began >= self._delay:
-            self._open()
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], completed=self._done, state=self._state)
 
     def __enter__(self) -> "ProgressBar":
-        self.advance(0)
+        if self._show:
+            self._open()
+        elif self._show is None and _log.isEnabledFor(logging.INFO):
+            if sys.stderr.isatty():
+                self._start(self._open_late)
+            else:
+                if not self._under_way:
+                    self._start(self._tell)
+                self._under_way.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
         if self._bars is not None:
             self._bars.stop()
+        if self in self._under_way:
+            self._under_way.remove(self)
+
+    def _start(self, show: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=show, daemon=True)
+        self._thread.start()
+
+    def _open_late(self) -> None:
+        if not self._ended.wait(_APPEARS):
+            self._open()
+
+    def _tell(self) -> None:
+        """Logs what is under way, from the outermost to the innermost, again and again."""
+        seconds = _FIRST_LINE
+        while not self._ended.wait(seconds):
+            _log.info("; ".join(bar.text() for bar in tuple(self._under_way)))
+            seconds = _NEXT_LINE
+
+    def text(self) -> str:
+        """Returns "reading outcomes: 30 of 90 runs, about 0:00:20 left"."""
+        seconds = time.monotonic() - self._began
+        of_all = "" if self._total is None else f" of {self._total:,}"
+        parts = [f"{self._name}: {self._done:,}{of_all} {self._unit}" if self._unit else self._name]
+        parts += [self._state] if self._state else []
+        if self._total and self._done:
+            seconds *= (self._total - self._done) / self._done
+            parts.append(f"about {timedelta(seconds=round(seconds))} left")
+        else:
+            parts.append(f"for {timedelta(seconds=round(seconds))}")
+        return ", ".join(parts)
 
     def _open(self) -> None:
         # Not at the top: most processes draw nothing.
@@ -57,8 +111,18 @@ class ProgressBar:
         if not rich.get_console().stderr:
             rich.reconfigure(stderr=True)
         count = "{task.completed:,.0f}" + ("" if self._total is None else "/{task.total:,.0f}") + f" {self._unit}"
+        count = count if self._unit else ""
         texts = [TextColumn(text, markup=False) for text in ("{task.description}", count, "{task.fields[state]}")]
         times = [TimeElapsedColumn(), TimeRemainingColumn()]
-        self._bars = Progress(texts[0], BarColumn(), texts[1], *times, texts[2], transient=True)
-        self._bars.add_task(self._name, total=self._total, completed=self._done, state="")
-        self._bars.start()
+        bars = Progress(texts[0], BarColumn(), texts[1], *times, texts[2], transient=True)
+        bars.add_task(self._name, total=self._total, completed=self._done, state=self._state)
+        bars.start()
+        self._bars = bars
+
+
+def tracked(things: Iterable[_Thing], name: str, unit: str) -> Iterator[_Thing]:
+    """Yields the things, and shows by a `ProgressBar` how many have been used."""
+    with ProgressBar(name, len(things) if isinstance(things, Sized) else None, unit) as bar:
+        for thing in things:
+            yield thing
+            bar.advance(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mos_recbole.evaluation import (
     sign_flip_test,
     sign_test,
 )
+from mos_recbole.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,22 @@ def compare_groups(
     queries = read_queries(groups, names, where=where)
     users = queries.user_Q
     rows = []
+    defined = {}
     for metric in names:
-        values = [of_group[metric] for of_group in queries.values]
-        axes = (0, 2) if values[0].ndim == 3 else 0
-        defined = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in values])
-        for a, b in combinations(range(len(groups)), 2):
-            first, second = values[a][:, defined], values[b][:, defined]
-            try:
-                row = _compare((groups[a], groups[b]), metric, first, second, users[defined])
-            except ValueError as error:
-                raise InputError(f"{groups[a].label} and {groups[b].label}, {metric}: {error}") from error
-            rows.append((a, b, row))
-    rows.sort(key=lambda numbered: numbered[:2])
-    adjusted = holm([row.difference.p_value for *_, row in rows])
+        of_groups = [of_group[metric] for of_group in queries.values]
+        axes = (0, 2) if of_groups[0].ndim == 3 else 0
+        defined[metric] = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in of_groups])
+    pairs = list(product(combinations(range(len(groups)), 2), names))
+    for (a, b), metric in tracked(pairs, "testing differences", "tests"):
+        first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))
+        try:
+            rows.append(_compare((groups[a], groups[b]), metric, first, second, users[defined[metric]]))
+        except ValueError as error:
+            raise InputError(f"{groups[a].label} and {groups[b].label}, {metric}: {error}") from error
+    adjusted = holm([row.difference.p_value for row in rows])
     return Comparisons(
         groups=tuple(groups),
-        rows=tuple(replace(row, adjusted_p_value=p_value) for (*_, row), p_value in zip(rows, adjusted, strict=True)),
+        rows=tuple(replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)),
         n_queries=len(users),
         n_users=queries.n_users,
         where=tuple(where),

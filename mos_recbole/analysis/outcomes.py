@@ -7,6 +7,7 @@ import pandas as pd
 
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Lists, canonical_metric, parse_metric, query_values
+from mos_recbole.progress import tracked
 from mos_recbole.results import KEY_COLUMNS, REQUIRED_COLUMNS, RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
@@ -78,7 +79,7 @@ def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:
 def _aligned(runs: Sequence[RunResult]) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """Yields of every run its aligned outcomes and from which row of the file each row is."""
     first = None
-    for run in runs:
+    for run in tracked(runs, "reading outcomes", "runs"):
         table = run.outcomes()
         if missing := [column for column in REQUIRED_COLUMNS if column not in table]:
             raise InputError(f"{run.folder}: its outcomes have no column {', '.join(missing)}")

@@ -25,6 +25,7 @@ from mos_recbole.evaluation import (
     relative_difference,
     sign_test,
 )
+from mos_recbole.progress import tracked
 from mos_recbole.results import OUTCOME_COLUMNS
 
 _MOST_BINS = 100
@@ -172,9 +173,10 @@ def slice_queries(
     cell_Q = np.ravel_multi_index([place_Q[inside] for place_Q in places], shape)
     by_cell = np.argsort(cell_Q, kind="stable")
     ends = np.cumsum(np.bincount(cell_Q, minlength=prod(shape)))
+    parts = list(zip(product(*axes), np.split(by_cell, ends[:-1]), strict=True))
     cells = [
         _cell(labels, [one[:, rows] for one in values], user_Q[rows])
-        for labels, rows in zip(product(*axes), np.split(by_cell, ends[:-1]), strict=True)
+        for labels, rows in tracked(parts, "slicing", "cells")
     ]
     return Slices(
         metric=name,

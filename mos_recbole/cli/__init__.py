@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if several_processes() and options.command != "run":
         parser.error(f"{options.command} runs in one process; only run takes several, as torchrun starts them")
-    level = logging.WARNING if getattr(options, "quiet", False) else logging.INFO
+    level = logging.WARNING if options.quiet else logging.INFO
     try:
         with log_on_stderr(level if is_main() else logging.CRITICAL):
             return options.call(options)
@@ -76,6 +76,7 @@ def make_parser() -> Parser:
     for module in _COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.SUMMARY, text=module.__doc__)
         module.add_options(command)
+        command.add_shared("--quiet")
         interrupted = getattr(module, "INTERRUPTED", "nothing was changed")
         command.set_defaults(call=module.call, interrupted=interrupted)
     return parser

@@ -19,7 +19,7 @@ def add_run_options(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help=_RUN)
     parser.add_argument("--dataset", metavar="NAME", help=_DATASET)
     parser.add_argument("--force", action="store_true", help="write over an output that exists")
-    parser.add_shared("--results", "--plugin", "--device", "--quiet")
+    parser.add_shared("--results", "--plugin", "--device")
 
 
 def find_one_run(options: argparse.Namespace) -> "RunResult":

@@ -15,7 +15,10 @@ _logger = logging.getLogger("mos_recbole")
 
 
 class SentenceHandler(logging.Handler):
-    """Prints records on standard error, above progress bars. A warning that was printed before is left out.
+    """Prints records on standard error, above progress bars.
+
+    A warning that was printed before is left out; so is what is logged with `extra={"once": True}`, which goes without
+    the name of a run.
 
     Attributes:
         run: name of the run that is under way; goes before its sentences.
@@ -24,17 +27,18 @@ class SentenceHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.run = ""
-        self._warned: set[str] = set()
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a record."""
         message = record.getMessage()
-        text = f"{self.run}: {message}" if self.run else message
-        if record.levelno >= logging.WARNING:
-            if message in self._warned:
+        warns, once = record.levelno >= logging.WARNING, getattr(record, "once", False)
+        if warns or once:
+            if message in self._said:
                 return
-            self._warned.add(message)
-            text = f"warning: {text}"
+            self._said.add(message)
+        text = f"{self.run}: {message}" if self.run and not once else message
+        text = f"warning: {text}" if warns else text
         print(text, file=sys.stderr, flush=True)  # rich puts it above its bars
 
 

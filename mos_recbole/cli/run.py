@@ -50,7 +50,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
     parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
-    parser.add_shared("--plugin", "--config", "--output", "--device", "--quiet", "--skip-bad-lines", "--key=value")
+    parser.add_shared("--plugin", "--config", "--output", "--device", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("lists", type=Path, metavar="LISTS", help="file of lists")
     parser.add_argument("--name", required=True, metavar="NAME", help="what tables call the model")
     parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
-    parser.add_shared("--config", "--output", "--quiet", "--key=value")
+    parser.add_shared("--config", "--output", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

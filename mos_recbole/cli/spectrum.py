@@ -16,10 +16,12 @@ examples:
 import argparse
 import logging
 import sys
+from itertools import islice
 from pathlib import Path
 
 from mos_recbole.cli.output import print_table
 from mos_recbole.cli.parser import Parser
+from mos_recbole.progress import tracked
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +62,9 @@ def call(options: argparse.Namespace) -> int:
     groups = find_spectrum_groups(options.runs, options.results, name)
     output = options.output or options.results[0] / "spectrum"
     require_writable(output)
-    measured = [
-        MeasuredGroup(
-            group,
-            tuple(measure_run(run, plan, device=options.device, data_path=data_path) for run in group.runs),
-        )
-        for group in groups
-    ]
+    runs = tracked([run for group in groups for run in group.runs], "measuring", "runs")
+    spectra_of_runs = (measure_run(run, plan, device=options.device, data_path=data_path) for run in runs)
+    measured = [MeasuredGroup(group, tuple(islice(spectra_of_runs, len(group.runs)))) for group in groups]
     spectra = Spectra(tuple(measured), options.seed)
     written = write_spectra(spectra, output)
     print_table(spectra_table(spectra), options.format)

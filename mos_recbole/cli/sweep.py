@@ -56,7 +56,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard, for this machine only")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log to Weights & Biases")
     parser.add_argument("--mlflow", metavar="EXPERIMENT", help="also log to MLflow, at MLFLOW_TRACKING_URI")
-    parser.add_shared("--plugin", "--output", "--quiet", "--skip-bad-lines", "--key=value")
+    parser.add_shared("--plugin", "--output", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from mos_recbole.data.reading import (
 )
 from mos_recbole.data.sequences import Sequences, positions
 from mos_recbole.errors import InputError
+from mos_recbole.progress import ProgressBar
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,11 @@ class DatasetByRecBole(Dataset):
     _split_rows: SplitRows | None = None  # of data that come split
 
     def _by_recbole(self) -> None:
-        super()._from_scratch()
-        self._to_sequences()
-        for name in self.feat_name_list:
-            setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+        with ProgressBar("preparing the data through RecBole"):
+            super()._from_scratch()
+            self._to_sequences()
+            for name in self.feat_name_list:
+                setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
 
     def _take_split_files(self) -> None:
         """Reads the files of training, validation and test (`split: files`)."""

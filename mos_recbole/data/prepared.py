@@ -17,6 +17,7 @@ from mos_recbole.data.prepare import Filters, prepare
 from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.errors import InputError
+from mos_recbole.progress import ProgressBar
 
 FLAT_ARRAYS = ("items", "times", "offsets", "users")
 _NAMES = ("user_names", "user_name_ends", "item_names", "item_name_ends")
@@ -91,10 +92,12 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters, skip_bad_li
     identity = _identity(file)
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        log = read_log(file, wanted, filters.time, skip_bad_lines)
+        with ProgressBar(f"reading {file.path}"):
+            log = read_log(file, wanted, filters.time, skip_bad_lines)
         if _identity(file) != identity:
             raise InputError(f"{file.path}: changed while it was read")
-        done = prepare(log, filters)
+        with ProgressBar("filtering and sorting the data"):
+            done = prepare(log, filters)
         arrays = {name: getattr(done.sequences, name) for name in FLAT_ARRAYS}
         arrays |= name_arrays(done.user_names, done.item_names)
         arrays |= {f"column{number}": column for number, column in enumerate(done.columns.values())}

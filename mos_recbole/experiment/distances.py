@@ -9,6 +9,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import distance_sums, parse_metric
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import own_model_names
+from mos_recbole.progress import tracked
 from mos_recbole.results import RunResult, write_distances
 from mos_recbole.settings import load_settings
 
@@ -27,7 +28,7 @@ def add_distances(records: Iterable[RunResult], metrics: Sequence[str], data_pat
     needing = [spec_k for spec_k in map(parse_metric, metrics) if spec_k[0].needs == "distance_sums"]
     k = max((cut_off or 0 for _, cut_off in needing), default=0)
     known: dict[str, RunData] = {}
-    for record in records if k else ():
+    for record in tracked(records if k else (), "measuring distances", "runs"):
         there = record.distance_sums()
         if not record.keeps_lists() or (there is not None and there.shape[1] >= k):
             continue

@@ -200,7 +200,7 @@ def recommend(
         blocks = _sequence_blocks(run, sequences, strict)
     else:
         blocks = user_blocks(run, users)
-    with ProgressBar("recommending", None, "queries", delay=2.0) as bar:
+    with ProgressBar("recommending", None, "queries") as bar:
         for block in blocks:
             yield recommender.lists(block)
             bar.advance(len(block.names))

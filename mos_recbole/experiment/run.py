@@ -155,7 +155,8 @@ class Run:
     def open(self, resume: bool) -> BenchmarkTrainer:
         """Returns the trainer of the model, at its first weights or where it is to go on."""
         config, data = self.config, self.data
-        self._note(f"{self.settings.dataset}: {data.summary.describe()}")
+        if self.processes.is_main:  # the same for all runs of a command, which says it once
+            _log.info(f"{self.settings.dataset}: {data.summary.describe()}", extra={"once": True})
         init_seed(config["seed"], config["reproducibility"])
         self.model = build_model(self.settings, config, data)
         self.trainer = make_trainer(

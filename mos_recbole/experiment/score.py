@@ -20,6 +20,7 @@ from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run import KEPT_ITEMS
 from mos_recbole.experiment.run_data import RunData, in_history
 from mos_recbole.io import require_writable
+from mos_recbole.progress import ProgressBar, tracked
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, run_identity, write_outcomes
 from mos_recbole.settings import Settings
 
@@ -103,7 +104,8 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise InputError(f"--name {name!r}: expected letters, digits and . + - _, as in SASRec-RecTools")
     require_writable(output)
-    table = read_lists(path)
+    with ProgressBar(f"reading {path.name}"):
+        table = read_lists(path)
     data = RunData(settings, torch.device("cpu"))
     lists = _numbered(path, table, data)
     cut_offs = {metric: parse_metric(metric)[1] or 0 for metric in settings.metric_names}
@@ -202,7 +204,7 @@ def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
     width = min(top_k, int(length.max()))
     better, tied = n_candidates.copy(), np.zeros(len(rows), dtype=np.int64)
     top = np.zeros((len(rows), width), dtype=np.int32)
-    for begin in range(0, len(rows), _QUERIES):
+    for begin in tracked(range(0, len(rows), _QUERIES), "ranking", f"blocks of {_QUERIES:,} queries"):
         part = slice(begin, begin + _QUERIES)
         place = np.arange(int(length[part].max()))
         there = place < length[part][:, None]

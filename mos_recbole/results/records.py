@@ -15,6 +15,7 @@ import pydantic
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write
+from mos_recbole.progress import tracked
 from mos_recbole.results.top_items import DISTANCES_FILE, ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
 
 RECORD_FILE = "record.json"
@@ -339,4 +340,5 @@ def find_records(output: Path) -> list[RunResult]:
         raise InputError(f"{output}: no such folder; expected a results folder")
     runs = output / RUNS_FOLDER if (output / RUNS_FOLDER).is_dir() else output
     folders = [path.parent for path in (*runs.glob(RECORD_FILE), *sorted(runs.glob(f"*/{RECORD_FILE}")))]
-    return sorted((read_record(folder) for folder in folders), key=lambda record: (record.finished, record.run_id))
+    records = map(read_record, tracked(folders, "reading records", "runs"))
+    return sorted(records, key=lambda record: (record.finished, record.run_id))

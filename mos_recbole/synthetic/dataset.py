@@ -12,6 +12,7 @@ from pyarrow import csv
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import item_distance
 from mos_recbole.io import atomic_folder, os_errors_as_input_errors
+from mos_recbole.progress import ProgressBar
 from mos_recbole.synthetic.log import PlantedLog, draw_log
 from mos_recbole.synthetic.process import PlantedProcess, plant
 from mos_recbole.synthetic.truth import best_achievable
@@ -48,9 +49,12 @@ def write_planted(
         **{"entropy": entropy, "mean_length": mean_length, "seed": seed},
     }
     of_process, of_log = np.random.default_rng(seed).spawn(2)
-    process = plant(rank, n_items, of_process, entropy=entropy, diversity=diversity, noise=noise)
-    log = draw_log(process, n_users, of_log, mean_length=mean_length)
-    truth = {"asked": asked} | describe(process, log)
+    with ProgressBar("planting the process"):
+        process = plant(rank, n_items, of_process, entropy=entropy, diversity=diversity, noise=noise)
+    with ProgressBar("drawing the users"):
+        log = draw_log(process, n_users, of_log, mean_length=mean_length)
+    with ProgressBar("computing the best that a model can reach"):
+        truth = {"asked": asked} | describe(process, log)
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     with (
         os_errors_as_input_errors(folder, "a place that can be written to and has room"),

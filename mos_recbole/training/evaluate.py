@@ -155,8 +155,8 @@ def _rank(
     found: TargetRanks | None = None
     batches = torch.arange(len(queries)).split(batch_size)
     own = batches[processes.shard]
-    bar = ProgressBar("ranking", sum(len(index) for index in own), "queries", show=show_progress, delay=2.0)
-    with bar:
+    shown = None if show_progress else False
+    with ProgressBar("ranking", sum(len(index) for index in own), "queries", show=shown) as bar:
         # A process without a batch ranks the first one, to know what to return.
         for index in own or batches[:1]:
             batch = queries.batch(index, fields)
