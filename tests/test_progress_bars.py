@@ -1,12 +1,14 @@
 """Progress bars on standard error."""
 
+import re
 import sys
 import time
 
 import pytest
 import rich
 
-from mos_recbole.progress import ProgressBar
+from mos_recbole import progress
+from mos_recbole.progress import ProgressBar, tracked
 
 
 @pytest.fixture
@@ -38,8 +40,36 @@ def test_nothing_is_drawn_elsewhere(show: bool | None, capsys: pytest.CaptureFix
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_with_a_delay_appears_late(capsys: pytest.CaptureFixture[str]) -> None:
-    """Short work draws nothing."""
-    with ProgressBar("ranking", 10, "queries", show=True, delay=60.0) as bar:
-        bar.advance(10)
-    assert capsys.readouterr().err == ""
+@pytest.mark.usefixtures("_terminal")
+@pytest.mark.parametrize(
+    ("level", "seconds", "drawn"), [("INFO", 0.0, True), ("INFO", 60.0, False), ("WARNING", 0.0, False)]
+)
+def test_a_bar_appears_late(
+    level: str, seconds: float, drawn: bool, monkeypatch: pytest.MonkeyPatch, caplog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where nothing advances. Short work draws nothing, and nothing is drawn where information is not logged."""
+    caplog.set_level(level, "mos_recbole")
+    monkeypatch.setattr(progress, "_APPEARS", seconds)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with ProgressBar("reading") as bar:
+        end = time.monotonic() + (5.0 if drawn else 0.1)
+        while bar._bars is None and time.monotonic() < end:
+            time.sleep(0.01)
+    assert ("reading" in capsys.readouterr().err) == drawn
+
+
+def test_lines_in_a_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Every few seconds a line says what is under way, within what, and how much is left; short work says nothing."""
+    caplog.set_level("INFO", "mos_recbole")
+    assert list(tracked(range(3), "short", "runs")) == [0, 1, 2]
+    assert caplog.messages == []
+    monkeypatch.setattr(progress, "_FIRST_LINE", 0.05)
+    with ProgressBar("report", 4, "steps") as bar:
+        bar.advance(1, "compared")
+        for _ in tracked(iter("ab"), "reading outcomes", "runs"):
+            time.sleep(0.1)
+    assert len(caplog.messages) == 1
+    assert re.fullmatch(
+        r"report: 1 of 4 steps, compared, about 0:00:00 left; reading outcomes: 0 runs, for 0:00:00", caplog.messages[0]
+    )
+    assert not ProgressBar._under_way

@@ -22,6 +22,7 @@ from mos_recbole.analysis.outcomes import (
     metric_values,
     user_numbers,
 )
+from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.analysis.queries import (
     Condition,
     Queries,
@@ -57,6 +58,7 @@ __all__ = [
     "Spectra",
     "Study",
     "Sweep",
+    "Trained",
     "aligned_outcomes",
     "asked_metrics",
     "attributes",
@@ -75,6 +77,7 @@ __all__ = [
     "mean_metric",
     "metric_intervals",
     "metric_values",
+    "partner_notes",
     "parse_condition",
     "parse_slice_by",
     "read_queries",

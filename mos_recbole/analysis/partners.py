@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from mos_recbole.results import RunResult
+
 _LEARNS_FROM = {"prefix": "prefixes", "all_positions": "whole windows"}
 
 
@@ -13,6 +15,11 @@ class Trained(NamedTuple):
     encoder: str | None
     baseline: str | None
     train_mode: str | None
+
+    @classmethod
+    def of(cls, run: RunResult) -> "Trained":
+        """Returns what a record says."""
+        return cls(run.model, run.encoder, run.baseline, run.settings.get("train_mode"))
 
 
 def partner_notes(models: Iterable[Trained]) -> list[str]:

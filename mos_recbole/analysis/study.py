@@ -9,6 +9,7 @@ from typing import Any
 
 from mos_recbole.analysis.compare import Comparison, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import group_by_configuration, labels, width
+from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation
 from mos_recbole.analysis.sweep_frame import last_words, plain
 from mos_recbole.errors import InputError
@@ -216,6 +217,7 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
         if len(rivals) > 1:
             label = chosen[model, d].label
             notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
+    notes += [f"{note}." for note in partner_notes(map(Trained.of, runs))]
     for model, rivals in by_model.items():
         try:
             best[model] = _best(model, rivals, planned_seeds)

@@ -100,15 +100,19 @@ def complete_runs(
 ) -> list[str]:
     """Returns the metrics to show in RecBole's spelling, once the runs have what these need of the data.
 
+    Warns of models that are no fair partners.
+
     Args:
         records: the runs.
         metrics: that were asked for; without any, those of `analysis.asked_metrics`.
         data_path: where the data set's folder is.
     """
-    from mos_recbole.analysis import asked_metrics, checked_metrics
+    from mos_recbole.analysis import Trained, asked_metrics, checked_metrics, partner_notes
     from mos_recbole.evaluation import parse_metric
 
     names = checked_metrics(metrics or asked_metrics(records))
+    for note in partner_notes(map(Trained.of, records)):
+        _logger.warning(note)
     if any(parse_metric(name)[0].needs == "distance_sums" for name in names):
         from mos_recbole.experiment import add_distances  # waits for PyTorch and RecBole
 

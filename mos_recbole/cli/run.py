@@ -55,6 +55,7 @@ def add_options(parser: Parser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
+    from mos_recbole.analysis import Trained, partner_notes
     from mos_recbole.experiment import count_parameters, load_settings, match_parameters
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.settings import named_model
@@ -77,7 +78,8 @@ def call(options: argparse.Namespace) -> int:
     if options.match_parameters:
         n_parameters = count_parameters(runs[0])
         runs = [one if one.model == runs[0].model else match_parameters(one, n_parameters) for one in runs]
-    for warning in dict.fromkeys(warning for one in runs for warning in one.warnings):
+    trained = [Trained(one.model, one.encoder, one.baseline, one.values["train_mode"]) for one in runs]
+    for warning in [*dict.fromkeys(warning for one in runs for warning in one.warnings), *partner_notes(trained)]:
         _log.warning(warning)
     records, failures = _train(runs, options)
     refused = any(isinstance(error, InputError) for _, error in failures)

@@ -14,7 +14,7 @@ from mos_recbole.models.encoders import (
     QueryEncoder,
     RecBoleEncoder,
 )
-from mos_recbole.models.facts import model_facts
+from mos_recbole.models.facts import baseline_of, model_facts
 from mos_recbole.models.plugins import PLUGINS, load_plugin
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.registry import ENCODERS, HEADS, register_encoder, register_head
@@ -40,6 +40,7 @@ __all__ = [
     "QueryEncoder",
     "RecBoleEncoder",
     "Stack",
+    "baseline_of",
     "load_plugin",
     "model_facts",
     "model_name",

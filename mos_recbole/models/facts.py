@@ -16,11 +16,18 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     """
     if not isinstance(model, EncoderHeadRecommender):
         return dict.fromkeys(("encoder", "head", "n_components", "width", "baseline"))
-    baseline = next(spec for spec in HEADS.values() if spec.baseline)
     return {
         "encoder": model.encoder_spec.name,
         "head": model.head_spec.name,
         "n_components": model.head.n_components,
         "width": model.encoder.width,
-        "baseline": None if model.head_spec.baseline else combine(model.encoder_spec, baseline).__name__,
+        "baseline": baseline_of(type(model)),
     }
+
+
+def baseline_of(model_class: type) -> str | None:
+    """Returns the name of the model of the same encoder with the baseline head; None for that itself and RecBole's."""
+    if not issubclass(model_class, EncoderHeadRecommender) or model_class.head_spec.baseline:
+        return None
+    baseline = next(spec for spec in HEADS.values() if spec.baseline)
+    return combine(model_class.encoder_spec, baseline).__name__

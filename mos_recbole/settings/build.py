@@ -13,7 +13,7 @@ from mos_recbole import compat
 from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
-from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.models import EncoderHeadRecommender, baseline_of, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
     check_together,
@@ -66,6 +66,17 @@ class Settings:
     @property
     def model(self) -> str:
         return self.model_class.__name__
+
+    @property
+    def encoder(self) -> str | None:
+        """The name of the model's encoder; None for RecBole's own classes."""
+        is_ours = issubclass(self.model_class, EncoderHeadRecommender)
+        return self.model_class.encoder_spec.name if is_ours else None
+
+    @property
+    def baseline(self) -> str | None:
+        """The model of the same encoder with the baseline head; None if this is it, or one of RecBole's own."""
+        return baseline_of(self.model_class)
 
     @property
     def metric_names(self) -> list[str]:

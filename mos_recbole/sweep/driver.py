@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.logger import TBXLoggerCallback
 
+from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.errors import InputError
 from mos_recbole.io import require_writable
 from mos_recbole.results import SWEEP_FILE, Trial, read_trials
@@ -54,7 +55,9 @@ def run_sweep(
         InputError: anything the user gave that cannot be used, before any trial starts.
     """
     sweep, planned = planner.sweep, planner.trials()
-    for warning in dict.fromkeys(warning for one in planned for warning in one.settings.warnings):
+    runs = [one.settings for one in planned]
+    trained = [Trained(one.model, one.encoder, one.baseline, one.values["train_mode"]) for one in runs]
+    for warning in [*dict.fromkeys(warning for one in runs for warning in one.warnings), *partner_notes(trained)]:
         _log.warning(warning)
     storage = Storage(options.storage, sweep.name) if options.storage is not None else None
     if storage is not None:

@@ -10,7 +10,7 @@ log = logging.getLogger("mos_recbole.somewhere")
 
 
 def test_notes_and_warnings_are_sentences_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """The run that is under way is named; a warning is marked, and printed once."""
+    """The run that is under way is named, but not beside what is said once for all runs; a warning is printed once."""
     with log_on_stderr(logging.INFO):
         log.info("%d users", 3)
         log.warning("gpu_id has no effect here")
@@ -18,9 +18,12 @@ def test_notes_and_warnings_are_sentences_on_standard_error(capsys: pytest.Captu
         log.debug("not shown")
         with log_for_run("[1/2] Pop seed 1"):
             log.info("resumed after epoch 1")
+            log.info("30 users", extra={"once": True})
+        with log_for_run("[2/2] Pop seed 2"):
+            log.info("30 users", extra={"once": True})
     assert capsys.readouterr() == (
         "",
-        "3 users\nwarning: gpu_id has no effect here\n[1/2] Pop seed 1: resumed after epoch 1\n",
+        "3 users\nwarning: gpu_id has no effect here\n[1/2] Pop seed 1: resumed after epoch 1\n30 users\n",
     )
 
 
