@@ -35,9 +35,7 @@ class ProgressBar:
 
     _under_way: ClassVar[list["ProgressBar"]] = []
 
-    def __init__(
-        self, name: str, total: int | None = None, unit: str = "", *, show: bool | None = None
-    ) -> None:
+    def __init__(self, name: str, total: int | None = None, unit: str = "", *, show: bool | None = None) -> None:
         self._name, self._total, self._unit, self._show = name, total, unit, show
         self._began, self._done, self._state = time.monotonic(), 0, ""
         self._bars: Progress | None = None
