@@ -70,8 +70,8 @@ class Settings:
     @property
     def encoder(self) -> str | None:
         """The name of the model's encoder; None for RecBole's own classes."""
-        is_ours = issubclass(self.model_class, EncoderHeadRecommender)
-        return self.model_class.encoder_spec.name if is_ours else None
+        known = self.model_class
+        return known.encoder_spec.name if issubclass(known, EncoderHeadRecommender) else None
 
     @property
     def baseline(self) -> str | None:
