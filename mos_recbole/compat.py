@@ -2,15 +2,18 @@
 
 import importlib
 import importlib.util
+import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import recbole
+import recbole.utils
 import torch
+from recbole.config import Config
 from scipy import sparse
 
 # Aliases that RecBole reads, the type they stood for, and the NumPy version that removed each.
@@ -29,18 +32,67 @@ _NUMPY_ALIASES = {
 }
 
 
+# Where this project's classes are found by name, as `pickle` does; a room above this one.
+_OWN_MODELS = "mos_recbole.models"
+_STOCK_GET_MODEL = recbole.utils.get_model
+_STOCK_DEFAULTS = Config._load_internal_config_dict
+_STOCK_TORCH_LOAD = torch.load
+
+
 def apply() -> None:
-    """Puts back what NumPy and SciPy removed, silences two warnings that RecBole causes. Safe to call repeatedly."""
+    """Makes RecBole run on current packages and know this project's models. Safe to call repeatedly.
+
+    - NumPy's and SciPy's names that RecBole reads are put back, and two warnings that it causes are silenced.
+    - `torch.load` reads RecBole's checkpoints, which are pickles, where RecBole asks for them; nowhere else.
+    - `recbole.utils.get_model` finds this project's models by name, in modules that have imported it already, too.
+    - `recbole.config.Config` has the defaults of a class that declares some: `defaults()`, files or mappings.
+    """
     for name, (scalar_type, _) in _NUMPY_ALIASES.items():
         if name not in np.__dict__:
             setattr(np, name, scalar_type)
     # SciPy 1.13 took dict's methods from its dictionary matrices; RecBole's graph models fill one with `_update`.
     if not hasattr(sparse.dok_matrix, "_update"):
         sparse.dok_matrix._update = lambda self, items: self._dict.update(items)
+    torch.load = _torch_load
+    Config._load_internal_config_dict = _load_defaults
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "recbole" and vars(module).get("get_model") is _STOCK_GET_MODEL:
+            module.get_model = _get_model  # type: ignore[attr-defined]
     # pandas 2 warns of each in-place column fill (the reason why pandas 3 is not supported).
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\..*")
     # RecBole 1.2.1 has invalid escape sequences in docstrings (a SyntaxWarning since Python 3.12).
     warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"recbole\..*")
+
+
+def _torch_load(*arguments: Any, **options: Any) -> Any:
+    """Stands in for `torch.load`, which reads no pickles since PyTorch 2.6 unless it is told to."""
+    if sys._getframe(1).f_globals["__name__"].partition(".")[0] == "recbole":
+        options.setdefault("weights_only", False)
+    return _STOCK_TORCH_LOAD(*arguments, **options)
+
+
+def _get_model(name: str) -> type:
+    """Stands in for `recbole.utils.get_model`: finds this project's models beside RecBole's."""
+    if is_recbole_model_name(name, (*RECBOLE_MODEL_KINDS, "exlib_recommender")):
+        return _STOCK_GET_MODEL(name)
+    found: type = importlib.import_module(_OWN_MODELS).resolve_model(name)
+    return found
+
+
+def _load_defaults(self: Config, model: str, model_class: type, dataset: str) -> None:
+    """Stands in for `Config._load_internal_config_dict`, which looks for a model's defaults in RecBole's folder only."""
+    _STOCK_DEFAULTS(self, model, model_class, dataset)
+    if hasattr(model_class, "defaults"):
+        add_defaults(self, model_class.defaults())
+
+
+def add_defaults(config: Config, sources: Iterable[Path | Mapping[str, Any]]) -> None:
+    """Puts defaults over those that a configuration has, later sources over earlier ones: YAML files or settings."""
+    for source in sources:
+        if isinstance(source, Path):
+            config._update_internal_config_dict(str(source))
+        else:
+            config.internal_config_dict.update(source)
 
 
 @contextmanager
@@ -98,10 +150,10 @@ def recbole_model_settings(name: str) -> Path:
     return Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
 
 
-def is_recbole_model_name(name: str) -> bool:
+def is_recbole_model_name(name: str, kinds: Iterable[str] = RECBOLE_MODEL_KINDS) -> bool:
     """Returns whether RecBole has a model of that name, or of one that differs in case only, without importing it."""
     folder = Path(recbole.__file__).parent / "model"
-    return any((folder / kind / f"{name.lower()}.py").is_file() for kind in RECBOLE_MODEL_KINDS)
+    return any((folder / kind / f"{name.lower()}.py").is_file() for kind in kinds)
 
 
 def is_recbole_model(model_class: type, *names: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from recbole.data.dataset import SequentialDataset
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import nn
@@ -52,8 +53,7 @@ class EncoderHeadRecommender(SequentialRecommender):
     Args:
         config: RecBole's, with `tie_weights`, `loss_impl`, `negative_sampling` and what belongs to it beside the
             settings of the encoder and of the head.
-        dataset: RecBole's, for the number of items; a `data.SequenceDataset` where negatives are sampled by how often
-            they are targets of training.
+        dataset: RecBole's or a `data.SequenceDataset`, of training.
 
     Attributes:
         encoder_spec, head_spec: what the model is made of.
@@ -66,6 +66,7 @@ class EncoderHeadRecommender(SequentialRecommender):
     causal: ClassVar[bool]
 
     def __init__(self, config: Any, dataset: Any) -> None:
+        _require_no_recbole_negatives(type(self).__name__, config)
         super().__init__(config, dataset)
         self.encoder = self._make_encoder(config, dataset)
         self.head = self._make_head(config)
@@ -226,6 +227,17 @@ def _loss_impl(config: Any) -> MixtureImplementation:
     return impl
 
 
+def _require_no_recbole_negatives(name: str, config: Any) -> None:
+    """Raises InputError where RecBole's loader would mix negatives among the targets: this project's own has none."""
+    negatives = config["train_neg_sample_args"]
+    if config["loss_type"] != "CE" or (negatives or {}).get("distribution", "none") != "none":
+        raise InputError(
+            f"loss_type is {config['loss_type']!r} and train_neg_sample_args {negatives}; expected 'CE' and None: "
+            f"{name} learns by cross-entropy, over sampled items where negative_sampling is uniform, popularity or "
+            "in_batch"
+        )
+
+
 def _negative_sampler(config: Any, dataset: Any, n_items: int) -> NegativeSampler | None:
     """Returns the sampler that `negative_sampling` names; None where the loss is over all items."""
     match config["negative_sampling"]:
@@ -242,4 +254,7 @@ def _negative_sampler(config: Any, dataset: Any, n_items: int) -> NegativeSample
 
 
 def _target_counts(dataset: Any) -> torch.Tensor:
+    """Returns how often each item is a target of training, int64 [V]; RecBole's own data set holds a row a target."""
+    if isinstance(dataset, SequentialDataset):
+        return torch.bincount(dataset.inter_feat[dataset.iid_field], minlength=dataset.item_num)
     return torch.from_numpy(dataset.train_target_counts(dataset.split()))

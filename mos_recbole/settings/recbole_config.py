@@ -74,11 +74,7 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         else:
             path = _RECBOLE_PROPERTIES / f"{model}.yaml"
             sources = [path] if path.is_file() else []
-        for source in sources:
-            if isinstance(source, Path):
-                self._update_internal_config_dict(str(source))
-            else:
-                self.internal_config_dict.update(source)
+        compat.add_defaults(self, sources)
         # Every model sees the same interactions; RecBole's general models would load no times, some more columns.
         needed = [self.internal_config_dict[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
         load_col = self.internal_config_dict["load_col"]
