@@ -80,7 +80,7 @@ def _get_model(name: str) -> type:
 
 
 def _load_defaults(self: Config, model: str, model_class: type, dataset: str) -> None:
-    """Stands in for `Config._load_internal_config_dict`, which looks for a model's defaults in RecBole's folder only."""
+    """Stands in for `Config._load_internal_config_dict`, which knows the defaults of RecBole's own models only."""
     _STOCK_DEFAULTS(self, model, model_class, dataset)
     if hasattr(model_class, "defaults"):
         add_defaults(self, model_class.defaults())

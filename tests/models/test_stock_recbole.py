@@ -126,7 +126,7 @@ def test_what_is_patched(stock: Path, tmp_path: Path) -> None:
     assert before == (torch.load, Config._load_internal_config_dict, recbole.utils.get_model)
     for module in (recbole.config.configurator, recbole.quick_start.quick_start, recbole.utils.utils):
         assert module.get_model is get_model
-    with pytest.raises(ValueError, match="unknown model .GRU4RecMos.; did you mean GRU4RecMoS"):
+    with pytest.raises(ValueError, match="did you mean GRU4RecMoS"):
         get_model("GRU4RecMos")
     torch.save({"path": tmp_path}, tmp_path / "pickle.pt")
     with pytest.raises(pickle.UnpicklingError):
