@@ -3,7 +3,6 @@
 from mos_recbole.analysis.compare import Comparison, Comparisons, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import (
     ConfigurationRow,
-    attributes,
     configuration_rows,
     describe,
     group_by_configuration,
@@ -61,7 +60,6 @@ __all__ = [
     "Trained",
     "aligned_outcomes",
     "asked_metrics",
-    "attributes",
     "best_on_validation",
     "checked_metrics",
     "compare_groups",

@@ -10,7 +10,7 @@ import numpy as np
 from mos_recbole.analysis.outcomes import TABLE_METRICS, checked_metrics, iterate_query_values, user_numbers
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval, bootstrap_mean, bootstrap_means, counts_interval
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, attributes, differing_settings
 
 
 def group_by_configuration(records: Iterable[RunResult]) -> list[list[RunResult]]:
@@ -24,28 +24,6 @@ def group_by_configuration(records: Iterable[RunResult]) -> list[list[RunResult]
         settings = tuple((key, str(value)) for key, value in record.settings.items() if key != "seed")
         groups.setdefault((record.model, record.code, record.protocol_hash, settings), []).append(record)
     return list(groups.values())
-
-
-def attributes(record: RunResult) -> dict[str, object]:
-    """Returns what a run may be told apart by: its settings, and its seed, code, protocol and run id."""
-    others = {"seed": record.seed, "code": record.code, "protocol": record.protocol_hash, "run": record.run_id}
-    return record.settings | others
-
-
-def differing_settings(records: Sequence[RunResult]) -> list[str]:
-    """Returns the settings in which configurations differ; "code" where the code does.
-
-    "protocol" is among them only where nothing else tells them apart: settings say more than a hash.
-    """
-    candidates = [attributes(record) for record in records]
-    keys = list(dict.fromkeys(key for one in candidates for key in one if key not in ("model", "seed", "run")))
-    differing = [key for key in keys if len({str(one.get(key)) for one in candidates}) > 1]
-    without_protocol = [key for key in differing if key != "protocol"]
-
-    def told_apart_by(keys: list[str]) -> int:
-        return len({tuple(str(one.get(key)) for key in keys) for one in candidates})
-
-    return without_protocol if told_apart_by(without_protocol) == told_apart_by(differing) else differing
 
 
 def describe(record: RunResult, keys: Iterable[str]) -> str:
@@ -154,47 +132,6 @@ def group_intervals(groups: Sequence[Sequence[RunResult]], metrics: Sequence[str
                 own = found[number]
                 found[number] = {metric: own[metric] if metric in own else next(intervals) for metric in metrics}
     return found
-
-
-def components(run: RunResult) -> int | None:
-    """Returns K as recorded; None for a model that is no mixture."""
-    return run.n_components if run.baseline is not None else None
-
-
-_SHORT = {"learning_rate": "learning rate", "train_batch_size": "batch size"}
-
-
-def setting_columns(runs: Sequence[RunResult]) -> tuple[dict[str, list[object]], str]:
-    """Returns the settings in which runs differ as short columns, and in words which settings a column stands for.
-
-    K and d are those that models have, whatever their settings are called. What is the same in all runs that have it
-    has no column, nor has a setting that says the same as another.
-    """
-    columns: dict[str, list[object]] = {"K": [components(run) for run in runs], "d": [width(run) for run in runs]}
-    stands_for: dict[str, list[str]] = {}
-    for key in differing_settings(runs):
-        given = [attributes(run).get(key) for run in runs]
-        if len({str(value) for value in given if value is not None}) < 2:
-            continue
-        for name, values in columns.items():
-            if all(value is None or value == other for value, other in zip(given, values, strict=True)):
-                stands_for.setdefault(name, []).append(key)
-                break
-        else:
-            name = _SHORT.get(key, key.replace("_", " "))
-            columns[name] = given
-    if len(set(columns["d"])) < 2:
-        del columns["d"]
-    shown = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    said = "; ".join(f"{name} is {' and '.join(keys)}" for name, keys in stands_for.items() if name in shown)
-    return shown, f"{said}." if said else ""
-
-
-def width(run: RunResult) -> int | None:
-    """Returns d: as recorded, or of RecBole's own classes, whose records have none, their setting."""
-    own = run.settings.get("embedding_size", run.settings.get("hidden_size"))
-    found = run.width if run.encoder is not None else own
-    return None if found is None else int(found)
 
 
 def _natural(label: str) -> list[tuple[int, str]]:

@@ -1,5 +1,6 @@
 """Groups of runs, found by the names that a user gives them."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,10 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from mos_recbole.analysis.configurations import attributes, describe, differing_settings, group_by_configuration
-from mos_recbole.analysis.selection import rank_by_validation
+from mos_recbole.analysis.configurations import describe, group_by_configuration
+from mos_recbole.analysis.selection import newest_version, rank_by_validation
 from mos_recbole.errors import InputError, nearest
-from mos_recbole.results import RECORD_FILE, SWEEP_FILE, RunResult, find_records, read_plan, read_record
+from mos_recbole.results import (
+    RECORD_FILE,
+    SWEEP_FILE,
+    RunResult,
+    attributes,
+    differing_settings,
+    fewest_settings,
+    find_records,
+    folders_below,
+    read_plan,
+    read_record,
+    results_folders,
+)
+
+_log = logging.getLogger(__name__)
 
 _LISTED = 20  # lines of what to choose from
 
@@ -122,8 +137,17 @@ class _Results:
     @property
     def _planned_seeds(self) -> list[int]:
         """The seeds of sweeps, in their order: by the first one their configurations are compared."""
-        plans = [read_plan(folder) for folder in self.folders if (folder / SWEEP_FILE).exists()]
+        places = [place for folder in self.folders for place in results_folders(folder)]
+        plans = [read_plan(place) for place in places if (place / SWEEP_FILE).exists()]
         return [seed for plan in plans for seed in plan.seeds]
+
+    @property
+    def _not_read(self) -> str:
+        """Says which results folders one level down were passed over for the runs beside them."""
+        below = [
+            place for folder in self.folders if results_folders(folder) == [folder] for place in folders_below(folder)
+        ]
+        return f". There are runs in {', '.join(map(str, below))} too: name them by --results" if below else ""
 
     @property
     def _where(self) -> str:
@@ -155,7 +179,7 @@ class _Results:
         raise InputError(
             f"{name!r}: no folder of a run, nor a model or run id in {self._where}; "
             f"{nearest(model, models | ids, most=3) or 'none is near'} "
-            f"(models: {', '.join(sorted(models))}; run ids have six digits or more)"
+            f"(models: {', '.join(sorted(models))}; run ids have six digits or more){self._not_read}"
         )
 
     def picks(self, name: str) -> list[_Pick]:
@@ -185,6 +209,11 @@ class _Results:
             return _Pick(configurations[0], keys)
         comparable = len({record.protocol_hash for record in matching}) == 1
         if best and comparable:
+            configurations, others = newest_version(configurations)
+            if others:
+                _log.warning(f"{name}: {others}")
+            if len(configurations) == 1:
+                return _Pick(configurations[0], keys)
             return _Pick(best_on_validation(name, configurations, self._planned_seeds), keys, by_validation=True)
         ways = ["by its settings as below"]
         if "dataset" in differing:
@@ -216,7 +245,11 @@ def _parse_settings(name: str, text: str, records: Sequence[RunResult]) -> dict[
 def _has(record: RunResult, wanted: dict[str, str]) -> bool:
     """Returns whether a run has these settings: 1e-3 is 0.001, true is True, and spaces do not matter."""
     values = attributes(record)
-    return all(key in values and _canonical(values[key]) == _canonical(text) for key, text in wanted.items())
+    # A record's code may be given in full.
+    return all(
+        key in values and (_canonical(values[key]) == _canonical(text) or (key == "code" and text == record.code))
+        for key, text in wanted.items()
+    )
 
 
 def _canonical(value: object) -> str:
@@ -257,7 +290,7 @@ def best_on_validation(
 
 def _choices(configurations: Sequence[list[RunResult]]) -> str:
     """Returns a line a configuration: the name that stands for it, and the seeds it has."""
-    keys = differing_settings([runs[0] for runs in configurations])
+    keys = fewest_settings([runs[0] for runs in configurations])
     lines = []
     for runs in configurations:
         values = attributes(runs[0])

@@ -5,6 +5,7 @@ The comparison is given validation scores and nothing else, so the test set can 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from mos_recbole.errors import InputError
-from mos_recbole.results import RunResult, SweepPlan, Trial, read_plan, read_record, read_trials
+from mos_recbole.results import RunResult, SweepPlan, Trial, attributes, read_plan, read_record, read_trials
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,32 @@ def rank_by_validation(
     sign = -1 if mode == "max" else 1
     ranking = sorted(comparable, key=lambda index: (math.isnan(means[index]), sign * means[index]))
     return shared, [(index, means[index]) for index in ranking]
+
+
+def newest_version(configurations: Sequence[list[RunResult]]) -> tuple[list[list[RunResult]], str]:
+    """Returns the configurations of the code and plugins whose run finished last, and in words what others there are.
+
+    Two versions give different numbers for reasons that are no setting, so the best of both would be a choice among
+    versions. The newest is the one with which work goes on. To refuse instead would end each selection in a folder
+    after an update; the words say how the others are named.
+    """
+    newest = max((run for runs in configurations for run in runs), key=lambda run: (run.finished, run.run_id))
+    kept = [runs for runs in configurations if _version(runs[0]) == _version(newest)]
+    left_out = Counter(version_name(runs[0]) for runs in configurations if _version(runs[0]) != _version(newest))
+    if not left_out:
+        return kept, ""
+    named = ", ".join(f"{count} of {name} ({newest.model}:{name})" for name, count in left_out.items())
+    return kept, f"the newest, {version_name(newest)}, is chosen from; left out, because their code differs: {named}"
+
+
+def version_name(run: RunResult) -> str:
+    """Returns the code of a run, and its plugins if there are any: "code=30374a,plugin=c0ffee"."""
+    values = attributes(run)
+    return ",".join(f"{key}={values[key]}" for key in ("code", "plugin") if key in values)
+
+
+def _version(run: RunResult) -> tuple[str, str]:
+    return run.code, str(run.settings.get("plugins"))
 
 
 def _compare(plan: SweepPlan, configurations: list[Configuration], scores: Mapping[int, float]) -> Comparison:

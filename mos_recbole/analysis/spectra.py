@@ -8,12 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.configurations import attributes, components
 from mos_recbole.analysis.queries import require_distinct_runs, require_one_protocol
 from mos_recbole.analysis.run_groups import RunGroup, find_run_groups
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum
 from mos_recbole.evaluation.spectrum import RELATIVE_THRESHOLDS
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, attributes, components
 
 View = Literal["raw", "centred"]
 VIEWS: tuple[View, View] = ("raw", "centred")

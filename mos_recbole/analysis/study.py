@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.analysis.compare import Comparison, compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import group_by_configuration, labels, width
+from mos_recbole.analysis.configurations import group_by_configuration, labels
 from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation
+from mos_recbole.analysis.selection import newest_version
 from mos_recbole.analysis.sweep_frame import last_words, plain
 from mos_recbole.errors import InputError
 from mos_recbole.results import (
@@ -22,6 +23,8 @@ from mos_recbole.results import (
     find_records,
     read_plan,
     read_trials,
+    results_folders,
+    width,
 )
 
 # What identifies a configuration and is no setting of the experiment.
@@ -186,7 +189,8 @@ def read_study(folders: Sequence[Path], baseline: str | None = None) -> Study:
         [record for record in records if (record.dataset, record.protocol_hash) == protocol]
         for protocol in sorted(protocols, key=lambda protocol: protocol[0])
     ]
-    plans = [read_plan(folder) for folder in folders if (folder / SWEEP_FILE).exists()]
+    places = [place for folder in folders for place in results_folders(folder)]
+    plans = [read_plan(place) for place in places if (place / SWEEP_FILE).exists()]
     seeds = [seed for plan in plans for seed in plan.seeds]
     compared_with = Baseline(baseline)
     if baseline is not None and not any(map(compared_with.is_it, records)):
@@ -195,7 +199,7 @@ def read_study(folders: Sequence[Path], baseline: str | None = None) -> Study:
     sections = [
         _section(title, runs, seeds, compared_with) for title, runs in zip(_titles(groups), groups, strict=True)
     ]
-    return Study(tuple(sections), tuple(line for folder in folders for line in _missing(folder)))
+    return Study(tuple(sections), tuple(line for place in places for line in _missing(place)))
 
 
 def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], baseline: Baseline) -> Section:
@@ -210,7 +214,7 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
     chosen, best, notes = {}, {}, []
     for (model, d), rivals in sorted(by_width.items()):
         try:
-            chosen[model, d] = _best(f"{model} of width {d}", rivals, planned_seeds)
+            chosen[model, d] = _best(f"{model} of width {d}", rivals, planned_seeds, notes)
         except InputError as error:
             notes.append(f"Left out of figures and slices: {error}")
             continue
@@ -220,19 +224,25 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
     notes += [f"{note}." for note in partner_notes(map(Trained.of, runs))]
     for model, rivals in by_model.items():
         try:
-            best[model] = _best(model, rivals, planned_seeds)
+            best[model] = _best(model, rivals, planned_seeds, notes)
         except InputError as error:
             notes.append(f"Left out of the findings: {error}")
     name = f"{runs[0].dataset}-{runs[0].protocol['split']['name']}-{runs[0].protocol_hash[:8]}"
     return Section(title, slug(name), tuple(runs), tuple(groups), chosen, best, tuple(notes), baseline)
 
 
-def _best(name: str, rivals: Sequence[RunGroup], planned_seeds: Sequence[int]) -> RunGroup:
-    """Returns the one of some configurations that is best on validation. Raises InputError where that is not known."""
-    if len(rivals) == 1:
-        return rivals[0]
+def _best(name: str, rivals: Sequence[RunGroup], planned_seeds: Sequence[int], notes: list[str]) -> RunGroup:
+    """Returns the one of some configurations that is best on validation. Raises InputError where that is not known.
+
+    `notes` get what is to be said of runs of other code.
+    """
     runs = [list(group.runs) for group in rivals]
-    number = runs.index(best_on_validation(name, runs, planned_seeds))
+    newest, others = newest_version(runs)
+    if others:
+        notes.append(f"{name}: {others}.")
+    if len(newest) == 1:
+        return rivals[runs.index(newest[0])]
+    number = runs.index(best_on_validation(name, newest, planned_seeds))
     return replace(rivals[number], by_validation=True)
 
 

@@ -38,7 +38,9 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.results import find_records
 
     asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
-    complete_runs([record for folder in options.results for record in find_records(folder)], asked, options.data_path)
+    if asked:
+        records = [record for folder in options.results for record in find_records(folder)]
+        complete_runs(records, asked, options.data_path)
     page, *others = write_report(
         options.results, options.output, options.metric, options.reference, options.baseline, options.metrics
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mos_recbole.analysis.compare import Comparison, Comparisons
-from mos_recbole.analysis.configurations import setting_columns
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.formatting import (
@@ -21,6 +20,7 @@ from mos_recbole.report.formatting import (
 )
 from mos_recbole.report.runs import setting_cells
 from mos_recbole.report.table import Cell, Table
+from mos_recbole.results import code_name, setting_columns
 
 
 def comparisons_table(comparisons: Comparisons) -> Table:
@@ -80,12 +80,13 @@ def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping
         for group in (first, second)
     ]
     chosen = " Validation chose the settings." if first.by_validation or second.by_validation else ""
+    code = different_code((first, second))
     one_seed = " With one seed, nothing is said of other seeds." if 1 in map(len, (first.runs, second.runs)) else ""
     return (
         f"{said}: {row.metric} {row.second_mean:.4f} against {row.first_mean:.4f}, a difference of "
         f"{row.difference.effect:+.4f} (95 % interval {row.difference.low:+.4f} to {row.difference.high:+.4f}), "
         f"p {format_p_value(row.adjusted_p_value).replace('<', '< ')}. "
-        f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{one_seed}"
+        f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{one_seed}{f' {code}' if code else ''}"
     )
 
 
@@ -99,9 +100,17 @@ def _verdict(row: Comparison) -> str:
     return "better" if (row.difference.effect > 0) == (metric_direction(row.metric) == "higher") else "worse"
 
 
-def seeds_and_choice(groups: tuple[RunGroup, ...]) -> list[str]:
-    """Returns what a caption must say of groups with one seed and of groups that validation chose."""
-    lines = []
+def different_code(groups: Sequence[RunGroup]) -> str:
+    """Returns what is to be said of groups that different code computed; "" where there is one code."""
+    if len({group.runs[0].code for group in groups}) == 1:
+        return ""
+    named = ", ".join(f"{group.label} {code_name(group.runs[0])}" for group in groups)
+    return f"Computed by different code, which may be why they differ: {named}."
+
+
+def cautions(groups: tuple[RunGroup, ...]) -> list[str]:
+    """Returns what a caption must say of groups with one seed, of different code, and that validation chose."""
+    lines = list(filter(None, [different_code(groups)]))
     if single := [group.label for group in groups if len(group.runs) == 1]:
         lines.append(f"With one seed, nothing is said of other seeds of {', '.join(single)}.")
     if chosen := [group.label for group in groups if group.by_validation]:
@@ -154,7 +163,7 @@ def _caption(comparisons: Comparisons) -> str:
     if comparisons.where:
         total = n_queries + comparisons.n_left_out
         lines.append(f"Only the {n_queries:,} of {total:,} queries with {' and '.join(map(str, comparisons.where))}.")
-    return "\n".join([*lines, *seeds_and_choice(groups)])
+    return "\n".join([*lines, *cautions(groups)])
 
 
 def _numbers(row: Comparison) -> dict[str, str | float]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows, setting_columns
+from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.report.formatting import (
     NOTHING,
@@ -18,7 +18,7 @@ from mos_recbole.report.formatting import (
     words,
 )
 from mos_recbole.report.table import Cell, Table
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, code_name, setting_columns
 
 
 def comparison_table(records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS) -> Table:
@@ -68,13 +68,16 @@ def configurations_table(
         ]
     )
     columns, stands_for = setting_columns([row.runs[0] for row in rows]) if short else ({}, "")
+    # Labels name it only where configurations of one model differ in it.
+    tell_code = len({row.runs[0].code for row in rows}) > 1
     cells = []
     for number, (row, names) in enumerate(zip(rows, shown, strict=True)):
         values = {f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in names}
         if short:
             cells.append({"model": words(row.runs[0].model), **values, **setting_cells(columns, number), **_costs(row)})
         else:
-            cells.append({"model": words(row.label), **_costs(row), **values})
+            code = {"code": words(code_name(row.runs[0]))} if tell_code else {}
+            cells.append({"model": words(row.label), **code, **_costs(row), **values})
     return Table("models", "Configurations", "\n".join(filter(None, [caption, stands_for])), cells, frame)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mos_recbole.analysis.compare import compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import configuration_rows, setting_columns
+from mos_recbole.analysis.configurations import configuration_rows
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.analysis.queries import read_queries
 from mos_recbole.analysis.reference import Reference
@@ -27,7 +27,7 @@ from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.runs import configurations_table, setting_words
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.table import Table
-from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label
+from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label, setting_columns
 
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))

@@ -10,7 +10,7 @@ import pandas as pd
 from mos_recbole.analysis.slices import FEWEST_THAT_DIFFER, FEWEST_USERS, Outside, SliceBy, Slices
 from mos_recbole.analysis.slices import Cell as Part
 from mos_recbole.evaluation import Interval, metric_direction
-from mos_recbole.report.comparisons import seeds_and_choice
+from mos_recbole.report.comparisons import cautions
 from mos_recbole.report.formatting import (
     NOTHING,
     difference_cell,
@@ -107,7 +107,7 @@ def _notes(slices: Slices) -> Iterator[str]:
         yield f"{slices.n_undefined:,} queries, whose target is the only candidate, have no {slices.metric}."
     for by, axis, outside in zip(slices.by, slices.axes, slices.outside, strict=True):
         yield from _notes_on_bins(by, len(axis), outside, slices.n_queries)
-    yield from seeds_and_choice(slices.groups)
+    yield from cautions(slices.groups)
     if empty := sum(cell.n_queries == 0 for cell in slices.cells):
         yield f"{format_count(empty, 'cell')} of {len(slices.cells)} without queries."
 

@@ -1,6 +1,17 @@
 """What runs and sweeps leave behind, as typed records."""
 
-from mos_recbole.results.labels import format_parameter, run_label
+from mos_recbole.results.folders import find_records, folders_below, results_folders
+from mos_recbole.results.labels import (
+    attributes,
+    code_name,
+    components,
+    differing_settings,
+    fewest_settings,
+    format_parameter,
+    run_label,
+    setting_columns,
+    width,
+)
 from mos_recbole.results.outcomes import (
     ANSWER_COLUMNS,
     KEY_COLUMNS,
@@ -22,7 +33,6 @@ from mos_recbole.results.records import (
     RUNS_FOLDER,
     Metric,
     RunResult,
-    find_records,
     read_record,
     run_identity,
 )
@@ -62,15 +72,24 @@ __all__ = [
     "TopItems",
     "Trial",
     "TrialStatus",
+    "attributes",
     "axis_label",
+    "code_name",
+    "components",
+    "differing_settings",
+    "fewest_settings",
     "find_records",
+    "folders_below",
     "format_parameter",
     "outcomes_frame",
     "read_plan",
     "read_record",
     "read_trials",
+    "results_folders",
     "run_identity",
     "run_label",
+    "setting_columns",
+    "width",
     "write_distances",
     "write_outcomes",
 ]

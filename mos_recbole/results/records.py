@@ -15,7 +15,6 @@ import pydantic
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write
-from mos_recbole.progress import tracked
 from mos_recbole.results.top_items import DISTANCES_FILE, ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
 
 RECORD_FILE = "record.json"
@@ -328,17 +327,3 @@ def _without(text: bytes, locations: Sequence[tuple[int | str, ...]]) -> str:
 def write_document(path: Path, content: Document) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def find_records(output: Path) -> list[RunResult]:
-    """Returns the records of all finished runs below a results folder, oldest first.
-
-    Raises:
-        InputError: the folder does not exist, or a record is broken.
-    """
-    if not output.is_dir():
-        raise InputError(f"{output}: no such folder; expected a results folder")
-    runs = output / RUNS_FOLDER if (output / RUNS_FOLDER).is_dir() else output
-    folders = [path.parent for path in (*runs.glob(RECORD_FILE), *sorted(runs.glob(f"*/{RECORD_FILE}")))]
-    records = map(read_record, tracked(folders, "reading records", "runs"))
-    return sorted(records, key=lambda record: (record.finished, record.run_id))

@@ -21,7 +21,6 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
 from mos_recbole import cli
-from mos_recbole.analysis.configurations import setting_columns
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.slices import Cell, SliceBy, Slices
 from mos_recbole.analysis.study import read_study
@@ -35,7 +34,7 @@ from mos_recbole.report.figures.widths import plot_widths
 from mos_recbole.report.page import PageSection, render_page
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
-from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records
+from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, setting_columns
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "studies" / "article.yaml"
 
