@@ -144,9 +144,8 @@ class _Results:
     @property
     def _not_read(self) -> str:
         """Says which results folders one level down were passed over for the runs beside them."""
-        below = [
-            place for folder in self.folders if results_folders(folder) == [folder] for place in folders_below(folder)
-        ]
+        read = {place for folder in self.folders for place in results_folders(folder)}
+        below = [place for folder in self.folders for place in folders_below(folder) if place not in read]
         return f". There are runs in {', '.join(map(str, below))} too: name them by --results" if below else ""
 
     @property

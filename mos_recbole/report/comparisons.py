@@ -104,7 +104,8 @@ def different_code(groups: Sequence[RunGroup]) -> str:
     """Returns what is to be said of groups that different code computed; "" where there is one code."""
     if len({group.runs[0].code for group in groups}) == 1:
         return ""
-    named = ", ".join(f"{group.label} {code_name(group.runs[0])}" for group in groups)
+    codes = {group.label: f" code={code_name(group.runs[0])}" for group in groups}
+    named = ", ".join(label if code in label else label + code for label, code in codes.items())
     return f"Computed by different code, which may be why they differ: {named}."
 
 

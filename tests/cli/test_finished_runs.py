@@ -1,5 +1,7 @@
 """The commands that read finished runs: what they show, where they find it, and where they write it."""
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,11 @@ import pytest
 from fabricated import MOS, SOFTMAX, Maker
 
 from mos_recbole import cli
+from mos_recbole.analysis import read_study
+from mos_recbole.report.comparisons import finding
+from mos_recbole.report.figures import Figure
 
+ROOT = Path(__file__).parents[2]
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -30,6 +36,19 @@ def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves figures undrawn, which take most of a report's time."""
+
+    def save(figure: Figure, folder: Path) -> list[Path]:
+        paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+        for path in paths:
+            path.write_text("<svg/>")
+        return paths
+
+    monkeypatch.setattr("mos_recbole.report.figures.save_figure", save)
 
 
 COMMANDS = {
@@ -70,13 +89,9 @@ def test_without_metrics_those_that_all_runs_were_asked_for(command: str, call: 
     assert "Recall@100" in call(*COMMANDS[command])[1]
 
 
-def test_a_report_shows_the_metrics_that_are_asked_for(
-    call: Call, make: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_a_report_shows_the_metrics_that_are_asked_for(call: Call, make: Maker) -> None:
     """The first in slices, all in tables; `--metric` is drawn instead, and shown too; the page has the command."""
-    monkeypatch.setattr(
-        "mos_recbole.report.figures.save_figure", lambda figure, folder: _two_files(folder, figure.name)
-    )
     make.study((8,))
     assert call("report", "results", "--metrics", "MRR@7", "NDCG@3")[0] == 0
     (models,) = Path("results/report/tables").glob("*/models.md")
@@ -100,8 +115,95 @@ def _rows_of(metric: str, files: list[list[str]]) -> list[str]:
     return [row for row in rows if metric in row]
 
 
-def _two_files(folder: Path, name: str) -> list[Path]:
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
-    for path in paths:
-        path.write_text("<svg/>")
-    return paths
+# ---------------------------------------------------------------------------------------------------- where runs are
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_lines_of_the_readme_work_on_the_results_of_the_repository(call: Call) -> None:
+    """As they stand, in a fresh clone, beside `results`: whatever reads runs and needs no checkpoint."""
+    Path("results").symlink_to(ROOT / "results")
+    lines = re.findall(r"^mos-recbole (?:ls|table|compare|slice|report) .*", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) >= 9
+    for line in lines:
+        status, out, error = call(*shlex.split(line, comments=True)[1:])
+        assert status == 0, line + error
+        assert "GRU4RecMoS" in out or line.startswith("mos-recbole report")
+    assert Path("report/report.html").is_file()
+
+
+def test_runs_one_level_down_are_found(call: Call, tmp_path: Path) -> None:
+    """In folders of sweeps and studies, where the folder that is named holds none itself; else it is said."""
+    below = [Maker(tmp_path / "results" / name) for name in ("first", "second")]
+    for make, model in zip(below, (SOFTMAX, MOS), strict=True):
+        make(model, run_id=model.encode().hex()[-16:])
+        (make.folder / "report").mkdir()
+    for arguments in COMMANDS.values():
+        status, out, error = call(*arguments)
+        assert status == 0, error
+        assert SOFTMAX in out
+        assert MOS in out
+    Maker(tmp_path / "results")(SOFTMAX, run_id="f" * 16)
+    status, _, error = call("compare", SOFTMAX, MOS)
+    assert status == 2
+    assert "There are runs in results/first, results/second too: name them by --results" in error
+    assert MOS not in call("table")[1]
+    assert call("compare", SOFTMAX, MOS, "--results", *(make.folder for make in below))[0] == 0
+
+
+# ---------------------------------------------------------------------------------------------------- code
+
+OLD, NEW = "0.1.0+aaaaaaaaaaaa", "0.1.0+bbbbbbbbbbbb"
+
+
+def test_runs_of_two_versions_have_short_names(call: Call, make: Maker) -> None:
+    """The kind: settings are equal, code or a plugin's file differs. Each version is a row, and can be named."""
+    make(SOFTMAX, code=OLD)
+    make(SOFTMAX, code=NEW)
+    make(MOS, code=NEW, plugins={"MoS": "c0ffee" + "0" * 58})
+    make(MOS, code=NEW, plugins={"MoS": "facade" + "0" * 58})
+    out = call("table")[1]
+    for name in (f"{SOFTMAX} code=aaaaaa", f"{SOFTMAX} code=bbbbbb", f"{MOS} plugin=c0ffee", f"{MOS} plugin=facade"):
+        assert f"| {name} " in out
+    status, out, _ = call("compare", f"{SOFTMAX}:code=aaaaaa", f"{MOS}:plugin=facade")
+    assert status == 0
+    assert f"may be why they differ: {SOFTMAX} code=aaaaaa, {MOS} plugin=facade code=bbbbbb." in out
+    assert "different code" not in call("compare", f"{SOFTMAX}:code={NEW}", f"{MOS}:plugin=facade")[1]
+    assert f"{SOFTMAX}:code=aaaaaa" in call("compare", SOFTMAX, MOS)[2]
+
+
+def test_settings_that_older_code_has_not_are_no_difference(call: Call, make: Maker) -> None:
+    """A new setting with its default would else stand in each label beside the code."""
+    make(SOFTMAX, code=OLD)
+    make(SOFTMAX, code=NEW, tie_order="file")
+    out = call("table")[1]
+    assert f"{SOFTMAX} code=bbbbbb" in out
+    assert "tie_order" not in out
+
+
+def test_best_is_of_the_newest_code_and_says_what_it_leaves_out(call: Call, make: Maker) -> None:
+    """Whatever the validation of the others; those are named as they can be asked for."""
+    make(SOFTMAX, code=OLD, learning_rate=1, valid=0.9)
+    make(SOFTMAX, code=OLD, learning_rate=2, valid=0.8)
+    for rate, valid in ((1, 0.3), (2, 0.4)):
+        make(SOFTMAX, code=NEW, learning_rate=rate, valid=valid)
+        make(MOS, code=NEW, learning_rate=rate, valid=valid)
+    status, out, error = call("compare", SOFTMAX, MOS, "--best")
+    assert status == 0
+    assert f"| {SOFTMAX} learning_rate=2 code=bbbbbb " in out
+    assert error.count("warning") == 1
+    assert f"{SOFTMAX}: the newest, code=bbbbbb, is chosen from; left out" in error
+    assert f"2 of code=aaaaaa ({SOFTMAX}:code=aaaaaa)" in error
+    assert f"{SOFTMAX} code=aaaaaa learning_rate=1 " in call("compare", f"{SOFTMAX}:code=aaaaaa", MOS, "--best")[1]
+
+
+def test_a_report_chooses_from_the_newest_code(make: Maker) -> None:
+    """In its findings, slices and figures, and its notes say so."""
+    make(SOFTMAX, code=OLD, valid=0.9)
+    make(SOFTMAX, code=NEW, valid=0.1)
+    make(MOS, code=OLD, valid=0.5)
+    (section,) = read_study([make.folder]).sections
+    assert section.best[SOFTMAX].runs[0].code == NEW
+    assert section.chosen[SOFTMAX, 8].runs[0].code == NEW
+    assert any(f"{SOFTMAX}: the newest, code=bbbbbb, is chosen from" in note for note in section.notes)
+    (found,) = section.findings("Recall@100")
+    assert f"{MOS} code=aaaaaa" in finding(*found, {group.label: "" for group in section.groups})
