@@ -211,7 +211,8 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
         by_model.setdefault(group.runs[0].model, []).append(group)
         if (d := width(group.runs[0])) is not None:
             by_width.setdefault((group.runs[0].model, d), []).append(group)
-    chosen, best, notes = {}, {}, []
+    chosen, best = {}, {}
+    notes: list[str] = []
     for (model, d), rivals in sorted(by_width.items()):
         try:
             chosen[model, d] = _best(f"{model} of width {d}", rivals, planned_seeds, notes)
