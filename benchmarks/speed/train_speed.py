@@ -68,8 +68,8 @@ class FirstSteps:
         return min(self.n_steps, len(self.loader))
 
 
-def stock_recbole(model: str, folder: str):
-    """Returns RecBole's configuration, its trainer class, its model, and its loaders for training and validation."""
+def stock_recbole(model: str, folder: str, dataset: str = "ml-100k", **changes):
+    """Returns RecBole's configuration, its trainer class, its model, and its loaders: training, validation, test."""
     sys.argv = sys.argv[:1]  # RecBole's Config reads it
     os.chdir(folder)  # RecBole's Trainer writes log_tensorboard/ where it stands
     compat.apply()
@@ -86,16 +86,17 @@ def stock_recbole(model: str, folder: str):
         "show_progress": False,
         "metric_decimal_place": 8,
         "checkpoint_dir": folder,
+        **changes,
     }
-    config = Config(model=model, dataset="ml-100k", config_dict=settings)
+    config = Config(model=model, dataset=dataset, config_dict=settings)
     init_seed(config["seed"], config["reproducibility"])
-    train, valid, _ = data_preparation(config, create_dataset(config))
-    return config, Trainer, get_model(model)(config, train.dataset), train, valid
+    loaders = data_preparation(config, create_dataset(config))
+    return config, Trainer, get_model(model)(config, loaders[0].dataset), *loaders
 
 
 def stock_curve(model: str, folder: str) -> list[dict[str, float]]:
     """Returns the validation metrics of every epoch of a stock run to its early stopping."""
-    config, trainer_class, net, train, valid = stock_recbole(model, folder)
+    config, trainer_class, net, train, valid, _ = stock_recbole(model, folder)
     torch.autograd.set_detect_anomaly(False)  # which changes seconds, not numbers
     log: list[dict[str, float]] = []
 
@@ -112,7 +113,7 @@ def stock_curve(model: str, folder: str) -> list[dict[str, float]]:
 
 def stock_speed(model: str, as_published: bool, n_steps: int, folder: str) -> dict[str, float]:
     """Returns targets per second of stock RecBole's training, and the process's peak memory."""
-    config, trainer_class, net, train, _ = stock_recbole(model, folder)
+    config, trainer_class, net, train, *_ = stock_recbole(model, folder)
     torch.autograd.set_detect_anomaly(as_published)
     trainer = trainer_class(config, net)
     trainer._train_epoch(FirstSteps(train, 1), 0)

@@ -76,3 +76,18 @@ def test_fused_speed(tmp_path: Path) -> None:
     ]
     assert (table.rounds == 2).all()
     assert ((table.lowest <= table.fused_over_in_turn) & (table.fused_over_in_turn <= table.highest)).all()
+
+
+@pytest.mark.slow
+def test_time_to_quality(data: Path, tmp_path: Path) -> None:
+    """An epoch a row; the test is looked at where validation is the best so far; what nobody reaches takes forever."""
+    entries = ["--entries", "RecBole GRU4Rec", "GRU4RecSoftmax", "--seeds", "1", "--stock-epochs", "2"]
+    place = ["--dataset", data.name, "--data-path", str(data.parent), "--output", str(tmp_path)]
+    printed = run("time_to_quality.py", *entries, *place, "--reference", "0.99")
+    table = pd.read_csv(tmp_path / "time_to_quality.csv")
+    assert table["entry"].unique().tolist() == ["RecBole GRU4Rec", "GRU4RecSoftmax"]
+    for _, rows in table.groupby("entry"):
+        assert (rows["test"].notna() == (rows["valid"] > rows["valid"].cummax().shift(fill_value=-1))).all()
+        assert rows["processor_seconds"].is_monotonic_increasing
+    assert printed.count("inf") == 4
+    assert (tmp_path / "time_to_quality.png").stat().st_size > 0

@@ -1,0 +1,176 @@
+"""Time to quality: processor time until a model's test NDCG@10 reaches a reference, beside stock RecBole.
+
+    python benchmarks/speed/time_to_quality.py --seeds 1 2 3
+    python benchmarks/speed/time_to_quality.py --dataset beauty --data-path ../shared/data --seeds 1
+
+Each model is trained in a fresh process, with one thread, by its own defaults: RecBole's by stock RecBole (its data
+set, loader, trainer and evaluator, with its early stopping), ours by this package. After an epoch that is the best so
+far on validation, and only then, the test set is looked at. The clock stands still meanwhile; it runs in training and
+validation.
+
+The reference is --reference, or else the test NDCG@10 of the first entry at its best validation, mean over the seeds.
+Writes time_to_quality.csv, with a row an epoch, and a figure. On shared machines, compare processor-seconds of one
+call.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from processes import in_own_process
+from tabulate import tabulate
+from train_speed import stock_recbole
+
+from mos_recbole.experiment import load_settings
+from mos_recbole.experiment.run import Run
+
+ENTRIES = ("RecBole GRU4Rec", "RecBole SASRec", "GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax")
+
+
+class Curve:
+    """A training's epochs: when each ended, its validation, and the test where validation was the best so far.
+
+    Args:
+        entry, seed: what is trained.
+    """
+
+    def __init__(self, entry: str, seed: int) -> None:
+        self.entry, self.seed, self.rows = entry, seed, []
+        self._began = self._now()
+
+    def note(self, valid: float, look: Callable[[], float]) -> None:
+        """Adds an epoch; `look` returns the test's value."""
+        times = dict(zip(("processor_seconds", "seconds"), self._passed(), strict=True))
+        best = not self.rows or valid > max(row["valid"] for row in self.rows)
+        with self._stopped():
+            test = look() if best else float("nan")
+        row = {"entry": self.entry, "seed": self.seed, "epoch": len(self.rows) + 1, **times}
+        self.rows.append(row | {"valid": valid, "test": test})
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.process_time(), time.perf_counter()
+
+    def _passed(self) -> list[float]:
+        return [now - began for now, began in zip(self._now(), self._began, strict=True)]
+
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        passed = self._passed()
+        yield
+        self._began = tuple(now - before for now, before in zip(self._now(), passed, strict=True))
+
+
+def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
+    """Returns the epochs of a training by stock RecBole."""
+    place = {} if options.data_path is None else {"data_path": str(options.data_path.resolve())}
+    columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    changes = place | columns | {"topk": [10], "seed": seed, "epochs": options.stock_epochs}
+    model = entry.removeprefix("RecBole ")
+    config, trainer_class, net, train, valid, test = stock_recbole(model, folder, options.dataset, **changes)
+    torch.set_num_threads(1)
+    torch.autograd.set_detect_anomaly(not options.detection_off)
+
+    class Looking(trainer_class):
+        def _valid_epoch(self, *arguments, **keywords):
+            score, result = super()._valid_epoch(*arguments, **keywords)
+            curve.note(score, lambda: self.evaluate(test, load_best_model=False)["ndcg@10"])
+            return score, result
+
+    trainer = Looking(config, net)
+    curve = Curve(entry, seed)
+    trainer.fit(train, valid, verbose=False)
+    return curve.rows
+
+
+def train_ours(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
+    """Returns the epochs of a training by this package."""
+    torch.set_num_threads(1)
+    place = {} if options.data_path is None else {"data_path": str(options.data_path)}
+    settings = load_settings(entry, options.dataset, overrides=place | {"seed": seed})
+    run = Run(settings, Path(folder), torch.device("cpu"))
+    trainer, loader, selection = run.open(resume=False), run.train_loader(), run.selection()
+    curve = Curve(entry, seed)
+    trainer.fit(
+        loader,
+        selection,
+        lambda report: curve.note(report.valid["NDCG@10"], lambda: run._evaluate("test")[0]["NDCG@10"]),
+    )
+    return curve.rows
+
+
+def reference_of(curves: pd.DataFrame) -> float:
+    """Returns the mean over the seeds of the first entry's last look at the test."""
+    looks = curves[curves["entry"] == curves["entry"].iloc[0]].dropna(subset="test")
+    return looks.groupby("seed")["test"].last().mean()
+
+
+def summary(curves: pd.DataFrame, reference: float) -> pd.DataFrame:
+    """Returns a row an entry: medians over the seeds of the times to the reference, and of those to the end."""
+    rows = []
+    for entry, group in curves.groupby("entry", sort=False):
+        runs = [run for _, run in group.groupby("seed")]
+        # A seed that never gets there takes forever, for the median too.
+        reached = [run.loc[run["test"] >= reference, ["processor_seconds", "seconds"]].min() for run in runs]
+        middle = pd.DataFrame(reached).fillna(float("inf")).median()
+        rows.append(
+            {
+                "entry": entry,
+                "seeds": len(runs),
+                "reached": sum(times.notna().all() for times in reached),
+                "processor_seconds": middle["processor_seconds"],
+                "seconds": middle["seconds"],
+                "processor_seconds_to_end": group.groupby("seed")["processor_seconds"].last().median(),
+                "test": group.dropna(subset="test").groupby("seed")["test"].last().mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def draw(curves: pd.DataFrame, reference: float, path: Path) -> None:
+    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    for number, (_, group) in enumerate(curves.dropna(subset="test").groupby("entry", sort=False)):
+        for place, (_, run) in enumerate(group.groupby("seed")):
+            label = run["entry"].iloc[0] if place == 0 else None
+            ax.step(run["processor_seconds"], run["test"], where="post", color=f"C{number}", label=label)
+    ax.axhline(reference, color="0.5", linestyle=":")
+    ax.set(xscale="log", xlabel="processor-seconds", ylabel="test NDCG@10 of the best epoch so far")
+    ax.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", nargs="+", default=ENTRIES, metavar="NAME", help="RecBole's begin with 'RecBole '")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--data-path", type=Path, help="folder that has the data set's folder")
+    parser.add_argument("--reference", type=float, help="test NDCG@10 to reach")
+    parser.add_argument("--stock-epochs", type=int, default=300, help="RecBole's, before its early stopping ends them")
+    parser.add_argument("--detection-off", action="store_true", help="RecBole without autograd's anomaly detection")
+    parser.add_argument("--output", type=Path, default=Path("results/time_to_quality"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in options.seeds:
+        for entry in options.entries:
+            train = train_stock if entry.startswith("RecBole ") else train_ours
+            with tempfile.TemporaryDirectory() as folder:
+                rows += in_own_process(train, entry, seed, options, folder)
+            pd.DataFrame(rows).to_csv(options.output / "time_to_quality.csv", index=False, float_format="%.6g")
+    curves = pd.DataFrame(rows)
+    reference = reference_of(curves) if options.reference is None else options.reference
+    draw(curves, reference, options.output / "time_to_quality.png")
+    print(f"reference: test NDCG@10 {reference:.4f}")
+    print(tabulate(summary(curves, reference), headers="keys", showindex=False, floatfmt=".4g"))
+
+
+if __name__ == "__main__":
+    main()
