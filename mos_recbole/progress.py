@@ -1,4 +1,7 @@
-"""The progress of work that takes more than a moment, on standard error: a bar on a terminal, lines in a log."""
+"""The progress of work that takes more than a moment, on standard error: a bar on a terminal, lines in a log.
+
+And how durations are written.
+"""
 
 import logging
 import sys
@@ -17,6 +20,15 @@ _Thing = TypeVar("_Thing")
 
 # Seconds before a bar appears, before the first line in a log, and between lines.
 _APPEARS, _FIRST_LINE, _NEXT_LINE = 1.0, 3.0, 10.0
+
+
+def format_duration(seconds: float) -> str:
+    """Returns "9.3 s", "3 min 20 s" or "2 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
 class ProgressBar:

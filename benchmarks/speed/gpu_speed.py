@@ -45,7 +45,7 @@ from tabulate import tabulate
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import load_settings
 from mos_recbole.losses import need_triton
-from mos_recbole.training import BenchmarkTrainer, make_train_loader
+from mos_recbole.training import BenchmarkTrainer, StepTimer, TimedLoader, make_train_loader
 from mos_recbole.training.loaders import TrainLoader
 
 
@@ -214,7 +214,11 @@ def epoch(bench: Bench) -> None:
         if entry == "ours":
             taken = seconds(partial(trainer._train_epoch, loader, 1), bench.device)
         else:
-            taken = trainer.time_epoch(loader, bench.patience)
+            timer = StepTimer(bench.patience, bench.device)
+            timed = TimedLoader(loader, timer)
+            trainer._train_epoch(timed, 1)
+            timer.start()
+            taken = seconds(partial(trainer._train_epoch, timed, 1), bench.device) + timer.left
         bench.note("epoch", entry, taken, floor, n_targets, measured_whole=entry == "ours")
 
 

@@ -13,6 +13,8 @@ examples:
     %(prog)s --model GRU4RecMoS --dataset dataset/beauty
   any table of interactions: .csv, .tsv, .parquet or .gz
     %(prog)s --model GRU4RecMoS --dataset log.csv --columns user=customer,item=product,time=bought
+  about how long it takes, in how much memory; nothing is trained to its end
+    %(prog)s --model GRU4RecMoS GRU4RecSoftmax --seeds 1 2 3 --dry-run
   continue after an interruption; finished runs are kept
     %(prog)s --model GRU4RecMoS GRU4RecSoftmax --seeds 1 2 3 --resume
 """
@@ -48,6 +50,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--match-parameters", action="store_true", help="make all models as large as the first")
     parser.add_argument("--dataset", help="name, folder or file (default: that of --config, or ml-100k, built in)")
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
+    parser.add_argument("--dry-run", action="store_true", help="print an estimate of time and memory, and stop")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
     parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
     parser.add_shared("--plugin", "--config", "--output", "--device", "--skip-bad-lines", "--key=value")
@@ -57,6 +60,7 @@ def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
     from mos_recbole.analysis import Trained, partner_notes
     from mos_recbole.experiment import count_parameters, load_settings, match_parameters
+    from mos_recbole.experiment.forecast import preview_runs
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.settings import named_model
     from mos_recbole.training.processes import only_first_traceback
@@ -81,6 +85,10 @@ def call(options: argparse.Namespace) -> int:
     trained = [Trained(one.model, one.encoder, one.baseline, one.values["train_mode"]) for one in runs]
     for warning in [*dict.fromkeys(warning for one in runs for warning in one.warnings), *partner_notes(trained)]:
         _log.warning(warning)
+    if options.dry_run:
+        if is_main():
+            print(preview_runs(runs, options.device, options.output))
+        return 0
     records, failures = _train(runs, options)
     refused = any(isinstance(error, InputError) for _, error in failures)
     if failures and not records:

@@ -70,7 +70,7 @@ def call(options: argparse.Namespace) -> int:
     sweep = read_sweep_file(options.file, changes)
     planner = Planner(sweep, options.file, options.settings)
     if options.dry_run:
-        print(preview(planner, local=options.address is None))
+        print(preview(planner, local=options.address is None, folder=options.output / sweep.name))
         return 0
     prepare_ray(options.address)
     from mos_recbole.report import write_sweep_report

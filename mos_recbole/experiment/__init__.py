@@ -1,7 +1,7 @@
 """Runs: from settings to records, and from records back to models."""
 
 from mos_recbole.experiment.distances import add_distances
-from mos_recbole.experiment.estimate import count_parameters, time_training
+from mos_recbole.experiment.estimate import Estimate, count_parameters, earlier_epochs, estimate_cost
 from mos_recbole.experiment.fused import run_fused
 from mos_recbole.experiment.identity import code_version, data_fingerprint, protocol_hash, run_name, versions
 from mos_recbole.experiment.load import TrainedRun, load_run
@@ -12,12 +12,15 @@ from mos_recbole.experiment.score import score_lists
 from mos_recbole.settings import load_settings
 
 __all__ = [
+    "Estimate",
     "RunData",
     "TrainedRun",
     "add_distances",
     "code_version",
     "count_parameters",
     "data_fingerprint",
+    "earlier_epochs",
+    "estimate_cost",
     "load_run",
     "load_settings",
     "match_parameters",
@@ -26,6 +29,5 @@ __all__ = [
     "run_fused",
     "run_name",
     "score_lists",
-    "time_training",
     "versions",
 ]

@@ -38,15 +38,6 @@ def format_count(number: int, name: str, plural: str | None = None) -> str:
     return f"{number:,} {name if number == 1 else plural or name + 's'}"
 
 
-def format_duration(seconds: float) -> str:
-    """Returns "9.3 s", "3 min 20 s" or "2 h 05 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
 def format_range(values: Sequence[int]) -> str:
     """Returns "20", or "18-20" for the first and the last of sorted values that are not all equal."""
     return str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"

@@ -7,10 +7,10 @@ import pandas as pd
 
 from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
 from mos_recbole.analysis.outcomes import TABLE_METRICS
+from mos_recbole.progress import format_duration
 from mos_recbole.report.formatting import (
     NOTHING,
     arrow,
-    format_duration,
     format_range,
     interval_cell,
     interval_columns,

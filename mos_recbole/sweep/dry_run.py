@@ -1,48 +1,96 @@
 """What a sweep would do: its trials and about how long they take, before anything starts."""
 
-import math
 import os
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import fsum
+from pathlib import Path
 
 import numpy as np
 import torch
 from tabulate import tabulate
 
-from mos_recbole.experiment import time_training
-from mos_recbole.results import Trial, format_parameter
+from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast
+from mos_recbole.progress import ProgressBar
+from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, Trial, format_parameter
 from mos_recbole.sweep.cluster import trials_at_a_time
-from mos_recbole.sweep.fusing import describe_fusing
+from mos_recbole.sweep.fusing import describe_fusing, fused_groups
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 
-# How many trials of each model and batch size are timed; the others are interpolated.
-_TIMED_TRIALS = 3
+# About how many units are measured, and for how many seconds of training all together.
+_MEASURED, _SECONDS = 12, 8.0
 
 
-def training_seconds(trials: Sequence[PlannedTrial], device: str) -> list[float]:
-    """Returns how long each trial trains at most on this machine, to its last epoch and without validation.
+@dataclass(frozen=True)
+class Unit:
+    """A trial, or several that are trained as one, with what it will cost."""
 
-    Of each model and batch size the smallest, a middle and the largest trial are timed for a second each.
+    trials: tuple[PlannedTrial, ...]
+    estimate: Estimate
+
+    def seconds(self, earlier: Sequence[int]) -> tuple[float, float]:
+        """Returns how long it takes at least and at most."""
+        return self.estimate.seconds([planned.settings for planned in self.trials], earlier)
+
+
+def estimate_units(units: Sequence[Sequence[PlannedTrial]], device: str) -> list[Unit]:
+    """Returns trials, or groups that are trained as one, with what each will cost on this machine.
+
+    Of each model, data set and batch size up to three are measured: the smallest, a middle and the largest one. The
+    others are interpolated.
     """
-    groups: dict[tuple[str, str, int], list[PlannedTrial]] = {}
-    for planned in trials:
-        groups.setdefault((*planned.key, planned.settings.values["train_batch_size"]), []).append(planned)
-    seconds: list[float] = []
-    for members in groups.values():
-        by_work = {planned.work: planned for planned in members}
-        works = sorted(by_work)
-        picked = sorted({works[round(place)] for place in np.linspace(0, len(works) - 1, _TIMED_TRIALS)})
-        timed = [time_training(by_work[work].settings, device) for work in picked]
-        seconds += np.interp([planned.work for planned in members], picked, timed).tolist()
-    return seconds
+    kinds: dict[tuple[str, str, int], list[Sequence[PlannedTrial]]] = {}
+    for unit in units:
+        kinds.setdefault((*unit[0].key, unit[0].settings.values["train_batch_size"]), []).append(unit)
+    most = min(3, max(1, _MEASURED // len(kinds)))
+    picked = {kind: _spread({_work(unit): unit for unit in members}, most) for kind, members in kinds.items()}
+    n_measured = sum(map(len, picked.values()))
+    found = []
+    with ProgressBar("measuring", n_measured, "trials") as bar:
+        for kind, members in kinds.items():
+            measured = {}
+            for work, unit in picked[kind].items():
+                settings = [planned.settings for planned in unit]
+                measured[work] = estimate_cost(settings, device, _SECONDS / n_measured)
+                bar.advance(1)
+            found += [Unit(tuple(unit), _between(measured, _work(unit))) for unit in members]
+    return found
 
 
-def preview(planner: Planner, *, local: bool) -> str:
+def _work(unit: Sequence[PlannedTrial]) -> float:
+    """Returns about how long an epoch of a unit may take, relative to others of its kind."""
+    return fsum(planned.work / planned.epochs for planned in unit)
+
+
+def _spread(by_work: dict[float, Sequence[PlannedTrial]], most: int) -> dict[float, Sequence[PlannedTrial]]:
+    """Returns so many of the units, evenly spread by their work."""
+    works = sorted(by_work)
+    places = np.linspace(0, len(works) - 1, most) if most > 1 else [len(works) // 2]
+    return {works[round(place)]: by_work[works[round(place)]] for place in places}
+
+
+def _between(measured: dict[float, Estimate], work: float) -> Estimate:
+    """Returns what lies between the estimates of less and of more work."""
+    some, works = next(iter(measured.values())), sorted(measured)
+
+    def at(values: Sequence[float]) -> float:
+        return float(np.interp(work, works, values))
+
+    in_order = [measured[one] for one in works]
+    names = ("once_seconds", "epoch_seconds", "valid_seconds", "quiet")
+    seconds = {name: at([getattr(one, name) for one in in_order]) for name in names}
+    memory = {kind: round(at([one.memory_bytes[kind] for one in in_order])) for kind in some.memory_bytes}
+    return replace(some, parameters=round(at([one.parameters for one in in_order])), memory_bytes=memory, **seconds)
+
+
+def preview(planner: Planner, *, local: bool, folder: Path) -> str:
     """Returns a table of a sweep's configurations, the number of trials, and about how long they take.
 
     Args:
         planner: of the sweep.
         local: whether the sweep would run on this machine; the capacity of a cluster is not known before it is joined.
+        folder: of the sweep's results: finished trials there cost nothing more.
 
     Raises:
         InputError: as the sweep itself would.
@@ -56,32 +104,44 @@ def preview(planner: Planner, *, local: bool) -> str:
     lines = [*(f"warning: {warning}" for warning in warnings), _table(planner, [planned.trial for planned in trials])]
     if sweep.search.method == "optuna":
         lines.append("These are random examples: Optuna suggests configurations by the results of earlier ones.")
-    lines += [
-        "",
-        _count(planner, trials),
-        _duration(training_seconds(trials, device), at_a_time, device),
-    ]
+    lines += ["", _count(planner, trials)]
     if resources.fuse > 1:
-        lines += [*describe_fusing(trials, resources.fuse), "The times are of trials that are trained alone."]
+        lines += describe_fusing(trials, resources.fuse)
+    left = [one for one in trials if not (folder / RUNS_FOLDER / one.trial.run / RECORD_FILE).exists()]
+    if len(left) < len(trials):
+        lines.append(f"{len(trials) - len(left)} of them are finished in {folder}.")
+    if left:
+        units = fused_groups(left, resources.fuse) if resources.fuse > 1 else [[one] for one in left]
+        lines += _costs(estimate_units(units, device), folder, at_a_time, device)
     if sweep.adaptive:
         lines.append("The search stops most trials early or chooses them as it goes, which the times leave out.")
     return "\n".join(lines)
 
 
-def _duration(seconds: Sequence[float], at_a_time: int | None, device: str) -> str:
-    """Returns sentences: how long training takes in all, and with so many trials at a time."""
-    total, longest = math.fsum(seconds), max(seconds)
-    text = f"Training takes at most about {_clock(total)} in all, {_clock(longest)} for the longest trial"
+def _costs(units: Sequence[Unit], folder: Path, at_a_time: int | None, device: str) -> list[str]:
+    """Returns sentences: how long trials take in all and so many at a time, until when, and in how much memory."""
+    one_of = {unit.trials[0].key: unit for unit in units}
+    earlier = {key: earlier_epochs(unit.trials[0].settings, folder) for key, unit in one_of.items()}
+    low, high = zip(*(unit.seconds(earlier[unit.trials[0].key]) for unit in units), strict=True)
+    longest = max(low), max(high)
+    lines = [
+        f"One after the other they take {forecast.time_in_words(fsum(low), fsum(high))}; the longest "
+        f"{forecast.time_in_words(*longest)}."
+    ]
+    largest = max((unit.estimate for unit in units), key=lambda one: one.memory_bytes["resident"])
     if at_a_time is not None:
-        text += f", {_clock(max(total / at_a_time, longest))} with {at_a_time} at a time"
-    return (
-        f"{text} (h:mm:ss; by a few steps on this machine's {'GPU' if device == 'cuda' else 'CPU'}). "
-        "Early stopping makes it shorter, validation a little longer."
-    )
-
-
-def _clock(seconds: float) -> timedelta:
-    return timedelta(seconds=math.ceil(seconds))
+        took = [max(fsum(all_) / at_a_time, most) for all_, most in zip((low, high), longest, strict=True)]
+        lines.append(
+            f"With {at_a_time} at a time: {forecast.time_in_words(*took)}. Started now, they end "
+            f"{forecast.end_in_words(*took, datetime.now())}; the start of Ray is not counted."
+        )
+    lines.append(f"Memory of one at a time: up to {forecast.memory_in_words(largest)}.")
+    if at_a_time is not None and (warning := forecast.too_much_memory(largest, at_a_time)):
+        lines.append(warning)
+    lines += [
+        forecast.epochs_in_words(unit.trials[0].settings, unit.estimate, earlier[key]) for key, unit in one_of.items()
+    ]
+    return [*lines, *forecast.circumstances([unit.estimate for unit in units], device)]
 
 
 def _table(planner: Planner, trials: Sequence[Trial]) -> str:

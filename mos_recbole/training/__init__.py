@@ -1,7 +1,7 @@
 """Batches, the training loop, checkpoints, and the evaluation of a trained model."""
 
 from mos_recbole.training.checkpoint import load_checkpoint, random_state
-from mos_recbole.training.epoch import EpochReport, Selection
+from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.evaluate import (
     QuerySet,
     evaluate_model,
@@ -16,6 +16,7 @@ from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
+from mos_recbole.training.timing import StepTimer, TimedLoader
 from mos_recbole.training.trainer import BenchmarkTrainer
 
 __all__ = [
@@ -24,9 +25,12 @@ __all__ = [
     "BenchmarkTrainer",
     "EpochReport",
     "FusedTrial",
+    "Moment",
     "Processes",
     "QuerySet",
     "Selection",
+    "StepTimer",
+    "TimedLoader",
     "TrainLoader",
     "evaluate_model",
     "excluded_items",

@@ -106,14 +106,18 @@ class BenchmarkTrainer(Trainer):
         Raises:
             TrainingDiverged: the loss became NaN or infinite.
         """
-        if isinstance(train_loader, RecBoleLoader) and self.config["train_neg_sample_args"]["dynamic"]:
-            train_loader.loader.get_model(self.model)  # its scores choose among candidates
+        self.introduce(train_loader)
         while (epoch := self.next_epoch) is not None:
             started = Moment.now()
             self._enter_epoch(epoch)
             loss = self._train_epoch(train_loader, epoch)
             self.close_epoch(epoch, loss, started.passed(), selection, on_epoch)
         self.load_best()
+
+    def introduce(self, train_loader: TrainLoader) -> None:
+        """Lets a loader know the model, whose scores choose among candidates where the settings say so."""
+        if isinstance(train_loader, RecBoleLoader) and self.config["train_neg_sample_args"]["dynamic"]:
+            train_loader.loader.get_model(self.model)
 
     @property
     def next_epoch(self) -> int | None:
@@ -242,23 +246,6 @@ class BenchmarkTrainer(Trainer):
     def _done(self, number: int, part: float) -> float:
         """Returns how much of the training is done where this share of a pass is."""
         return (number - 1 + part) / (self.budget * self.passes)
-
-    def time_epoch(self, train_loader: TrainLoader, seconds: float) -> float:
-        """Returns about how long an epoch takes, in seconds, after training for so many; leaves out the first step."""
-        self._enter_epoch(1)
-        self.model.train()
-        started, counted = 0.0, 0
-        for batch, n_targets in train_loader.epoch(1):
-            self._step(batch, self._loss_function(1), self.optimizer).item()
-            if not started:
-                started = time.perf_counter()
-                continue
-            counted += n_targets
-            if time.perf_counter() - started > seconds:
-                break
-        # An epoch of one step leaves nothing to count; it is short then.
-        rate = counted / (time.perf_counter() - started) if counted else float("inf")
-        return self.passes * train_loader.n_targets / rate
 
     def _step(self, batch: Any, loss_function: LossFunction, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """Returns the loss of one batch after one step of the optimizer."""

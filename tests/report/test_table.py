@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from mos_recbole.evaluation import Interval
-from mos_recbole.report.formatting import format_duration, format_range, interval_cell, number_cell, words
+from mos_recbole.progress import format_duration
+from mos_recbole.report.formatting import format_range, interval_cell, number_cell, words
 from mos_recbole.report.table import Table, escape_markdown
 
 
