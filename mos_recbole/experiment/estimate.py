@@ -193,14 +193,13 @@ def _cut(data: RunData, n_queries: int) -> RunData:
     """Returns the same data with about so many queries, or all if there are fewer, evenly spread over the users."""
     some = copy.copy(data)
     some.__dict__.pop("valid_queries", None)
-    sides = {}
-    for name in ("valid", "test"):
-        side: Segments = getattr(data.split, name)
+
+    def fewer(side: Segments) -> Segments:
         step = max(1, side.n_targets // n_queries)
-        sides[name] = Segments(
-            *(part[::step] for part in (side.user, side.context_start, side.target_start, side.target_stop))
-        )
-    some.split = replace(data.split, **sides)
+        parts = (side.user, side.context_start, side.target_start, side.target_stop)
+        return Segments(*(part[::step] for part in parts))
+
+    some.split = replace(data.split, valid=fewer(data.split.valid), test=fewer(data.split.test))
     return some
 
 

@@ -78,10 +78,15 @@ def _between(measured: dict[float, Estimate], work: float) -> Estimate:
         return float(np.interp(work, works, values))
 
     in_order = [measured[one] for one in works]
-    names = ("once_seconds", "epoch_seconds", "valid_seconds", "quiet")
-    seconds = {name: at([getattr(one, name) for one in in_order]) for name in names}
-    memory = {kind: round(at([one.memory_bytes[kind] for one in in_order])) for kind in some.memory_bytes}
-    return replace(some, parameters=round(at([one.parameters for one in in_order])), memory_bytes=memory, **seconds)
+    return replace(
+        some,
+        parameters=round(at([one.parameters for one in in_order])),
+        memory_bytes={kind: round(at([one.memory_bytes[kind] for one in in_order])) for kind in some.memory_bytes},
+        once_seconds=at([one.once_seconds for one in in_order]),
+        epoch_seconds=at([one.epoch_seconds for one in in_order]),
+        valid_seconds=at([one.valid_seconds for one in in_order]),
+        quiet=at([one.quiet for one in in_order]),
+    )
 
 
 def preview(planner: Planner, *, local: bool, folder: Path) -> str:
@@ -130,10 +135,10 @@ def _costs(units: Sequence[Unit], folder: Path, at_a_time: int | None, device: s
     ]
     largest = max((unit.estimate for unit in units), key=lambda one: one.memory_bytes["resident"])
     if at_a_time is not None:
-        took = [max(fsum(all_) / at_a_time, most) for all_, most in zip((low, high), longest, strict=True)]
+        least, most = (max(fsum(own) / at_a_time, one) for own, one in zip((low, high), longest, strict=True))
         lines.append(
-            f"With {at_a_time} at a time: {forecast.time_in_words(*took)}. Started now, they end "
-            f"{forecast.end_in_words(*took, datetime.now())}; the start of Ray is not counted."
+            f"With {at_a_time} at a time: {forecast.time_in_words(least, most)}. Started now, they end "
+            f"{forecast.end_in_words(least, most, datetime.now())}; the start of Ray is not counted."
         )
     lines.append(f"Memory of one at a time: up to {forecast.memory_in_words(largest)}.")
     if at_a_time is not None and (warning := forecast.too_much_memory(largest, at_a_time)):
