@@ -65,10 +65,9 @@ def call(options: argparse.Namespace) -> int:
         return _convert(options, changes)
     if options.file is None:
         raise InputError("no sweep file; expected FILE, as in configs/sweeps, or --from-recbole with a tuning file")
-    from mos_recbole.sweep import ClusterOptions, Planner, prepare_ray, preview, read_sweep_file
+    from mos_recbole.sweep import ClusterOptions, plan_sweep, prepare_ray, preview
 
-    sweep = read_sweep_file(options.file, changes)
-    planner = Planner(sweep, options.file, options.settings)
+    planner = plan_sweep(options.file, changes, options.settings)
     if options.dry_run:
         print(preview(planner, local=options.address is None, folder=options.output / sweep.name))
         return 0
@@ -77,7 +76,7 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.sweep.driver import run_sweep
     from mos_recbole.sweep.loggers import make_loggers
 
-    folder = options.output / sweep.name
+    folder = options.output / planner.sweep.name
     trials = run_sweep(
         planner,
         folder,

@@ -3,20 +3,25 @@
 from mos_recbole.settings.build import Settings, accepted_settings, known_settings, load_settings, named_model
 from mos_recbole.settings.checks import settings_of_any_model
 from mos_recbole.settings.fields import own_settings
-from mos_recbole.settings.hints import hint
+from mos_recbole.settings.hints import hint, meant
 from mos_recbole.settings.recbole_config import RecBoleConfig
-from mos_recbole.settings.sources import YamlLoader, given_settings
+from mos_recbole.settings.sources import Findings, Given, YamlLoader, given_settings, key_lines, read_given
 
 __all__ = [
+    "Findings",
+    "Given",
     "RecBoleConfig",
     "Settings",
     "YamlLoader",
     "accepted_settings",
     "given_settings",
     "hint",
+    "key_lines",
     "known_settings",
     "load_settings",
+    "meant",
     "named_model",
     "own_settings",
+    "read_given",
     "settings_of_any_model",
 ]

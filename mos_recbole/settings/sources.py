@@ -10,6 +10,9 @@ import yaml
 
 from mos_recbole.errors import InputError
 
+# How deep faults name keys.
+_DEPTH = 4
+
 Files = Iterable[str | Path | Mapping[str, Any]]
 Overrides = Mapping[str, Any] | Iterable[str]
 
@@ -66,21 +69,20 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def given_settings(config_files: Files = (), overrides: Overrides = (), strict: bool = False) -> dict[str, Any]:
+def given_settings(config_files: Files = (), overrides: Overrides = ()) -> dict[str, Any]:
     """Returns what files and overrides set, by key, unchecked; see `load_settings`.
 
     Args:
         config_files: see `load_settings`.
         overrides: see `load_settings`.
-        strict: whether a key that occurs twice is a fault.
 
     Raises:
         InputError: a file or an argument that cannot be read.
     """
     found = Findings()
     given = read_given(config_files, overrides, found)
-    if faults := found.faults + (found.warnings if strict else []):
-        raise InputError("\n".join(faults))
+    if found.faults:
+        raise InputError("\n".join(found.faults))
     return {key: item.value for key, item in given.items()}
 
 
@@ -97,7 +99,29 @@ def read_given(config_files: Files, overrides: Overrides, found: Findings) -> di
 
 
 def _of_mapping(values: Mapping[str, Any]) -> dict[str, Given]:
-    return {key: Given(value, key) for key, value in values.items()}
+    return {key: value if isinstance(value, Given) else Given(value, key) for key, value in values.items()}
+
+
+def key_lines(path: Path) -> dict[tuple[str, ...], int]:
+    """Returns the lines of all keys and list items of a YAML file that can be read, by the keys that lead to them."""
+    lines: dict[tuple[str, ...], int] = {}
+
+    def walk(node: yaml.Node, place: tuple[str, ...]) -> None:
+        inner: list[tuple[str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [(key.value, key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = [(str(number), item, item) for number, item in enumerate(node.value)]
+        for name, at, content in inner:
+            lines[*place, name] = at.start_mark.line + 1
+            if len(place) < _DEPTH:  # an alias may contain itself
+                walk(content, (*place, name))
+
+    with path.open(encoding="utf-8-sig") as file:
+        root = yaml.compose(file, Loader=YamlLoader)
+    if root is not None:
+        walk(root, ())
+    return lines
 
 
 def _read_yaml(path: Path, found: Findings) -> dict[str, Given]:

@@ -15,7 +15,8 @@ import yaml
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.models import load_plugin
 from mos_recbole.settings import accepted_settings, given_settings, hint, settings_of_any_model
-from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile, checked_sweep
+from mos_recbole.sweep.sweep_faults import checked_sweep
+from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
 _log = logging.getLogger(__name__)
 

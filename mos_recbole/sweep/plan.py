@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mos_recbole.data import dataset_name, is_table
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, nearest
 from mos_recbole.experiment import (
     data_fingerprint,
     protocol_hash,
@@ -16,7 +17,7 @@ from mos_recbole.experiment import (
 )
 from mos_recbole.models import load_plugin
 from mos_recbole.results import SweepPlan, Trial
-from mos_recbole.settings import Settings, accepted_settings, given_settings, hint, load_settings
+from mos_recbole.settings import Given, Settings, accepted_settings, given_settings, hint, load_settings
 from mos_recbole.sweep.space import draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
@@ -85,53 +86,94 @@ class Planner:
             load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
         self._fingerprints: dict[str, str] = {}
-        given = given_settings(overrides=self.overrides)
-        keys = {*given_settings([*self._config_files, sweep.settings], self.overrides)}
-        keys |= {key for key, parameter in sweep.space.items() if parameter.same_as is None}
-        self.known = {
-            (model, name): accepted_settings(model, name, keys) for model in sweep.models for name in self.datasets
-        }
+        self._place = partial(sweep.place, path)
+        self._settings = {key: self._given(value, "settings", key) for key, value in sweep.settings.items()}
+        faults = self._faults_of_keys()
+        self.known: dict[Key, set[str]] = {}
+        for number, model in enumerate(sweep.models):
+            try:
+                for name in self.datasets:
+                    self.known[model, name] = accepted_settings(model, name, self._keys())
+            except InputError as error:
+                faults.append(f"{self._place('models', str(number))}: {error}")
+        faults += self._faults_of_space()
+        if len(self.datasets) < len(places):
+            faults.append(f"{self._place('datasets')}: datasets: two of them have the same name; rename a folder")
+        if faults:
+            raise InputError("\n".join([*faults, *self.setting_faults()]))
+
+    def _given(self, value: Any, *keys: str) -> Given:
+        """Returns a value of the sweep file with its line."""
+        return Given(value, self._place(*keys))
+
+    def _keys(self) -> set[str]:
+        """Returns the keys of all settings that are given or swept."""
+        given = given_settings([*self._config_files, self.sweep.settings], self.overrides)
+        return {*given, *(key for key, parameter in self.sweep.space.items() if parameter.same_as is None)}
+
+    def _faults_of_keys(self) -> list[str]:
+        """Returns a sentence for each setting that is given where it must not be, and each file that cannot be read."""
+        try:
+            self._keys()
+            given = given_settings(overrides=self.overrides)
+        except InputError as error:
+            # What can be read is checked all the same.
+            self._config_files, self.overrides = [], []
+            return str(error).splitlines()
         faults = [
-            f"{path}: {place}.{key}: a sweep sets it by {ELSEWHERE[key]}"
-            for place, keys in (("settings", sweep.settings), ("space", sweep.space), ("arguments", given))
+            f"{self._place(place, key)}: {place}.{key}: a sweep sets it by {ELSEWHERE[key]}; write it there"
+            for place, keys in (("settings", self.sweep.settings), ("space", self.sweep.space))
             for key in keys
             if key in ELSEWHERE
         ]
-        faults += [
-            f"--{key}: this sweep varies {key}; expected a setting that is not in its space"
-            for key in given
-            if key in sweep.space
-        ]
-        faults += [f"{path}: {fault}" for fault in self._faults_of_space()]
-        if len(self.datasets) < len(places):
-            faults.append(f"{path}: datasets: two of them have the same name")
-        if faults:
-            raise InputError("\n".join(faults))
+        for key in given:
+            if key in ELSEWHERE:
+                faults.append(f"--{key}: a sweep sets it by {ELSEWHERE[key]}; write it there")
+            if key in self.sweep.space:
+                faults.append(f"--{key}: this sweep varies {key}; expected a setting that is not in its space")
+        return faults
 
     def _faults_of_space(self) -> list[str]:
         """Returns a sentence for each parameter that no model has, and each condition that can never hold."""
-        known = {key for keys in self.known.values() for key in keys}
+        known, sweep = {key for keys in self.known.values() for key in keys}, self.sweep
         faults = [
-            f"space.{key}: no model of this sweep has such a setting; {hint(key, known)}"
-            for key in self.sweep.space
-            if key not in known
+            f"{self._place('space', key)}: space.{key}: no model of this sweep has such a setting; {hint(key, known)}"
+            for key in sweep.space
+            if known and key not in known and key not in ELSEWHERE
         ]
         # Of the model, the data set and earlier parameters; empty for a range, whose values cannot be listed.
-        values: dict[str, list[Any]] = {"model": list(self.sweep.models), "dataset": list(self.datasets)}
-        for key, parameter in self.sweep.space.items():
-            if parameter.same_as is not None and parameter.same_as not in list(values)[2:]:
-                faults.append(f"space.{key}.same_as: {parameter.same_as!r} is no earlier parameter")
+        values: dict[str, list[Any]] = {"model": list(sweep.models), "dataset": list(self.datasets)}
+        values |= {key: [] for key in sweep.left_out}
+        for key, parameter in sweep.space.items():
+            other, where = parameter.same_as, f"{self._place('space', key, 'same_as')}: space.{key}.same_as"
+            if other is not None and other not in list(values)[2:]:
+                instead = nearest(other, list(values)[2:]) or f"write it before {key}"
+                faults.append(f"{where}: {other!r} is no earlier parameter; {instead}")
             for name, wanted in parameter.when.items():
+                where = f"{self._place('space', key, 'when', name)}: space.{key}.when"
                 if name not in values:
-                    faults.append(f"space.{key}.when: {name!r} is neither model, dataset nor an earlier parameter")
+                    faults.append(f"{where}: {name!r} is neither model, dataset nor an earlier parameter")
                     continue
                 faults += [
-                    f"space.{key}.when: {name} is never {value!r} in this sweep"
+                    f"{where}: {name} is never {value!r} in this sweep; it is one of {values[name]}"
                     for value in (wanted if isinstance(wanted, list) else [wanted])
                     if values[name] and value not in values[name]
                 ]
             values[key] = list(parameter.values) if parameter.kind in ("grid", "choice") else []
         return faults
+
+    def setting_faults(self) -> list[str]:
+        """Returns the faults of all trials' settings, each once, without reading any data."""
+        if any(fault.startswith(("space.", "search.")) for fault in self.sweep.contradictions()):
+            return []  # its configurations cannot be listed
+        faults: dict[str, None] = {}
+        for model, dataset in self.known:
+            for parameters in self.configurations(model, dataset):
+                try:
+                    self._load(model, dataset, self.sweep.seeds[0], parameters)
+                except InputError as error:
+                    faults |= dict.fromkeys(str(error).splitlines())
+        return list(faults)
 
     def epochs(self, model: str, dataset: str) -> int:
         """Returns the last epoch of a model's trials, where epochs are not swept."""
@@ -202,21 +244,36 @@ class Planner:
         Raises:
             InputError: all faults of its settings, or data that cannot be read.
         """
-        chosen = {**parameters, "seed": seed, "valid_metric": self.sweep.metric}
-        # A trial of an earlier session may have swept what an argument now sets.
-        others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
-        settings = load_settings(
-            model,
-            self.datasets[dataset],
-            [*self._config_files, {**self.sweep.settings, **chosen}],
-            others,
-            beside=self.sweep.models,
-        )
+        settings = self._load(model, dataset, seed, parameters)
         if not settings.validates:
             raise InputError(f"{model}: split {settings.split.name!r} has no validation, by which a sweep chooses")
         name = run_name(settings, self.fingerprint(settings), self.device_type)
         trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
         return PlannedTrial(trial, settings)
+
+    def _load(self, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> Settings:
+        """Returns the settings of a trial.
+
+        Raises:
+            InputError: all their faults.
+        """
+        chosen = {key: self._given(value, "space", key) for key, value in parameters.items()}
+        chosen |= {"seed": self._given(seed, "seeds"), "valid_metric": self._given(self.sweep.metric, "metric")}
+        # A trial of an earlier session may have swept what an argument now sets.
+        others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
+        files = [*self._config_files, self._settings | chosen]
+        try:
+            beside = dict.fromkeys(known for known, _ in self.known)
+            return load_settings(model, self.datasets[dataset], files, others, beside)
+        except InputError as error:
+            lists = [key for key, value in self.sweep.settings.items() if isinstance(value, list)]
+            faults = [
+                f"{fault}; to sweep it, write {key}: {{grid: {self.sweep.settings[key]}}} into space"
+                if (key := next((one for one in lists if f": {one} is [" in fault), None))
+                else fault
+                for fault in str(error).splitlines()
+            ]
+            raise InputError("\n".join(faults)) from error
 
     def fingerprint(self, settings: Settings) -> str:
         """Returns the fingerprint of the data of a trial."""

@@ -1,15 +1,13 @@
-"""Sweep files: YAML that is checked as a whole before anything runs."""
+"""What a sweep file holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
-from mos_recbole.errors import InputError, nearest
 from mos_recbole.evaluation import canonical_metric, metric_direction
-from mos_recbole.settings import given_settings
 from mos_recbole.sweep.space import Distinct, Parameter
 
 Positive = Annotated[int, Field(ge=1)]
@@ -17,6 +15,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 # Settings that a sweep file has keys of its own for.
 ELSEWHERE = {"seed": "seeds", "valid_metric": "metric", "model": "models", "dataset": "datasets"}
+
+# Context of a validation that lets contradictions pass, so that more faults can be found.
+TOLERANT = "tolerant"
 
 
 class _Part(pydantic.BaseModel):
@@ -106,6 +107,8 @@ class SweepFile(_Part):
     stopping: Stopping = Stopping()
     resources: Resources = Resources()
     retries: Annotated[int, Field(ge=0)] = 2
+    _lines: Mapping[tuple[str, ...], int] = pydantic.PrivateAttr(default_factory=dict)
+    _left_out: frozenset[str] = pydantic.PrivateAttr(default=frozenset())
 
     @pydantic.field_validator("metric")
     @classmethod
@@ -113,31 +116,53 @@ class SweepFile(_Part):
         return canonical_metric(metric)
 
     @pydantic.model_validator(mode="after")
-    def _fits_together(self) -> "SweepFile":
+    def _fits_together(self, info: pydantic.ValidationInfo) -> "SweepFile":
+        if info.context != TOLERANT and (faults := self.contradictions()):
+            raise ValueError("\n".join(faults))
+        return self
+
+    def contradictions(self) -> list[str]:
+        """Returns what no single key shows, each with its key first."""
+        faults, method = [], self.search.method
         if self.mode not in (None, self.direction):
-            raise ValueError(f"mode is {self.mode!r}, but of {self.metric} the {self.direction}imum is best")
+            faults.append(f"mode is {self.mode!r}, but of {self.metric} the {self.direction}imum is best")
         for key, parameter in self.space.items():
-            if parameter.kind != "same_as" and (self.search.method == "grid") != (parameter.kind == "grid"):
-                instead = "grid" if self.search.method == "grid" else "choice, uniform, loguniform or randint"
-                raise ValueError(
-                    f"space.{key} is a {parameter.kind}, but search.method is {self.search.method}; expected {instead}"
-                )
+            if parameter.kind != "same_as" and (method == "grid") != (parameter.kind == "grid"):
+                instead = "grid" if method == "grid" else "choice, uniform, loguniform or randint"
+                faults.append(f"space.{key} is a {parameter.kind}, but search.method is {method}; expected {instead}")
+            is_choice = method == "optuna" and parameter.kind == "choice"
+            if is_choice and any(isinstance(value, list | dict) for value in parameter.values):
+                faults.append(f"space.{key}: optuna chooses among single values only; expected text or numbers")
         if self.stopping.scheduler == "asha" and "epochs" in self.space:
-            raise ValueError("space.epochs: stopping.scheduler asha decides how many epochs a trial gets")
-        if self.search.method == "optuna":
-            for key, parameter in self.space.items():
-                if parameter.kind == "choice" and any(isinstance(value, list | dict) for value in parameter.values):
-                    raise ValueError(f"space.{key}: optuna chooses among single values only")
+            faults.append("space.epochs: stopping.scheduler asha decides how many epochs a trial gets; leave it out")
         if self.adaptive and self.resources.fuse > 1:
-            chosen = "search.method optuna" if self.search.method == "optuna" else "stopping.scheduler asha"
-            raise ValueError(
+            chosen = "search.method optuna" if method == "optuna" else "stopping.scheduler asha"
+            faults.append(
                 f"resources.fuse: {chosen} starts and stops trials one by one, so they cannot be trained as one; "
                 "expected search.method grid or random and stopping.scheduler none"
             )
-        if (self.search.method == "grid") != (self.search.samples is None):
-            verb = "needs" if self.search.samples is None else "does not take"
-            raise ValueError(f"search.method {self.search.method} {verb} search.samples")
+        if (method == "grid") != (self.search.samples is None):
+            verb, what = (
+                ("needs", "write samples: 32, say")
+                if self.search.samples is None
+                else ("does not take", "leave it out")
+            )
+            faults.append(f"search.method {method} {verb} search.samples; {what}")
+        return faults
+
+    def read_from(self, lines: Mapping[tuple[str, ...], int], left_out: Collection[str] = ()) -> "SweepFile":
+        """Returns itself, knowing where its keys are and which parameters of its space were left out as faulty."""
+        self._lines, self._left_out = lines, frozenset(left_out)
         return self
+
+    def place(self, path: Path, *keys: str) -> str:
+        """Returns the file, and the line of the innermost of the keys that has one."""
+        return place_in(path, self._lines, keys)
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Parameters of the file's space that are not in this one, since they are faulty."""
+        return self._left_out
 
     @property
     def direction(self) -> Literal["max", "min"]:
@@ -150,64 +175,7 @@ class SweepFile(_Part):
         return self.search.method == "optuna" or self.stopping.scheduler != "none"
 
 
-def read_sweep_file(path: Path, changes: Mapping[str, Any] | None = None) -> SweepFile:
-    """Returns the checked content of a sweep file.
-
-    Args:
-        path: of the file.
-        changes: values that override the file's; those of a part, such as resources, override single values of it.
-
-    Raises:
-        InputError: all its faults, one per line.
-    """
-    content: dict[str, Any] = {"name": path.stem, **given_settings([path], strict=True)}
-    for key, value in (changes or {}).items():
-        if not isinstance(value, Mapping):
-            content[key] = value
-        elif isinstance(content.setdefault(key, {}), dict):  # else the validation below reports the file's value
-            content[key] = {**content[key], **value}
-    for key in ("config", "plugins"):
-        if isinstance(content.get(key), str):
-            content[key] = [content[key]]
-    return checked_sweep(content, path)
-
-
-def checked_sweep(content: Mapping[str, Any], path: Path) -> SweepFile:
-    """Returns the checked content of a sweep file.
-
-    Args:
-        content: by the keys of a sweep file.
-        path: of the file that it comes from.
-
-    Raises:
-        InputError: all its faults, one per line.
-    """
-    try:
-        return SweepFile.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in _faults(error))) from error
-
-
-def _faults(error: pydantic.ValidationError) -> Iterator[str]:
-    """Yields a sentence for each fault."""
-    for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        where = ".".join(place)
-        if problem["type"] == "extra_forbidden":
-            part = _PARTS[place[0]] if len(place) > 1 else SweepFile
-            expected = f"expected one of {', '.join(sorted(part.model_fields))}"
-            hint = nearest(place[-1], part.model_fields) or expected
-            yield f"unknown key {where!r}; {hint}"
-        elif problem["type"] == "missing":
-            yield f"{where} is missing"
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            yield f"{where}: {message[0].lower()}{message[1:]}" if where else message
-
-
-_PARTS: dict[str, type[pydantic.BaseModel]] = {
-    "search": Search,
-    "stopping": Stopping,
-    "resources": Resources,
-    "space": Parameter,
-}
+def place_in(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:
+    """Returns the file, and the line of the innermost of the keys that has one; line 0 is of the command line."""
+    line = next((lines[keys[:depth]] for depth in range(len(keys), 0, -1) if keys[:depth] in lines), 0)
+    return f"{path}, line {line}" if line else str(path)

@@ -44,7 +44,7 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "seed in the settings": ({"settings": {"seed": 3}}, ["settings.seed: a sweep sets it by seeds"]),
     "metric in the settings": ({"settings": {"valid_metric": "MRR@10"}}, ["settings.valid_metric", "by metric"]),
     "seed in the space": ({"space": {"seed": {"grid": [1, 2]}}}, ["space.seed: a sweep sets it by seeds"]),
-    "seed as argument": ({"overrides": ["--seed=3"]}, ["arguments.seed: a sweep sets it by seeds"]),
+    "seed as argument": ({"overrides": ["--seed=3"]}, ["--seed: a sweep sets it by seeds"]),
     "swept key as argument": ({"overrides": ["--mos_heads=4"]}, ["--mos_heads: this sweep varies mos_heads"]),
     "value of the wrong type": ({"space": {"learning_rate": {"grid": [0.1, "fast"]}}}, ["learning_rate", "'fast'"]),
     "value out of range": ({"space": {"learning_rate": {"grid": [0.1, -1.0]}}}, ["learning_rate", "-1.0"]),

@@ -406,15 +406,15 @@ def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int
 
 
 BAD_FILES: dict[str, tuple[dict[str, Any], list[object], list[str]]] = {
-    "unknown key": ({"modles": ["Pop"]}, [], ["small.yaml: unknown key 'modles'; did you mean models?"]),
-    "empty space": ({"space": {}}, [], ["small.yaml: space: "]),
+    "unknown key": ({"modles": ["Pop"]}, [], ["small.yaml, line 17: unknown key 'modles'; did you mean models?"]),
+    "empty space": ({"space": {}}, [], ["small.yaml, line 7: space is empty"]),
     "a parameter that no model has": ({"space": {"n_heads": {"grid": [1]}}}, [], ["space.n_heads: no model"]),
     "a misspelt setting": ({"settings": {"learnig_rate": 1}}, [], ["learnig_rate", "learning_rate"]),
     "unknown model": ({"models": ["GRU4RecMos"]}, [], ["'GRU4RecMos'", "GRU4RecMoS"]),
     "unknown data set": ({}, ["--dataset", "no-such-data"], ["no-such-data.inter"]),
     "swept key as argument": ({}, ["--learning_rate=0.1"], ["--learning_rate: this sweep varies learning_rate"]),
     "seed as argument": ({}, ["--seed=3"], ["seed", "by seeds"]),
-    "no seeds of this kind": ({}, ["--seeds", "-3"], ["seeds.0: ", "0"]),
+    "no seeds of this kind": ({}, ["--seeds", "-3"], ["seeds.0 is -3", "0"]),
     "a name elsewhere": ({}, ["--name", "../other"], ["name"]),
     "two GPUs a trial": ({}, ["--gpus-per-trial", "2"], ["resources.gpus_per_trial"]),
     "no cores": ({}, ["--cpus-per-trial", "0"], ["resources.cpus_per_trial"]),

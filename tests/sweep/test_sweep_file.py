@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mos_recbole.sweep import Planner, read_sweep_file
+from mos_recbole.sweep import Planner, plan_sweep, read_sweep_file
 from tests.sweeps import random_search, refused, written
 
 MINIMAL = {"models": ["Pop"], "space": {"embedding_size": {"grid": [4, 8]}}}
@@ -22,18 +22,30 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["'space.learning_rate.gird'", "did you mean grid?"],
     ),
     "no models": ({"models": None}, ["models"]),
-    "empty list of models": ({"models": []}, ["models: ", "at least 1"]),
+    "empty list of models": ({"models": []}, ["models is empty", "write at least one value, such as models: ["]),
     "no space": ({"space": None}, ["space"]),
-    "empty space": ({"space": {}}, ["space: ", "at least 1"]),
-    "empty grid": ({"space": {"embedding_size": {"grid": []}}}, ["space.embedding_size.grid: ", "at least 1"]),
-    "no dictionary": ({"space": {"embedding_size": [4, 8]}}, ["space.embedding_size"]),
+    "empty space": ({"space": {}}, ["space is empty", "such as space: {"]),
+    "empty grid": (
+        {"space": {"embedding_size": {"grid": []}}},
+        ["space.embedding_size.grid is empty; write at least one value"],
+    ),
+    "no dictionary": ({"space": {"embedding_size": [4, 8]}}, ["is [4, 8]; write {grid: [4, 8]}"]),
+    "one value": ({"space": {"embedding_size": 4}}, ["space.embedding_size is 4; write {grid: [4]}"]),
+    "a list in a random search": (
+        random_search({"embedding_size": [4, 8]}),
+        ["space.embedding_size is [4, 8]; write {choice: [4, 8]}"],
+    ),
+    "no list": ({"models": "Pop"}, ["models is 'Pop'; write a list, [Pop]"]),
+    "a setting as a key": ({"learning_rate": 0.1}, ["unknown key 'learning_rate'; write learning_rate into settings"]),
+    "a setting by another name": ({"lr": [0.1]}, ["unknown key 'lr'; write learning_rate into space"]),
+    "what has a key of its own": ({"seed": 3}, ["unknown key 'seed'; did you mean seeds?"]),
     "model twice": ({"models": ["Pop", "BPR", "Pop"]}, ["models: 'Pop' is listed twice"]),
     "data set twice": ({"datasets": ["a", "a"]}, ["datasets: 'a' is listed twice"]),
     "seed twice": ({"seeds": [1, 2, 1]}, ["seeds: 1 is listed twice"]),
-    "no seeds": ({"seeds": []}, ["seeds: "]),
-    "negative seed": ({"seeds": [-1]}, ["seeds.0: ", "0"]),
-    "seed too large": ({"seeds": [2**32]}, ["seeds.0: ", str(2**32)]),
-    "seed is text": ({"seeds": ["1"]}, ["seeds.0: ", "integer"]),
+    "no seeds": ({"seeds": []}, ["seeds is empty"]),
+    "negative seed": ({"seeds": [-1]}, ["seeds.0 is -1; expected greater than or equal to 0"]),
+    "seed too large": ({"seeds": [2**32]}, ["seeds.0 is ", f"less than {2**32}"]),
+    "seed is text": ({"seeds": ["1"]}, ["seeds.0 is '1'; expected a valid integer"]),
     "two kinds": (
         {"space": {"embedding_size": {"grid": [4], "choice": [4]}}},
         ["space.embedding_size: expected one of grid, choice", "found grid and choice"],
@@ -46,22 +58,31 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "bounds the wrong way": (random_search({"learning_rate": {"uniform": [2, 1]}}), ["uniform: [2.0, 1.0]", "lower"]),
     "equal bounds": (random_search({"embedding_size": {"randint": [4, 4]}}), ["randint: [4, 4]", "lower"]),
-    "three bounds": (random_search({"learning_rate": {"uniform": [1, 2, 3]}}), ["space.learning_rate.uniform: "]),
-    "infinite bound": (random_search({"learning_rate": {"uniform": [1, math.inf]}}), ["uniform.1: ", "finite"]),
+    "three bounds": (
+        random_search({"learning_rate": {"uniform": [1, 2, 3]}}),
+        ["space.learning_rate.uniform is [1, 2, 3]; expected two values"],
+    ),
+    "infinite bound": (
+        random_search({"learning_rate": {"uniform": [1, math.inf]}}),
+        ["uniform.1 is inf; expected a finite number"],
+    ),
     "logarithm of zero": (
         random_search({"learning_rate": {"loguniform": [0, 1]}}),
-        ["loguniform.0: ", "greater than 0"],
+        ["loguniform.0 is 0; expected greater than 0"],
     ),
-    "broken whole number": (random_search({"embedding_size": {"randint": [1.5, 4]}}), ["randint.0: ", "integer"]),
+    "broken whole number": (
+        random_search({"embedding_size": {"randint": [1.5, 4]}}),
+        ["randint.0 is 1.5; expected a valid integer"],
+    ),
     "mode against metric": ({"mode": "min"}, ["mode is 'min', but of NDCG@10 the maximum is best"]),
     "mode against metric, lower": (
         {"metric": "GiniIndex@10", "mode": "max"},
         ["mode is 'max', but of GiniIndex@10 the minimum is best"],
     ),
-    "unknown mode": ({"mode": "most"}, ["mode: ", "'max' or 'min'"]),
+    "unknown mode": ({"mode": "most"}, ["mode is 'most'; expected 'max' or 'min'"]),
     "unknown metric": ({"metric": "Recal@10"}, ["metric: ", "'Recal@10'", "Recall"]),
     "metric without cut-off": ({"metric": "NDCG"}, ["metric: ", "NDCG@10"]),
-    "unknown method": ({"search": {"method": "tpe"}}, ["search.method: ", "'optuna'"]),
+    "unknown method": ({"search": {"method": "tpe"}}, ["search.method is 'tpe'", "'optuna'"]),
     "grid in a random search": (
         {"search": {"method": "random", "samples": 2}},
         ["space.embedding_size is a grid, but search.method is random; expected choice, uniform"],
@@ -79,18 +100,21 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"search": {"method": "random"}, "space": {"embedding_size": {"choice": [4]}}},
         ["search.method random needs search.samples"],
     ),
-    "no sample": ({"search": {"method": "random", "samples": 0}}, ["search.samples: "]),
+    "no sample": ({"search": {"method": "random", "samples": 0}}, ["search.samples is 0"]),
     "asha over epochs": (
         {"stopping": {"scheduler": "asha"}, "space": {"epochs": {"grid": [4]}}},
         ["space.epochs: stopping.scheduler asha decides"],
     ),
-    "reduction by nothing": ({"stopping": {"scheduler": "asha", "reduction_factor": 1}}, ["reduction_factor: ", "2"]),
-    "no cores": ({"resources": {"cpus_per_trial": 0}}, ["resources.cpus_per_trial: "]),
-    "one and a half GPUs": ({"resources": {"gpus_per_trial": 1.5}}, ["resources.gpus_per_trial: ", "equal to 1"]),
-    "negative GPUs": ({"resources": {"gpus_per_trial": -1}}, ["resources.gpus_per_trial: "]),
-    "resources are a number": ({"resources": 5}, ["resources: "]),
-    "name of a folder elsewhere": ({"name": "../other"}, ["name: "]),
-    "negative retries": ({"retries": -1}, ["retries: "]),
+    "reduction by nothing": (
+        {"stopping": {"scheduler": "asha", "reduction_factor": 1}},
+        ["reduction_factor is 1; expected", "2"],
+    ),
+    "no cores": ({"resources": {"cpus_per_trial": 0}}, ["resources.cpus_per_trial is 0"]),
+    "one and a half GPUs": ({"resources": {"gpus_per_trial": 1.5}}, ["resources.gpus_per_trial is 1.5", "equal to 1"]),
+    "negative GPUs": ({"resources": {"gpus_per_trial": -1}}, ["resources.gpus_per_trial is -1"]),
+    "resources are a number": ({"resources": 5}, ["resources is 5; expected keys with their values"]),
+    "name of a folder elsewhere": ({"name": "../other"}, ["name is '../other'; expected letters, digits"]),
+    "negative retries": ({"retries": -1}, ["retries is -1"]),
 }
 
 
@@ -102,7 +126,8 @@ def test_faults_of_a_sweep_file(case: str, tmp_path: Path) -> None:
     arguments: list[dict[str, Any]] = [{}, {"resources": {}}]
     for given_there in arguments:
         message = refused(partial(read_sweep_file, path, given_there))
-        assert message.startswith(f"{path}: ")
+        missing = "is missing" in message
+        assert message.startswith(f"{path}: " if missing else f"{path}, line "), message
         assert len(message.splitlines()) == 1, message
         for fragment in fragments:
             assert fragment in message
@@ -132,13 +157,78 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "UTF-8" in refused(lambda: read_sweep_file(tmp_path / "latin.yaml"))
 
 
+FAULTY = """\
+models: [GRU4RecMoS, GRU4RecSoftmx]
+modles: 3
+batch_size: 256
+datasets: [ml-100k, ml-100k]
+settings:
+  lr: 0.1
+  epochs: many
+  MAX_ITEM_LIST_LENGTH: [10, 20]
+space:
+  embedding_size: [16, 32]
+  batch_size: {grid: [1, 2]}
+  lr: {grid: [0.1]}
+  learning_rate:
+    grid: [0.1, fast, 0.1]
+  mos_heads: {grid: []}
+  dropout_prob: {gird: [0.1], when: {embedding_size: 64}}
+  hidden_size: {same_as: embeding_size}
+  weight_decay: {grid: [0.1, none]}
+seeds: 3
+mode: min
+retries: two
+retries: many
+"""
+SAID = [
+    (1, "unknown model 'GRU4RecSoftmx'; did you mean GRU4RecSoftmax"),
+    (2, "unknown key 'modles'; did you mean models?"),
+    (3, "unknown key 'batch_size'; write train_batch_size into settings"),
+    (4, "datasets: 'ml-100k' is listed twice"),
+    (6, "unknown key 'lr'; did you mean learning_rate?"),
+    (7, "epochs is 'many'; expected a valid integer"),
+    (
+        8,
+        "MAX_ITEM_LIST_LENGTH is [10, 20]; expected a valid integer; "
+        "to sweep it, write MAX_ITEM_LIST_LENGTH: {grid: [10, 20]} into space",
+    ),
+    (10, "space.embedding_size is [16, 32]; write {grid: [16, 32]}"),
+    (11, "space.batch_size: no model of this sweep has such a setting; did you mean train_batch_size?"),
+    (12, "space.lr: no model of this sweep has such a setting; did you mean learning_rate?"),
+    (14, "space.learning_rate.grid: 0.1 is listed twice"),
+    (15, "space.mos_heads.grid is empty; write at least one value"),
+    (16, "unknown key 'space.dropout_prob.gird'; did you mean grid?"),
+    (17, "space.hidden_size.same_as: 'embeding_size' is no earlier parameter; did you mean embedding_size?"),
+    (18, "weight_decay is 'none'; expected a valid number"),
+    (19, "seeds is 3; write a list, [3]"),
+    (20, "mode is 'min', but of NDCG@10 the maximum is best"),
+    (22, "the key 'retries' occurs twice; leave one out"),
+    (22, "retries is 'many'; expected a valid integer"),
+]
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
-    """One line each."""
-    path = written(tmp_path, {"modles": ["Pop"], "seeds": [1, 1], "space": {"a": {"gird": [1]}}, "retries": -1})
-    lines = refused(lambda: read_sweep_file(path)).splitlines()
-    assert all(line.startswith(f"{path}: ") for line in lines)
-    for fragment in ("models is missing", "'modles'", "seeds: 1 is listed twice", "'space.a.gird'", "retries"):
-        assert sum(fragment in line for line in lines) == 1, fragment
+    """Each on one line, by its line of the file: of the file's own keys, its models, its settings and its space."""
+    path = written(tmp_path, FAULTY)
+    lines = refused(lambda: plan_sweep(path)).splitlines()
+    for number, said in SAID:
+        assert [line for line in lines if line.startswith(f"{path}, line {number}: {said}")], (number, lines)
+    assert len(lines) == len(SAID), lines
+    assert lines == sorted(lines, key=lambda line: int(line.removeprefix(f"{path}, line ").partition(":")[0]))
+    structure = refused(lambda: read_sweep_file(path)).splitlines()
+    assert set(structure) < set(lines)
+
+
+def test_what_the_command_line_replaces_has_no_line(tmp_path: Path) -> None:
+    """Or the message would point at something that is right."""
+    path = written(tmp_path, MINIMAL | {"seeds": [1], "resources": {"cpus_per_trial": 0, "fuse": 0}})
+    found = refused(lambda: read_sweep_file(path, {"seeds": [-1], "resources": {"fuse": 0}})).splitlines()
+    assert [line.partition(" is ")[0] for line in found] == [
+        f"{path}, line 11: resources.cpus_per_trial",
+        f"{path}: seeds.0",
+        f"{path}: resources.fuse",
+    ]
 
 
 def test_defaults_and_changes(tmp_path: Path) -> None:
