@@ -69,7 +69,7 @@ def call(options: argparse.Namespace) -> int:
 
     planner = plan_sweep(options.file, changes, options.settings)
     if options.dry_run:
-        print(preview(planner, local=options.address is None, folder=options.output / sweep.name))
+        print(preview(planner, local=options.address is None, folder=options.output / planner.sweep.name))
         return 0
     prepare_ray(options.address)
     from mos_recbole.report import write_sweep_report

@@ -90,7 +90,7 @@ def test_searches_that_decide_as_they_go_are_refused(content: dict[str, Any], sa
     assert read_sweep_file(path, {"resources": {"fuse": 1}}).resources.fuse == 1
     with pytest.raises(InputError, match=said):
         read_sweep_file(path, {"resources": {"fuse": 2}})
-    with pytest.raises(InputError, match="resources.fuse is 0"):
+    with pytest.raises(InputError, match=r"resources\.fuse is 0"):
         read_sweep_file(path, {"resources": {"fuse": 0}})
 
 
