@@ -261,7 +261,7 @@ class Planner:
         chosen |= {"seed": self._given(seed, "seeds"), "valid_metric": self._given(self.sweep.metric, "metric")}
         # A trial of an earlier session may have swept what an argument now sets.
         others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
-        files = [*self._config_files, self._settings | chosen]
+        files: list[Path | dict[str, Given]] = [*self._config_files, self._settings | chosen]
         try:
             beside = dict.fromkeys(known for known, _ in self.known)
             return load_settings(model, self.datasets[dataset], files, others, beside)
