@@ -12,7 +12,7 @@ test: lint
 	$(VENV)/bin/pytest -q -n 2
 
 test-all: lint
-	$(VENV)/bin/pytest -q -n 2 -m ""
+	$(VENV)/bin/pytest -q -n 2 -m "not gpu"
 
 lint: setup
 	$(VENV)/bin/ruff check

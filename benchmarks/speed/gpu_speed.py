@@ -12,6 +12,8 @@
 - ranking: target ranks of random states against all items; "eager" is all log-probabilities and a comparison, on 4,096
   queries, scaled up.
 - sweep: 16 steps of trials of GRU4RecMoS on ml-100k, one seed each, as one and in turn.
+- profile: 50 steps of GRU4RecMoS with their batches on a CUDA device: the share of the time in which it is busy, and
+  its longest kernels (profile.txt). Elsewhere left out.
 
 A floor is the larger of operations over the rate of a product of two square matrices, and of bytes that must be moved
 over the rate of a copy, both measured in the same call, in the same precision. Operations are those of the
@@ -28,6 +30,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +104,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, log: Path) -> None:
         self.device, self.dtype, self.size = torch.device(options.device), getattr(torch, options.dtype), options.size
-        self.rounds, self.patience, self.log = options.rounds, options.seconds, log
+        self.rounds, self.patience, self.log, self.output = options.rounds, options.seconds, log, options.output
         self.shape = SIZES[options.size]
         self.rates = Rates(matmul_rate(self.device, self.dtype), copy_rate(self.device))
         self.rows: list[dict[str, Any]] = []
@@ -249,7 +252,35 @@ def sweep(bench: Bench) -> None:
         bench.note("sweep", entry, statistics.median(found), floor, done)
 
 
-PARTS = {"loss": loss, "step": step, "epoch": epoch, "ranking": ranking, "sweep": sweep}
+def profile(bench: Bench) -> None:
+    """Measures how long a CUDA device is busy while the model is trained."""
+    if bench.device.type != "cuda":
+        return
+    trainer, loader = trained(bench, "GRU4RecMoS")
+    trainer.model.train()
+    loss_function = trainer._loss_function(1)
+    batches = loader.epoch(1)
+
+    def steps(number: int) -> int:
+        done = 0
+        for batch, n_targets in islice(batches, number):
+            trainer._step(batch, loss_function, trainer.optimizer)
+            done += n_targets
+        return done
+
+    steps(10)
+    with torch.profiler.profile() as found:
+        done: list[int] = []
+        taken = seconds(lambda: done.append(steps(50)), bench.device)
+    kernels = [event for event in found.events() if event.device_type is torch.autograd.DeviceType.CUDA]
+    busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e6
+    floor = work_of(bench, trainer.model, done[0], 50)
+    bench.note("profile", "ours", taken, floor, done[0], busy_share=busy / taken, kernels_a_step=len(kernels) / 50)
+    table = found.key_averages().table(sort_by="self_device_time_total", row_limit=30)
+    (bench.output / "profile.txt").write_text(table, encoding="utf-8")
+
+
+PARTS = {"loss": loss, "step": step, "epoch": epoch, "ranking": ranking, "sweep": sweep, "profile": profile}
 
 
 def main() -> None:
@@ -268,7 +299,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "synthetic"
         log.mkdir()
-        if {"step", "epoch"} & set(options.parts):
+        if {"step", "epoch", "profile"} & set(options.parts):
             size = SIZES[options.size]
             write_log(log / "synthetic.inter", size.rows, "inter", n_items=size.items - 1)
         bench = Bench(options, log)

@@ -11,6 +11,8 @@ import psutil
 import torch
 from processes import peak_resident
 
+import mos_recbole
+
 
 def device_name(device: torch.device) -> str:
     """Returns the device as results files name it."""
@@ -21,7 +23,7 @@ def device_name(device: torch.device) -> str:
 
 def versions() -> str:
     """Returns the versions of what decides the speed."""
-    return f"torch {torch.__version__}, recbole {version('recbole')}, mos_recbole {version('mos_recbole')}"
+    return f"torch {torch.__version__}, recbole {version('recbole')}, mos_recbole {mos_recbole.__version__}"
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

@@ -39,7 +39,7 @@ def call(
 
 def test_training_beside_its_floor(gpu_speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row an entry; floors of what was done at the rates given; another call replaces its own rows alone."""
-    found = call(gpu_speed, ["step", "epoch", "sweep"], "float32", tmp_path, monkeypatch)
+    found = call(gpu_speed, ["step", "epoch", "sweep", "profile"], "float32", tmp_path, monkeypatch)
     models = ["ours", "eager", "RecBole's GRU4Rec"]
     assert found["part"].tolist() == ["step"] * 3 + ["epoch"] * 3 + ["sweep"] * 2
     assert found["entry"].tolist() == [*models, *models, "ours, fused", "ours, in turn"]
