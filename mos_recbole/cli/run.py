@@ -52,6 +52,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
     parser.add_argument("--dry-run", action="store_true", help="print an estimate of time and memory, and stop")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
+    parser.add_argument("--energy", action="store_true", help="record kWh as codecarbon estimates them, offline")
     parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
     parser.add_shared("--plugin", "--config", "--output", "--device", "--skip-bad-lines", "--key=value")
 
@@ -120,6 +121,7 @@ def _train(runs: "list[Settings]", options: argparse.Namespace) -> "tuple[list[R
                     resume=options.resume,
                     on_epoch=progress.epoch,
                     show_progress=progress.draws,
+                    energy=options.energy,
                 )
             except (InputError, TrainingDiverged) as error:  # the other runs go on
                 failures.append((f"{one.model} seed {one.values['seed']}", error))

@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 
 from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.build import build_model, count_trainable
+from mos_recbole.experiment.energy import EnergyMeter
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
 from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
 from mos_recbole.experiment.outcomes import outcomes_table
@@ -66,6 +67,7 @@ def run_experiment(
     patience: float = 0.0,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     show_progress: bool = False,
+    energy: bool = False,
     **overrides: Any,
 ) -> RunResult:
     """Returns the record of one run, trained and evaluated; its files are in `RunResult.folder`.
@@ -84,6 +86,7 @@ def run_experiment(
         patience: seconds to wait for another process that is at work on the same run, before refusing.
         on_epoch: called after every epoch, once its checkpoint is on disk.
         show_progress: whether to draw progress bars on standard error.
+        energy: whether to record how much the run uses, as codecarbon estimates it; not of runs that are resumed.
         overrides: settings by RecBole's keys.
 
     Raises:
@@ -94,7 +97,7 @@ def run_experiment(
         settings = load_settings(settings, dataset, overrides=overrides)
     elif overrides:
         raise TypeError("overrides belong to load_settings where settings are given")
-    chosen_device = choose_device(device)
+    chosen_device, meter = choose_device(device), EnergyMeter() if energy else None
     processes = join_processes(chosen_device.type)
     run = Run(settings, Path(output), processes.local_device(chosen_device), show_progress, processes=processes)
     processes.require_same("the run id", run.run_id)
@@ -104,6 +107,7 @@ def run_experiment(
         if record is not None:
             return record
         trainer = run.open(resume)
+        run.measure(meter)
         callback = on_epoch if processes.is_main else lambda report: None
         trainer.fit(run.train_loader(), run.selection(), callback)
         return run.close()
@@ -138,6 +142,7 @@ class Run:
         self.settings, self.device, self.processes = settings, device, processes
         self.show_progress = show_progress and processes.is_main
         self.final_fit: list[EpochReport] = []
+        self.meter: EnergyMeter | None = None
         self.config = settings.recbole_config(device)
         self.data = data or RunData(settings, device)
         name = run_name(settings, self.data.fingerprint, device.type)
@@ -172,6 +177,14 @@ class Run:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         return self.trainer
+
+    def measure(self, meter: EnergyMeter | None) -> None:
+        """Begins to measure energy, unless a part of the run is over already."""
+        if meter is not None and self.resumed:
+            self._note("energy is not recorded: the run was resumed")
+        elif meter is not None:
+            self.meter = meter
+            meter.start()
 
     def train_loader(self) -> TrainLoader:
         """Returns the batches of each epoch."""
@@ -243,6 +256,7 @@ class Run:
     def _record(self, valid: Mapping[str, float], test: Mapping[str, float]) -> RunResult:
         config, data, trainer = self.config, self.data, self.trainer
         trained = [*trainer.reports, *self.final_fit]
+        energy_kwh, energy_by = self.meter.stop() if self.meter else ({}, "")
         return RunResult(
             run_id=self.run_id,
             protocol_hash=protocol_hash(self.settings, data.fingerprint),
@@ -270,6 +284,8 @@ class Run:
             eval_processor_seconds=sum(report.eval_processor_seconds for report in trainer.reports),
             wall_seconds=trainer.earlier_seconds + time.perf_counter() - self.started,
             peak_memory_bytes=peak_memory(self.device),
+            energy_kwh=energy_kwh,
+            energy_by=energy_by,
             resumed=self.resumed,
             device=device_name(self.device),
             threads=torch.get_num_threads(),

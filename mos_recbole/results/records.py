@@ -91,6 +91,8 @@ class RunResult(Document):
             cores together that the process used, whatever else the machine did. None in older records.
         peak_memory_bytes: the process's largest resident size during the run ("resident"; on macOS since the process
             began) and the run's largest GPU allocation ("gpu").
+        energy_kwh: what the process used for training, validation and test: "cpu", "memory" and "gpu"; empty where that
+            was not asked for. energy_by: how that is known.
         resumed: whether the run was interrupted and went on.
         processes: that trained the model together, in the last session; times and memory are the first one's.
     """
@@ -126,6 +128,8 @@ class RunResult(Document):
     eval_processor_seconds: float | None = None
     wall_seconds: float
     peak_memory_bytes: dict[str, int]
+    energy_kwh: dict[str, float] = {}
+    energy_by: str = ""
     resumed: bool
     device: str
     threads: int
