@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
+
 from mos_recbole.errors import InputError
 
 
@@ -81,3 +83,19 @@ def require_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}; expected a folder that can be written to") from error
+
+
+def exclusive_lock(folder: Path, patience: float) -> filelock.AcquireReturnProxy:
+    """Returns the lock on a run's folder, held until the end of a `with`.
+
+    Args:
+        folder: of the run.
+        patience: how long to wait for the lock, in seconds.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    try:
+        return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process is at work on this run") from None

@@ -17,6 +17,7 @@ from mos_recbole.cli import (
     prepare,
     recommend,
     report,
+    rm,
     run,
     score,
     slice,
@@ -31,7 +32,7 @@ from mos_recbole.errors import InputError, TrainingDiverged
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
-_COMMANDS = (run, sweep, prepare, synth, ls, table, compare, slice, report, spectrum, score, recommend, export)
+_COMMANDS = (run, sweep, prepare, synth, ls, rm, table, compare, slice, report, spectrum, score, recommend, export)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment.machine import choose_device, exclusive_lock, reset_peak_memory
+from mos_recbole.experiment.machine import choose_device, reset_peak_memory
 from mos_recbole.experiment.run import Run
 from mos_recbole.experiment.run_data import RunData
-from mos_recbole.io import require_writable
+from mos_recbole.io import exclusive_lock, require_writable
 from mos_recbole.results import RunResult
 from mos_recbole.settings import Settings
 from mos_recbole.training import (

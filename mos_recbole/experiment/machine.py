@@ -1,4 +1,4 @@
-"""The machine that a run runs on: its device, its memory, and the lock on the run's folder."""
+"""The machine that a run runs on: its device and its memory."""
 
 import contextlib
 import platform
@@ -6,7 +6,6 @@ import re
 import resource
 from pathlib import Path
 
-import filelock
 import torch
 
 from mos_recbole.errors import InputError
@@ -36,22 +35,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()})"
-
-
-def exclusive_lock(folder: Path, patience: float) -> filelock.AcquireReturnProxy:
-    """Returns the lock on a run's folder, held until the end of a `with`.
-
-    Args:
-        folder: of the run.
-        patience: how long to wait for the lock, in seconds.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    try:
-        return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
-    except filelock.Timeout:
-        raise InputError(f"{folder}: another process is at work on this run") from None
 
 
 def waited_seconds() -> float:

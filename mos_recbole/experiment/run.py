@@ -17,10 +17,10 @@ from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_directio
 from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.energy import EnergyMeter
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
-from mos_recbole.experiment.machine import choose_device, device_name, exclusive_lock, peak_memory, reset_peak_memory
+from mos_recbole.experiment.machine import choose_device, device_name, peak_memory, reset_peak_memory
 from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run_data import RunData
-from mos_recbole.io import require_writable
+from mos_recbole.io import exclusive_lock, require_writable
 from mos_recbole.models import EncoderHeadRecommender, model_facts
 from mos_recbole.results import (
     BEST_CHECKPOINT,

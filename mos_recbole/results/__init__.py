@@ -1,6 +1,13 @@
 """What runs and sweeps leave behind, as typed records."""
 
-from mos_recbole.results.folders import find_records, folders_below, results_folders
+from mos_recbole.results.folders import (
+    files_of_run,
+    find_records,
+    find_run_folder,
+    folders_below,
+    remove_run,
+    results_folders,
+)
 from mos_recbole.results.labels import (
     attributes,
     code_name,
@@ -10,6 +17,7 @@ from mos_recbole.results.labels import (
     format_parameter,
     run_label,
     setting_columns,
+    varied_settings,
     width,
 )
 from mos_recbole.results.outcomes import (
@@ -78,17 +86,21 @@ __all__ = [
     "components",
     "differing_settings",
     "fewest_settings",
+    "files_of_run",
     "find_records",
+    "find_run_folder",
     "folders_below",
     "format_parameter",
     "outcomes_frame",
     "read_plan",
     "read_record",
     "read_trials",
+    "remove_run",
     "results_folders",
     "run_identity",
     "run_label",
     "setting_columns",
+    "varied_settings",
     "width",
     "write_distances",
     "write_outcomes",

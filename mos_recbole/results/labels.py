@@ -1,5 +1,6 @@
 """What people read of a run: its model, the settings that vary, its seed; and its code where that varies."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mos_recbole.results.records import RunResult
@@ -84,15 +85,36 @@ def components(run: RunResult) -> int | None:
 _SHORT = {"learning_rate": "learning rate", "train_batch_size": "batch size"}
 
 
-def setting_columns(runs: Sequence[RunResult]) -> tuple[dict[str, list[object]], str]:
+def varied_settings(runs: Sequence[RunResult]) -> list[str]:
+    """Returns the settings in which runs of one model differ, those first that differ in most models.
+
+    What differs in the same data, code and protocol was varied; it counts before what differs between studies.
+    """
+    studies: dict[tuple[str, str, str], list[RunResult]] = {}
+    models: dict[str, list[RunResult]] = {}
+    for run in runs:
+        studies.setdefault((run.model, run.code, run.protocol_hash), []).append(run)
+        models.setdefault(run.model, []).append(run)
+    within = Counter(key for alike in studies.values() for key in differing_settings(alike))
+    across = Counter(key for alike in models.values() for key in differing_settings(alike))
+    return sorted(across, key=lambda key: (-within[key], -across[key]))
+
+
+def setting_columns(
+    runs: Sequence[RunResult], keys: Sequence[str] | None = None
+) -> tuple[dict[str, list[object]], str]:
     """Returns the settings in which runs differ as short columns, and in words which settings a column stands for.
 
     K and d are those that models have, whatever their settings are called. What is the same in all runs that have it
     has no column, nor has a setting that says the same as another.
+
+    Args:
+        runs: to be told apart.
+        keys: settings to show; by default all in which the runs differ.
     """
     columns: dict[str, list[object]] = {"K": [components(run) for run in runs], "d": [width(run) for run in runs]}
     stands_for: dict[str, list[str]] = {}
-    for key in differing_settings(runs):
+    for key in differing_settings(runs) if keys is None else keys:
         given = [attributes(run).get(key) for run in runs]
         if len({str(value) for value in given if value is not None}) < 2:
             continue

@@ -296,17 +296,19 @@ def test_runs_of_different_protocols_cannot_share_a_table(call, data: Path, resu
 
 
 def test_ls_lists_the_finished_runs(call, data: Path, results: Path) -> None:
-    """A row each with id, model, data, seed, epochs; oldest first; unfinished ones are none."""
+    """A row each with id, model and what differs, the newest first; the rest is said once; unfinished ones are none."""
     assert call("run", *RUN, "--seeds", 5, "--dataset", data, "--output", results, "--quiet")[0] == 0
     (results / "runs" / "GRU4RecMoS-toy-seed9-0123456789abcdef").mkdir()
     status, out, error = call("ls", results)
     assert (status, error) == (0, "")
     records = find_records(results)
-    rows = out.splitlines()[2:]
+    head, _, *rows, empty, same = out.splitlines()
+    assert head.split()[:4] == ["run", "model", "seed", "epochs"]
     assert len(rows) == len(records) == 2
-    for row, record in zip(rows, records, strict=True):
-        assert row.split()[:4] == [record.run_id, "GRU4RecMoS", "toy", str(record.seed)]
+    for row, record in zip(rows, records[::-1], strict=True):
+        assert row.split()[:3] == [record.run_id[:8], "GRU4RecMoS", str(record.seed)]
     assert records[0].seed == 2020
+    assert (empty, same.startswith("The same in all: data toy, code ")) == ("", True)
 
 
 def test_ls_of_an_empty_folder_says_so(call, tmp_path: Path) -> None:

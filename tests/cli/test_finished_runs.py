@@ -1,5 +1,6 @@
 """The commands that read finished runs: what they show, where they find it, and where they write it."""
 
+import io
 import re
 import shlex
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fabricated import MOS, SOFTMAX, Maker
+from filelock import FileLock
 
 from mos_recbole import cli
 from mos_recbole.analysis import read_study
@@ -207,3 +209,110 @@ def test_a_report_chooses_from_the_newest_code(make: Maker) -> None:
     assert any(f"{SOFTMAX}: the newest, code=bbbbbb, is chosen from" in note for note in section.notes)
     (found,) = section.findings("Recall@100")
     assert f"{MOS} code=aaaaaa" in finding(*found, {group.label: "" for group in section.groups})
+
+
+# ---------------------------------------------------------------------------------------------------- ls and rm
+
+
+def test_ls_shows_what_differs(call: Call, make: Maker, tmp_path: Path) -> None:
+    """Settings that vary within a model as short columns, and the code; constants once; the newest or the best first."""
+    for number, (dimension, valid) in enumerate(((8, 0.1), (16, 0.3), (32, 0.2))):
+        make(
+            SOFTMAX, dimension, valid=valid, epochs=3, run_id=f"{number:08x}" + "0" * 8, layers=[1, 2] * 10, n_layers=7
+        )
+    out = call("ls")[1]
+    head, _, *rows = out.splitlines()
+    assert re.split(r"  +", head.strip()) == ["run", "model", "d", "epochs", "valid Recall@100", "finished"]
+    assert [row.split()[0] for row in rows[:3]] == ["00000002", "00000001", "00000000"]
+    assert "The same in all: data toy, seed 1, code abc, protocol feedbeef12, folder results." in out
+    assert "n layers" not in out
+    by_metric = call("ls", "--sort", "metric")[1].splitlines()[2:5]
+    assert [row.split()[2] for row in by_metric] == ["16", "32", "8"]
+    make(MOS, code=NEW, dataset="other")
+    Maker(tmp_path / "results" / "more")(MOS)
+    out = call("ls")[1]
+    assert {"data", "code"} <= set(out.splitlines()[0].split())
+    assert "More runs are in results/more." in out
+    assert call("ls", "--dataset", "other")[1].count(MOS) == 1
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_rm_removes_a_run_and_nothing_else(
+    call: Call, make: Maker, answers: Callable[[str], None], tmp_path: Path
+) -> None:
+    """After yes: what a run leaves behind. What others put beside it stays, with its folder; so does what links name."""
+    first, second, kept = make(SOFTMAX, seed=1), make(SOFTMAX, seed=2), make(SOFTMAX, seed=3)
+    (second.folder / "notes.txt").write_text("mine")
+    target = tmp_path / "weights.pt"
+    target.write_bytes(b"12345")
+    (first.folder / "best.pt").symlink_to(target)
+    (first.folder / ".best.pt.77.tmp").touch()
+    before = {path: path.read_bytes() for path in kept.folder.iterdir()}
+    for answer in ("n\n", "\n"):
+        answers(answer)
+        status, out, _ = call("rm", first.folder, second.run_id)
+        assert (status, first.folder.exists()) == (0, True)
+        assert "Nothing was removed." in out
+    answers("y\n")
+    status, out, error = call("rm", first.folder, second.run_id, f"{first.folder}/")
+    assert (status, error) == (0, "")
+    assert "Remove 2 runs, " in out
+    assert re.search(r"record.json \d\.\d kB, outcomes.parquet [\d.]+ kB", out)
+    assert not first.folder.exists()
+    assert [path.name for path in second.folder.iterdir()] == ["notes.txt"]
+    assert f"runs/{second.folder.name} stays, with notes.txt" in out
+    assert target.read_bytes() == b"12345"
+    assert {path: path.read_bytes() for path in kept.folder.iterdir()} == before
+
+
+def test_rm_says_that_a_sweep_trains_a_trial_again(call: Call, make: Maker) -> None:
+    """Unfinished runs are removed too; the trial's own file stays."""
+    run = make(SOFTMAX)
+    (make.folder / "sweep.json").touch()
+    trial = make.folder / "trials" / f"{run.run_id}.json"
+    trial.parent.mkdir()
+    trial.touch()
+    (run.folder / "record.json").unlink()
+    status, out, _ = call("rm", run.run_id, "--yes")
+    assert (status, run.folder.exists(), trial.exists()) == (0, False, True)
+    assert "a trial of the sweep results, which trains it again" in out
+
+
+@pytest.mark.parametrize("case", ["results", "no such", "id", "several", "link", "out", "own", "busy", "nobody"])
+def test_rm_refuses_what_is_no_run(
+    case: str, call: Call, make: Maker, answers: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Status 2 and one message, and of the runs that are named none is removed."""
+    run, other = make(SOFTMAX, run_id="abcdef0000000001"), make(SOFTMAX, seed=2, run_id="abcdef0000000002")
+    link, foreign = tmp_path / "results" / "link", tmp_path / "elsewhere"
+    foreign.mkdir()
+    (foreign / "best.pt").touch()
+    if case == "link":
+        link.symlink_to(run.folder)
+    elif case == "out":
+        moved = Maker(foreign)(SOFTMAX, run_id="feedfeedfeedfeed")
+        link.symlink_to(foreign)
+    answers("")
+    named, words = {
+        "results": (make.folder, "no run; expected a folder with a record.json"),
+        "no such": ("quux", "expected the folder of a run, or six digits"),
+        "id": ("1234567", "no run in results"),
+        "several": ("abcdef", "several runs; expected one of"),
+        "link": (link, "a link, to "),
+        "out": ("feedfeed", "a link leads to it out of results"),
+        "own": (foreign, "no run; expected a folder with a record.json"),
+        "busy": (other.run_id, "another process is at work"),
+        "nobody": (other.run_id, "nothing was removed; expected an answer, or --yes"),
+    }[case]
+    with FileLock(other.folder / ".lock"):
+        status, _, error = call("rm", named, run.run_id, *([] if case == "nobody" else ["--yes"]))
+    assert status == 2
+    assert error.count("error:") == 1
+    assert words in error
+    for there in (run.folder, other.folder, *([moved.folder] if case == "out" else [])):
+        assert (there / "record.json").exists()
+    assert (foreign / "best.pt").exists()
