@@ -1,5 +1,5 @@
-"""Lists the finished runs of results folders, the newest first, with what they differ in. What is the same in all of them
-is said once, below.
+"""Lists the finished runs of results folders, the newest first, with what they differ in. What is the same in all is said
+once, below.
 
 examples:
   the runs in results/, or in the results folders in it
@@ -73,11 +73,11 @@ def _print(records: "Sequence[RunResult]") -> None:
     }
     keys = [key for key in varied_settings(records) if key not in ("dataset", "code", "protocol")]
     settings, stands_for = setting_columns(records, keys)
-    texts = {
-        name: ["" if value is None else format_parameter(value) for value in values]
-        for name, values in settings.items()
-    }
-    varied = {name: values for name, values in texts.items() if len(set(values) - {""}) > 1}
+    varied = {}
+    for name, values in settings.items():
+        texts = ["" if value is None else format_parameter(value) for value in values]
+        if len(set(texts) - {""}) > 1:
+            varied[name] = texts
     fitting = [name for name, values in varied.items() if max(map(len, values)) <= _WIDEST]
     shown = {name: varied[name] for name in fitting[:_MOST_SETTINGS]}
     short = {record.run_id[:_DIGITS] for record in records}

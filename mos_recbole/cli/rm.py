@@ -27,7 +27,7 @@ def add_options(parser: Parser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     # Results alone, as for ls.
-    from mos_recbole.results import files_of_run, find_run_folder, remove_run
+    from mos_recbole.results import files_of_run, find_run_folder, remove_runs
 
     # All are found before anything is asked or removed.
     found = {folder.resolve(): folder for folder in (find_run_folder(name, options.results) for name in options.runs)}
@@ -40,9 +40,8 @@ def call(options: argparse.Namespace) -> int:
     if not options.yes and not _agrees(f"Remove {what}? [y/N] "):
         print("Nothing was removed.")
         return 0
-    for folder in found.values():
-        if others := remove_run(folder):
-            print(f"{folder} stays, with {', '.join(path.name for path in others)}")
+    for folder in remove_runs(list(found.values())):
+        print(f"{folder} stays, with {', '.join(sorted(path.name for path in folder.iterdir()))}")
     print(f"Removed {what}.")
     return 0
 

@@ -5,7 +5,7 @@ from mos_recbole.results.folders import (
     find_records,
     find_run_folder,
     folders_below,
-    remove_run,
+    remove_runs,
     results_folders,
 )
 from mos_recbole.results.labels import (
@@ -95,7 +95,7 @@ __all__ = [
     "read_plan",
     "read_record",
     "read_trials",
-    "remove_run",
+    "remove_runs",
     "results_folders",
     "run_identity",
     "run_label",

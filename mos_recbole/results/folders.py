@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from mos_recbole.errors import InputError
@@ -85,23 +86,25 @@ def files_of_run(folder: Path) -> list[Path]:
     return [path for path in (*(folder / name for name in RUN_FILES), *left) if path.is_file() or path.is_symlink()]
 
 
-def remove_run(folder: Path) -> list[Path]:
-    """Removes the files of a run, and its folder. Returns what else is in the folder, which then stays.
+def remove_runs(folders: Sequence[Path]) -> list[Path]:
+    """Removes the files of runs, and their folders. Returns the folders that stay, because something else is in them.
 
     The record goes first: what is left after an interruption is an unfinished run. Links are removed, not followed.
 
     Raises:
-        InputError: another process is at work on the run, or its files cannot be removed.
+        InputError: another process is at work on a run, and all are as before; or files cannot be removed.
     """
-    with os_errors_as_input_errors(folder, "a folder that can be written to"):
-        with exclusive_lock(folder, 0):
-            for path in files_of_run(folder):
+    with os_errors_as_input_errors(folders[0], "a folder that can be written to"):
+        with ExitStack() as locks:
+            for folder in folders:
+                locks.enter_context(exclusive_lock(folder, 0))
+            for path in (path for folder in folders for path in files_of_run(folder)):
                 path.unlink()
-        (folder / ".lock").unlink(missing_ok=True)
-        others = sorted(folder.iterdir())
-        if not others:
-            folder.rmdir()
-    return others
+        for folder in folders:
+            (folder / ".lock").unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    return [folder for folder in folders if folder.exists()]
 
 
 def _require_run(folder: Path) -> None:

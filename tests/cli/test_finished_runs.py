@@ -215,7 +215,7 @@ def test_a_report_chooses_from_the_newest_code(make: Maker) -> None:
 
 
 def test_ls_shows_what_differs(call: Call, make: Maker, tmp_path: Path) -> None:
-    """Settings that vary within a model as short columns, and the code; constants once; the newest or the best first."""
+    """Settings that vary within a model as short columns, and the code; constants once; newest or best first."""
     for number, (dimension, valid) in enumerate(((8, 0.1), (16, 0.3), (32, 0.2))):
         make(
             SOFTMAX, dimension, valid=valid, epochs=3, run_id=f"{number:08x}" + "0" * 8, layers=[1, 2] * 10, n_layers=7
@@ -244,7 +244,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_rm_removes_a_run_and_nothing_else(
     call: Call, make: Maker, answers: Callable[[str], None], tmp_path: Path
 ) -> None:
-    """After yes: what a run leaves behind. What others put beside it stays, with its folder; so does what links name."""
+    """After yes: what a run leaves behind. What others put beside it stays, with its folder, and what links name."""
     first, second, kept = make(SOFTMAX, seed=1), make(SOFTMAX, seed=2), make(SOFTMAX, seed=3)
     (second.folder / "notes.txt").write_text("mine")
     target = tmp_path / "weights.pt"
@@ -309,7 +309,7 @@ def test_rm_refuses_what_is_no_run(
         "nobody": (other.run_id, "nothing was removed; expected an answer, or --yes"),
     }[case]
     with FileLock(other.folder / ".lock"):
-        status, _, error = call("rm", named, run.run_id, *([] if case == "nobody" else ["--yes"]))
+        status, _, error = call("rm", run.run_id, named, *([] if case == "nobody" else ["--yes"]))
     assert status == 2
     assert error.count("error:") == 1
     assert words in error
