@@ -1,5 +1,5 @@
-"""Lists the finished runs of results folders, the newest first, with what they differ in. What is the same in all is said
-once, below.
+"""Lists the finished runs of results folders, the newest first, with what they differ in. What is the same in all of
+them is said once, below.
 
 examples:
   the runs in results/, or in the results folders in it
