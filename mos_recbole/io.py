@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import filelock
@@ -85,7 +85,7 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder}: {error.strerror}; expected a folder that can be written to") from error
 
 
-def exclusive_lock(folder: Path, patience: float) -> filelock.AcquireReturnProxy:
+def exclusive_lock(folder: Path, patience: float) -> AbstractContextManager[object]:
     """Returns the lock on a run's folder, held until the end of a `with`.
 
     Args:
