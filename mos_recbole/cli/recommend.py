@@ -11,6 +11,8 @@ examples:
     %(prog)s GRU4RecMoS --all-users --filter-seen --output lists.parquet
   for new users: a line a sequence, the oldest item first, names with spaces between them
     %(prog)s GRU4RecMoS --sequences new.txt --k 20 --output lists.csv
+  for the queries of the test, as `score` takes them
+    %(prog)s GRU4RecMoS --held-out test --k 100 --output lists.parquet
 """
 
 import argparse
@@ -26,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 SUMMARY = "recommend items by a trained model, for users or new sequences"
 _FILE = "new sequences: a line each, items with spaces between them; .jsonl: lists, or objects with query and items"
+_HELD_OUT = "the queries that the run itself was selected (valid) or judged by (test), with their positions"
 _OUTPUT = ".csv, .parquet or .jsonl (default: CSV on standard output)"
 INTERRUPTED = "no file was written"
 
@@ -35,6 +38,7 @@ def add_options(parser: Parser) -> None:
     queries.add_argument("--users", action=Several, nargs="+", metavar="NAME", default=None, help="of the data")
     queries.add_argument("--sequences", type=Path, metavar="FILE", help=_FILE)
     queries.add_argument("--all-users", action="store_true", help="all users of the data")
+    queries.add_argument("--held-out", choices=["valid", "test"], help=_HELD_OUT)
     parser.add_argument("--k", type=int, default=10, metavar="N", help="items a list (default: 10)")
     parser.add_argument(
         "--filter-seen",
@@ -56,7 +60,9 @@ def call(options: argparse.Namespace) -> int:
         require_new(options.output, options.force)
     run = load_one_run(options)
     sequences = None if options.sequences is None else read_sequences(options.sequences)
-    lists = recommend(run, sequences, options.users, options.k, options.filter_seen, options.strict)
+    lists = recommend(
+        run, sequences, options.users, options.k, options.filter_seen, options.strict, options.held_out
+    )
     if options.output is None:
         write_rows(lists, sys.stdout.buffer, ".csv")
         return 0

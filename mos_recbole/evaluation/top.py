@@ -13,7 +13,9 @@ def top_lists(
     seen: tuple[torch.Tensor, torch.Tensor] | None = None,
     excluded_V: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns what `top_lists_by_scores` does, scoring a few queries at a time; the scores are log-probabilities.
+    """Returns what `top_lists_by_scores` does, scoring a few queries at a time.
+
+    The scores are log-probabilities in float64, where they are equal for the same items only as the scorer's are.
 
     Args:
         scorer: of the model's head.
@@ -27,7 +29,7 @@ def top_lists(
         scores_bV, log_prob = scorer(*(tensor[start:stop] for tensor in queries))
         item_bk, score_bk = top_lists_by_scores(scores_bV, k, name_order_V, seen_of(seen, start, stop), excluded_V)
         items.append(item_bk)
-        scores.append(log_prob(score_bk.T).T)
+        scores.append(log_prob(score_bk.double().T).T)
     return torch.cat(items), torch.cat(scores)
 
 

@@ -13,7 +13,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol
 from mos_recbole.experiment.build import build_model
 from mos_recbole.experiment.machine import choose_device
-from mos_recbole.experiment.recommend import lists_frame, named_sequences, recommend
+from mos_recbole.experiment.recommend import Side, lists_frame, named_sequences, recommend
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.results import RunResult
 from mos_recbole.settings import RecBoleConfig, load_settings
@@ -43,6 +43,7 @@ class TrainedRun:
         k: int = 10,
         filter_seen: bool | None = None,
         strict: bool = False,
+        held_out: Side | None = None,
     ) -> pd.DataFrame:
         """Returns the k best items of every query, with the columns query, rank, item and score.
 
@@ -50,10 +51,10 @@ class TrainedRun:
             sequences: lists of names of items, the oldest first, of new users; a mapping names them, else they are
                 numbered from 0.
             users: instead of sequences, names of users of the data; if there are neither, all users.
-            k, filter_seen, strict: as of `experiment.recommend.recommend`, which has the errors too.
+            k, filter_seen, strict, held_out: as of `experiment.recommend.recommend`, which has the errors too.
         """
         named = None if sequences is None else named_sequences(sequences)
-        return lists_frame(recommend(self, named, users, k, filter_seen, strict))
+        return lists_frame(recommend(self, named, users, k, filter_seen, strict, held_out))
 
 
 def load_run(record: RunResult, device: str = "auto", data_path: str | Path | None = None) -> TrainedRun:

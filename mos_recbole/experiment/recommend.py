@@ -4,10 +4,10 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ _MOST_ENCODED = 2**10
 # How many users a model is asked about to see whether it tells users apart.
 _PROBED_USERS = 8
 
+Side = Literal["valid", "test"]
 # Where a query comes from, for messages; its name; the names of its items.
 NamedSequence = tuple[str, Any, Sequence[Any]]
 
@@ -99,11 +100,34 @@ class Recommender:
     def lists(self, block: QueryBlock) -> pa.RecordBatch:
         """Returns the columns query, rank from 1, item and score, query by query; fewer than k rows for a query with
         fewer candidates."""
-        item_Bk, score_Bk = (tensor.cpu().numpy() for tensor in self._by_batches(block, self._lists))
+        return self._table({"query": block.names}, *self._by_batches(block, self._lists))
+
+    @torch.no_grad()
+    def held_out_lists(self, side: Side) -> Iterator[pa.RecordBatch]:
+        """Yields the lists of a side's queries, with a column `position` beside the user's name; see `recommend`."""
+        run, segments = self.run, getattr(self.run.split, side)
+        queries = queries_of(run.config, run.data, segments, self.filter_seen, self.excluded_V, self.device)
+        rows, segment = segments.targets()
+        if not len(rows):
+            raise InputError(f"the split {run.protocol.split['name']!r} of the run holds out nothing for {side}")
+        if queries.seen is not None:
+            query, item = queries.seen
+            is_other = item != torch.from_numpy(run.data.sequences.items[rows]).to(item)[query]
+            queries = replace(queries, seen=(query[is_other], item[is_other]))
+        user, position = segments.user[segment], rows - run.data.sequences.offsets[segments.user[segment]]
+        names = np.asarray(run.data.id2token(run.data.uid_field, run.data.sequences.users[user]))
+        # Batches of the same size as in the run, so that scores are rounded as they were there.
+        for index in torch.arange(len(queries)).split(score_batch_size(run.model, run.config, queries.n_items)):
+            named = {"query": pa.array(names[index]), "position": pa.array(position[index])}
+            yield self._table(named, *self._lists(queries, index))
+
+    def _table(self, named: dict[str, pa.Array], items: torch.Tensor, scores: torch.Tensor) -> pa.RecordBatch:
+        """Returns lists [B, k], 0 where one is shorter, under what names their queries."""
+        item_Bk, score_Bk = items.cpu().numpy(), scores.cpu().numpy()
         query, place = np.nonzero(item_Bk)
         return pa.record_batch(
-            {
-                "query": block.names.take(pa.array(query)),
+            {name: column.take(pa.array(query)) for name, column in named.items()}
+            | {
                 "rank": (place + 1).astype(np.int32),
                 "item": self.item_names.take(pa.array(item_Bk[query, place])),
                 "score": score_Bk[query, place],
@@ -179,6 +203,7 @@ def recommend(
     k: int = 10,
     filter_seen: bool | None = None,
     strict: bool = False,
+    held_out: Side | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yields the lists of `Recommender.lists`, a few thousand queries at a time.
 
@@ -192,7 +217,8 @@ def recommend(
 
     Raises:
         InputError: k; users that are unknown or named twice; an empty sequence; a name twice; an unknown item and
-            `strict`; sequences of which no item is known; or new sequences and a model that has to know the user.
+            `strict`; sequences of which no item is known; new sequences and a model that has to know the user; or a side
+            without queries.
     """
     recommender = Recommender(run, k, filter_seen)
     if sequences is not None:
@@ -200,10 +226,11 @@ def recommend(
         blocks = _sequence_blocks(run, sequences, strict)
     else:
         blocks = user_blocks(run, users)
+    lists = map(recommender.lists, blocks) if held_out is None else recommender.held_out_lists(held_out)
     with ProgressBar("recommending", None, "queries") as bar:
-        for block in blocks:
-            yield recommender.lists(block)
-            bar.advance(len(block.names))
+        for batch in lists:
+            yield batch
+            bar.advance(int((batch.column("rank").to_numpy() == 1).sum()))
 
 
 def user_blocks(run: "TrainedRun", users: Sequence[str] | None) -> Iterator[QueryBlock]:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,28 +35,33 @@ _KEPT_SETTINGS = ("filter_seen", "tie_rule", "tail_ratio", "seed", "MAX_ITEM_LIS
 
 
 def read_lists(path: Path) -> pd.DataFrame:
-    """Returns the rows of a file of lists: user and item as text, and rank or score or both.
+    """Returns the rows of a file of lists: user and item as text, and rank or score or both; a position if it has one.
 
     Args:
         path: .csv, .tsv, .parquet or .jsonl with these columns, or a run file of TREC (user Q0 item rank score name).
+            `position` is the target's number in the user's sequence, from 0, and makes a list that of one query.
 
     Raises:
         InputError: the file is missing, broken or empty, a column is missing, a list is empty or has an item twice.
     """
-    names = {"user": str, "item": str, "user_id": str, "item_id": str, "query": str, "qid": str, "docid": str}
+    text = dict.fromkeys(("user", "item", *_ALIASES), str)
+    # Scores as they were written: what is equal is a tie.
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
     try:
-        if path.suffix in (".parquet", ".jsonl"):
-            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True, dtype=False)
-        elif path.suffix in (".csv", ".tsv"):
-            separator = "," if path.suffix == ".csv" else "\t"
-            options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
-            table = pd.read_csv(path, sep=separator, dtype=names, **options)
-        else:
-            table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, dtype={"user": str, "item": str})
+        match path.suffix:
+            case ".parquet":
+                table = pd.read_parquet(path)
+            case ".jsonl":
+                table = pd.read_json(path, lines=True, dtype=False, precise_float=True)
+            case ".csv" | ".tsv":
+                table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=text, **options)
+            case _:
+                table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, dtype=text, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected lists as .csv, .tsv, .parquet, .jsonl, or a TREC run") from error
     table = table.rename(columns={old: new for old, new in _ALIASES.items() if new not in table})
     orders = [column for column in ("rank", "score") if column in table]
+    query = ["user", *(["position"] if "position" in table else [])]
     if missing := [column for column in ("user", "item") if column not in table] or (
         [] if orders else ["rank or score"]
     ):
@@ -65,23 +70,32 @@ def read_lists(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no lists")
     if (empty := table["user"].notna() & table["item"].isna()).any():
         raise InputError(f"{path}: an empty list: {_examples(table['user'][empty])}")
-    table = table[["user", "item", *orders]]
-    if table.isna().any(axis=None) or not all(pd.api.types.is_numeric_dtype(table[column]) for column in orders):
-        raise InputError(f"{path}: a user, rank or score is missing or no number")
+    table = table[[*query, "item", *orders]]
+    numbers = [*query[1:], *orders]
+    if table.isna().any(axis=None) or not all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers):
+        raise InputError(f"{path}: a user, position, rank or score is missing or no number")
     table = table.astype({"user": str, "item": str})
-    if (twice := table.duplicated(["user", "item"])).any():
+    if (twice := table.duplicated([*query, "item"])).any():
         raise InputError(f"{path}: an item twice in the list of {_examples(table['user'][twice])}")
     return table
 
 
 @dataclass(frozen=True)
 class _Lists:
-    """Lists user by user, the best item first: user number u has the rows start[u] to stop[u] of the others."""
+    """Lists one after the other, the best item first: test query number q has the rows start[q] to stop[q] of the others.
+
+    Attributes:
+        n_lists, n_unused: how many there are, and how many of them are of no test query.
+        shared: whether there are lists of users, which stand for all of their queries.
+    """
 
     start: np.ndarray
     stop: np.ndarray
     items: np.ndarray
     scores: np.ndarray
+    n_lists: int
+    n_unused: int
+    shared: bool
 
 
 def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("results")) -> RunResult:
@@ -168,8 +182,9 @@ def _record(
 
 
 def _numbered(path: Path, table: pd.DataFrame, data: RunData) -> _Lists:
-    """Returns the lists by the data's numbers of users and items."""
+    """Returns the lists of the test queries by the data's numbers of users and items."""
     dataset, numbers = data.dataset, {}
+    table = _with_positions(table, dataset.field2token_id[dataset.uid_field])
     for column, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
         numbers[column] = table[column].map(dataset.field2token_id[field])
         if (unknown := numbers[column].isna() | (numbers[column] == 0)).any():
@@ -178,19 +193,35 @@ def _numbered(path: Path, table: pd.DataFrame, data: RunData) -> _Lists:
     score = table["score"] if "score" in table else -table["rank"]
     beside = table["rank"] if "rank" in table else np.arange(len(table))
     user, item, scores = numbers["user"].to_numpy(int), numbers["item"].to_numpy(int), score.to_numpy(float)
-    order = np.lexsort((beside, -scores, user))
-    users = np.arange(dataset.user_num)
-    start, stop = (np.searchsorted(user[order], users, side=side) for side in ("left", "right"))
-    return _Lists(start, stop, item[order], scores[order])
+    rows, segment = data.split.test.targets()
+    number = data.split.test.user[segment]
+    key, key_Q = user, dataset.sequences.users[number].astype(np.int64)
+    if "position" in table:
+        position, position_Q = table["position"].to_numpy(int), rows - dataset.sequences.offsets[number]
+        length = 1 + max(position.max(), position_Q.max())
+        key, key_Q = key * length + position, key_Q * length + position_Q
+    order = np.lexsort((beside, -scores, key))
+    start, stop = (np.searchsorted(key[order], key_Q, side=side) for side in ("left", "right"))
+    lists = np.unique(key)
+    n_unused = len(np.setdiff1d(lists, key_Q))
+    return _Lists(start, stop, item[order], scores[order], len(lists), n_unused, "position" not in table)
+
+
+def _with_positions(table: pd.DataFrame, users: Mapping[str, int]) -> pd.DataFrame:
+    """Returns the table with the positions that stand behind the users' names, "196:12", where all are so."""
+    if "position" in table or not table["user"].str.fullmatch(r".+:\d+").all() or table["user"].isin(users).all():
+        return table
+    parts = table["user"].str.rpartition(":")
+    return table.assign(user=parts[0], position=parts[2].astype(int))
 
 
 def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
-    """Returns the targets' ranks in the lists of their users, and the lists without what is no candidate."""
+    """Returns the targets' ranks in the lists of their queries, and the lists without what is no candidate."""
     sequences, queries = data.dataset.sequences, data.test_queries()
     rows, segment = data.split.test.targets()
     number = data.split.test.user[segment]
     user, target = sequences.users[number], sequences.items[rows].astype(np.int64)
-    length = (lists.stop - lists.start)[user]
+    length = lists.stop - lists.start
     _tell(path, lists, user, length)
     is_excluded = np.zeros(data.dataset.item_num, dtype=bool)
     if queries.excluded_V is not None:
@@ -208,7 +239,7 @@ def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
         part = slice(begin, begin + _QUERIES)
         place = np.arange(int(length[part].max()))
         there = place < length[part][:, None]
-        at = np.where(there, lists.start[user[part]][:, None] + place, 0)
+        at = np.where(there, lists.start[part][:, None] + place, 0)
         item, score, own = np.where(there, lists.items[at], 0), lists.scores[at], target[part][:, None]
         ruled_out = ~there | is_excluded[item]
         if data.protocol.filter_seen:
@@ -235,11 +266,13 @@ def _tell(path: Path, lists: _Lists, user: np.ndarray, length: np.ndarray) -> No
         raise InputError(f"{path}: no test query has a list")
     if without := int((length == 0).sum()):
         _log.warning(f"{without:,} of {len(user):,} test queries have no list and count as misses")
-    listed = np.flatnonzero(lists.stop > lists.start)
-    if unused := len(np.setdiff1d(listed, user)):
-        _log.info(f"{unused:,} of {len(listed):,} lists are of users without a test query")
-    if len(np.unique(user)) < len(user):
-        _log.warning("users have several test queries; each user's list stands for all of them")
+    if lists.n_unused:
+        _log.info(f"{lists.n_unused:,} of {lists.n_lists:,} lists are of no test query")
+    if lists.shared and len(np.unique(user)) < len(user):
+        _log.warning(
+            "users have several test queries; each user's list stands for all of them. A column position, as in "
+            f"{OUTCOMES_FILE}, gives a query its own"
+        )
 
 
 def _examples(names: Iterable[Any]) -> str:

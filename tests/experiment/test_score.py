@@ -41,29 +41,92 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run_experiment("GRU4RecSoftmax", str(data), output=output, device="cpu", epochs=1, **OPTIONS)
 
 
+def write(lists: pd.DataFrame, path: Path) -> None:
+    """Writes lists as the file's ending says; to a run file of TREC with the queries USER:POSITION, if they have one."""
+    match path.suffix:
+        case ".parquet":
+            lists.to_parquet(path)
+        case ".jsonl":
+            lists.to_json(path, orient="records", lines=True)
+        case ".run":
+            user = lists["user"] + (":" + lists["position"].astype(str) if "position" in lists else "")
+            columns = zip(user, lists["item"], lists["rank"], lists.get("score", -lists["rank"]), strict=True)
+            path.write_text("".join(f"{user} Q0 {item} {rank} {score} me\n" for user, item, rank, score in columns))
+        case suffix:
+            lists.to_csv(path, index=False, sep="," if suffix == ".csv" else "\t")
+
+
+def values_of(record: RunResult) -> dict[str, float]:
+    return {name: metric.value for name, metric in record.test.items()}
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl", "run"])
 def test_lists_of_a_run_have_its_metrics(run: RunResult, data: Path, tmp_path: Path, suffix: str) -> None:
     """In every format; the record stands beside the run's in tables and comparisons."""
-    path, lists = tmp_path / f"lists.{suffix}", lists_of(run).sample(frac=1, random_state=1)
-    if suffix == "parquet":
-        lists.to_parquet(path)
-    elif suffix == "jsonl":
-        lists.to_json(path, orient="records", lines=True)
-    elif suffix == "run":
-        rows = (f"{row.user} Q0 {row.item} {row.rank} {-row.rank} me" for row in lists.itertuples())
-        path.write_text("\n".join(rows) + "\n")
-    else:
-        lists.to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
+    path = tmp_path / f"lists.{suffix}"
+    write(lists_of(run).sample(frac=1, random_state=1), path)
     settings = load_settings("BPR", str(data), overrides=OPTIONS)
     record = score_lists(path, f"Theirs-{suffix}", settings, run.folder.parent.parent)
-    assert {name: metric.value for name, metric in record.test.items()} == pytest.approx(
-        {name: metric.value for name, metric in run.test.items()}, abs=1e-12
-    )
+    assert values_of(record) == pytest.approx(values_of(run), abs=1e-12)
     assert (record.model, record.encoder, record.head, record.valid) == (f"Theirs-{suffix}", None, None, {})
     assert record.protocol_hash == run.protocol_hash
     theirs, ours = record.top_items(), run.top_items()
     assert (theirs.items == ours.items[:, :10]).all()
     assert (theirs.in_history == ours.in_history).all()
+
+
+HELD_OUT = [
+    ("GRU4RecMoS", "csv", {}),
+    ("SASRecSoftmax", "parquet", {"filter_seen": True}),
+    ("NARMMixtape", "jsonl", {"split": "temporal", "test_share": 0.3}),
+    ("GRU4RecMoS", "run", {"split": "ratio", "test_ratio": 0.4, "filter_seen": True, "tie_rule": "pessimistic"}),
+    ("Pop", "csv", {"split": "ratio", "test_ratio": 0.4, "filter_seen": True}),
+]
+
+
+@pytest.mark.parametrize(("model", "suffix", "options"), HELD_OUT)
+def test_what_a_run_recommends_for_its_queries_has_its_metrics(
+    model: str, suffix: str, options: dict[str, object], data: Path, tmp_path: Path
+) -> None:
+    """`score` takes what `recommend --held-out test` writes, ties and several queries a user included."""
+    settings = OPTIONS | options | ({"metrics": ["Recall", "NDCG", "MRR"]} if model == "Pop" else {})
+    record = run_experiment(model, str(data), output=tmp_path, device="cpu", epochs=1, **settings)
+    written = tmp_path / ("lists.csv" if suffix == "run" else f"lists.{suffix}")
+    command = ["recommend", str(record.folder), "--held-out", "test", "--k", "15", "--output", str(written)]
+    assert main([*command, "--dataset", str(data), "--device", "cpu"]) == 0
+    if suffix == "run":
+        lists = pd.read_csv(written, float_precision="round_trip").rename(columns={"query": "user"})
+        write(lists, tmp_path / "lists.run")
+    found = score_lists(
+        tmp_path / f"lists.{suffix}", "Theirs", load_settings("BPR", str(data), overrides=settings), tmp_path
+    )
+    assert values_of(found) == pytest.approx(values_of(record), abs=1e-12)
+    assert found.protocol_hash == record.protocol_hash
+    mine, own = found.outcomes(), record.outcomes()
+    in_list = mine["rank"] <= 10
+    assert mine["rank"][in_list].tolist() == own["rank"][in_list].tolist()
+    assert in_list.sum() == (own["rank"] <= 10).sum() > 0
+
+
+def test_lists_of_the_queries_of_validation(run: RunResult, data: Path) -> None:
+    """Are those of the contexts that validation has: without the last two items of a user."""
+    loaded = load_run(run, "cpu", data.parent)
+    frame = loaded.recommend(k=4, held_out="valid")
+    outcomes = run.outcomes().set_index("user")
+    assert frame.columns.tolist() == ["query", "position", "rank", "item", "score"]
+    assert (frame["position"].to_numpy() == outcomes.loc[frame["query"], "position"].to_numpy() - 1).all()
+    names, flat = np.asarray(loaded.data.field2id_token["item_id"]), loaded.data.sequences
+    users = np.asarray(loaded.data.field2id_token["user_id"])[flat.users]
+    contexts = {
+        user: names[part[:-2]].tolist()
+        for user, part in zip(users, np.split(flat.items, flat.offsets[1:-1]), strict=True)
+        if len(part) > 3
+    }
+    expected = loaded.recommend(contexts, k=4)
+    pd.testing.assert_frame_equal(
+        frame.drop(columns="position").sort_values(["query", "rank"], ignore_index=True),
+        expected.sort_values(["query", "rank"], ignore_index=True),
+    )
 
 
 def test_records_of_lists_are_runs_like_any_other(run: RunResult, data: Path, tmp_path: Path, capsys) -> None:
