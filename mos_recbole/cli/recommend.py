@@ -60,9 +60,7 @@ def call(options: argparse.Namespace) -> int:
         require_new(options.output, options.force)
     run = load_one_run(options)
     sequences = None if options.sequences is None else read_sequences(options.sequences)
-    lists = recommend(
-        run, sequences, options.users, options.k, options.filter_seen, options.strict, options.held_out
-    )
+    lists = recommend(run, sequences, options.users, options.k, options.filter_seen, options.strict, options.held_out)
     if options.output is None:
         write_rows(lists, sys.stdout.buffer, ".csv")
         return 0
