@@ -217,8 +217,8 @@ def recommend(
 
     Raises:
         InputError: k; users that are unknown or named twice; an empty sequence; a name twice; an unknown item and
-            `strict`; sequences of which no item is known; new sequences and a model that has to know the user; or a side
-            without queries.
+            `strict`; sequences of which no item is known; new sequences and a model that has to know the user; or a
+            side without queries.
     """
     recommender = Recommender(run, k, filter_seen)
     if sequences is not None:

@@ -74,6 +74,8 @@ def read_lists(path: Path) -> pd.DataFrame:
     numbers = [*query[1:], *orders]
     if table.isna().any(axis=None) or not all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers):
         raise InputError(f"{path}: a user, position, rank or score is missing or no number")
+    if "position" in table and (table["position"] % 1 != 0).any():
+        raise InputError(f"{path}: a position is no whole number")
     table = table.astype({"user": str, "item": str})
     if (twice := table.duplicated([*query, "item"])).any():
         raise InputError(f"{path}: an item twice in the list of {_examples(table['user'][twice])}")
@@ -82,7 +84,7 @@ def read_lists(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Lists:
-    """Lists one after the other, the best item first: test query number q has the rows start[q] to stop[q] of the others.
+    """Lists one after the other, the best item first: test query number q has the rows start[q] to stop[q].
 
     Attributes:
         n_lists, n_unused: how many there are, and how many of them are of no test query.

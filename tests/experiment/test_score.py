@@ -42,7 +42,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def write(lists: pd.DataFrame, path: Path) -> None:
-    """Writes lists as the file's ending says; to a run file of TREC with the queries USER:POSITION, if they have one."""
+    """Writes lists as the file's ending says; in a run file of TREC, positions stand behind users: USER:POSITION."""
     match path.suffix:
         case ".parquet":
             lists.to_parquet(path)
@@ -226,6 +226,10 @@ def test_queries_without_lists_are_misses_and_short_lists_are_said(
         ("user,item\nu1,i1\n", "no column rank or score"),
         ("user,item,rank\n", "no lists"),
         ("user,item,score\nu1,i1,high\n", "no number"),
+        ("user,item,score,position\nu1,i1,2,0.5\n", "a position is no whole number"),
+        ("user,item,score,position\nu1,i1,2,1\nu1,i1,1,1\n", "twice in the list of 'u1'"),
+        ("user,item,score,position\nu1,i1,2,1000\n", "no test query has a list"),
+        ("\xff\x00", "expected lists as"),
     ],
 )
 def test_bad_lists_are_one_message(text: str, named: str, data: Path, tmp_path: Path, capsys) -> None:
