@@ -1,7 +1,30 @@
-"""The two ways in which a run can end that are not defects of the program, and what was probably meant by a name."""
+"""The ways in which a run can end that are not defects of the program, and what was probably meant by a name."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_LONGEST_LINE, _MOST_LINES = 1500, 200
+
+
+def presentable(text: str) -> str:
+    """Returns a text that may hold anything as a terminal may show it: no control characters, no endless lines.
+
+    >>> presentable("key \x1b[31mred")
+    'key \\\\x1b[31mred'
+    >>> len(presentable("a" * 10**6)) < 1600
+    True
+    """
+    lines = text[: 2 * _MOST_LINES * _LONGEST_LINE].split("\n")
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"... ({len(lines) - _MOST_LINES:,} more lines)"]
+    half = _LONGEST_LINE // 2
+    short = (
+        line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... ({len(line):,} characters) ... {line[-half:]}"
+        for line in lines
+    )
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], "\n".join(short))
 
 
 class InputError(ValueError):
@@ -9,6 +32,13 @@ class InputError(ValueError):
 
     The command line prints the message and ends with exit status 2; nothing was written over.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(presentable(message))
+
+
+class DiskFull(InputError):
+    """There was no room for a file. What was there before is as it was; a run goes on from its last checkpoint."""
 
 
 class TrainingDiverged(RuntimeError):

@@ -1,27 +1,152 @@
-"""Files and folders written as a whole or not at all, and errors of the file system as messages."""
+"""Files and folders written as a whole or not at all, files that know their checksum, and errors as messages."""
 
+import errno
+import hashlib
+import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import filelock
 
-from mos_recbole.errors import InputError
+from mos_recbole.errors import DiskFull, InputError
+
+_log = logging.getLogger(__name__)
+
+# A sealed file ends with this and the SHA-256 of all before it, as 64 hexadecimal digits.
+_SEAL = b"\nsha256 "
+_SEAL_BYTES = len(_SEAL) + 64
+_BLOCK = 1 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a file system that is full, for all or for this user."""
+
+# Whether it was said that files without a checksum were read.
+_said_unsealed: list[Path] = []
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path` and moves it into place at the end; after an error `path` is as before."""
+    """Gives a temporary path beside `path` and moves it into place at the end; after an error `path` is as before.
+
+    Raises:
+        DiskFull: there is no room for the file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise disk_full(path) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def disk_full(place: object) -> DiskFull:
+    """Returns the error of a file that there was no room for."""
+    return DiskFull(
+        f"{place}: the disk is full; what was there is as it was. Expected room, and the same command again: "
+        "run --resume and sweep go on from the last checkpoint"
+    )
+
+
+class _Sealing:
+    """An open file, with the checksum of what was written to it and the error of a write that failed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, block: Any) -> int:
+        self.sha256.update(block)
+        try:
+            return self._file.write(block)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+@contextmanager
+def sealed_write(path: Path) -> Iterator[Any]:
+    """Gives an open file with `write` and `flush`, by `atomic_write`; at the end the checksum goes after the content.
+
+    Raises:
+        DiskFull: there is no room for the file, whatever the writer makes of that.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        sealing = _Sealing(file)
+        try:
+            yield sealing
+        except Exception:
+            if sealing.error is not None:  # PyTorch's writer ends with an error of its own
+                raise sealing.error from None
+            raise
+        file.write(_SEAL + sealing.sha256.hexdigest().encode())
+
+
+def check_seal(path: Path) -> bool:
+    """Returns whether a file has the checksum that `sealed_write` leaves, which is then that of its content.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: the file is damaged, or no file.
+    """
+    require_regular(path)
+    with path.open("rb") as file:
+        size = max(0, path.stat().st_size - _SEAL_BYTES)
+        file.seek(size)
+        seal = file.read()
+        if not seal.startswith(_SEAL):
+            return False
+        file.seek(0)
+        sha256 = hashlib.sha256()
+        for start in range(0, size, _BLOCK):
+            sha256.update(file.read(min(_BLOCK, size - start)))
+    if seal != _SEAL + sha256.hexdigest().encode():
+        raise damaged(path)
+    return True
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the checksum of a file, 64 hexadecimal digits."""
+    require_regular(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def damaged(path: Path, instead: str = "the run again, without --resume") -> InputError:
+    """Returns the error of a file that is not as it was written; `instead` of a copy of it, this helps."""
+    return InputError(f"{path}: damaged, its checksum is another one; expected it from a copy, or {instead}")
+
+
+def say_unsealed(path: Path) -> None:
+    """Says of the first such file of a command that it is read without a checksum."""
+    if not _said_unsealed:
+        _said_unsealed.append(path)
+        note = f"{path}: from an earlier version, without a checksum; damage to such files would not be noticed"
+        _log.info(note, extra={"once": True})
+
+
+def require_regular(path: Path) -> None:
+    """Checks that a path is a file's: a device or a pipe could be read for ever.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        InputError: it is something else.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}; expected a file")
 
 
 def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:

@@ -4,6 +4,7 @@ A command is a file. Its docstring is the help text, and `SUMMARY` is its line i
 declares its options, and `call` does the work and returns the exit status. `parser.py` tells options from settings.
 """
 
+import io
 import logging
 import os
 import sys
@@ -26,9 +27,9 @@ from mos_recbole.cli import (
     synth,
     table,
 )
-from mos_recbole.cli.output import is_main, log_on_stderr, print_failure, several_processes
+from mos_recbole.cli.door import leave_by
+from mos_recbole.cli.output import environment_fault, is_main, log_on_stderr, several_processes
 from mos_recbole.cli.parser import Parser
-from mos_recbole.errors import InputError, TrainingDiverged
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
@@ -36,27 +37,23 @@ _COMMANDS = (run, sweep, prepare, synth, ls, rm, table, compare, slice, report, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C."""
+    """Returns the exit status: 0; 1 where training diverged; 2 for input that cannot be used; 130 after Ctrl-C; 141
+    where the reader of standard output has gone; 70 for a defect of the program, with a report in a file."""
     # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily for long, which on a machine
     # that other programs use too makes the small steps of a recurrent network ten times slower and more.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever the terminal's alphabet
     parser = make_parser()
+    if fault := environment_fault():
+        parser.error(fault)
     options = parser.parse_args(arguments)
     if several_processes() and options.command != "run":
         parser.error(f"{options.command} runs in one process; only run takes several, as torchrun starts them")
     level = logging.WARNING if options.quiet else logging.INFO
-    try:
-        with log_on_stderr(level if is_main() else logging.CRITICAL):
-            return options.call(options)
-    except InputError as error:
-        print_failure(f"{parser.prog}: error: {error}")
-        return 2
-    except TrainingDiverged as error:
-        print_failure(f"{parser.prog}: training failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        print_failure(f"{parser.prog}: interrupted; {options.interrupted}")
-        return 130
+    with log_on_stderr(level if is_main() else logging.CRITICAL):
+        return leave_by(options.call, options, parser.prog)
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:

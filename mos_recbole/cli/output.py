@@ -1,12 +1,14 @@
 """What the command line shows: logged sentences, tables and failures; one of several processes shows them."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from mos_recbole.errors import presentable
 
 if TYPE_CHECKING:
     from mos_recbole.report import Table
@@ -39,10 +41,10 @@ class SentenceHandler(logging.Handler):
             self._said.add(message)
         text = f"{self.run}: {message}" if self.run and not once else message
         text = f"warning: {text}" if warns else text
-        print(text, file=sys.stderr, flush=True)  # rich puts it above its bars
+        print(presentable(text), file=sys.stderr, flush=True)  # rich puts it above its bars
 
 
-@contextmanager
+@contextlib.contextmanager
 def log_on_stderr(level: int) -> Iterator[None]:
     """Shows what the package logs at this level or above while the context is open."""
     before, propagate, handler = _logger.level, _logger.propagate, SentenceHandler()
@@ -57,7 +59,7 @@ def log_on_stderr(level: int) -> Iterator[None]:
         _logger.propagate = propagate
 
 
-@contextmanager
+@contextlib.contextmanager
 def log_for_run(name: str) -> Iterator[None]:
     """Puts the name of a run before what is logged while the context is open."""
     handlers = [handler for handler in _logger.handlers if isinstance(handler, SentenceHandler)]
@@ -73,6 +75,15 @@ def log_for_run(name: str) -> Iterator[None]:
 def several_processes() -> bool:
     """Returns whether this is one of several processes that do the same run, as torchrun starts them."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def environment_fault() -> str | None:
+    """Returns what is wrong with the variables that torchrun sets; None where nothing is."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT") if several_processes() else ():
+        value = os.environ.get(name, "0")
+        if not (value.isascii() and value.isdigit() and len(value) < 6):
+            return f"the environment has {name}={value[:40]!r}; expected a number, as torchrun sets it, or none"
+    return None
 
 
 def is_main() -> bool:
@@ -91,8 +102,10 @@ def tells_failure() -> bool:
 
 def print_failure(text: str) -> None:
     """Prints why the program ends, unless another process has."""
-    if tells_failure():
-        print(text, file=sys.stderr)
+    # A standard error that cannot be written to leaves the exit status alone to tell.
+    with contextlib.suppress(OSError):
+        if tells_failure() and sys.stderr is not None:
+            print(presentable(text), file=sys.stderr, flush=True)
 
 
 def complete_runs(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mos_recbole.cli.output import tells_failure
-from mos_recbole.errors import nearest
+from mos_recbole.errors import nearest, presentable
 
 # Stands for a setting among the arguments: as an option does, it ends the list of values before it.
 _SETTING = "--key=value"
@@ -159,7 +159,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the usage and the message, and exits with status 2; one of several processes prints."""
         if tells_failure():
-            super().error(message)
+            super().error(presentable(message))
         sys.exit(2)
 
 

@@ -24,7 +24,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
-from mos_recbole.cli.output import complete_runs, is_main, log_for_run, several_processes
+from mos_recbole.cli.output import complete_runs, is_main, log_for_run
 from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.errors import InputError, TrainingDiverged
 
@@ -64,10 +64,7 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.experiment.forecast import preview_runs
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.settings import named_model
-    from mos_recbole.training.processes import only_first_traceback
 
-    if several_processes():
-        only_first_traceback()
     for plugin in options.plugin:
         load_plugin(plugin)
     # A model or a seed that is named twice runs once.

@@ -25,6 +25,8 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"device {name!r}; expected auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device {name!r}; expected auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return torch.device("cpu")  # there is one; PyTorch takes cpu:0 for another
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs on this machine")
     return device

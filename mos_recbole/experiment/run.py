@@ -33,6 +33,7 @@ from mos_recbole.results import (
     Metric,
     RunResult,
     read_record,
+    run_files_sha256,
     write_outcomes,
 )
 from mos_recbole.settings import Settings, load_settings
@@ -293,6 +294,7 @@ class Run:
             versions=versions(),
             code=code_version(),
             git_commit=git_commit(),
+            files=run_files_sha256(self.folder),
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
 

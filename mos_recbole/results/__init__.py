@@ -42,6 +42,7 @@ from mos_recbole.results.records import (
     Metric,
     RunResult,
     read_record,
+    run_files_sha256,
     run_identity,
 )
 from mos_recbole.results.sweeps import (
@@ -97,6 +98,7 @@ __all__ = [
     "read_trials",
     "remove_runs",
     "results_folders",
+    "run_files_sha256",
     "run_identity",
     "run_label",
     "setting_columns",

@@ -18,6 +18,8 @@ class OutcomeColumn:
     Attributes:
         kind: of its values.
         description: what it holds, as docs/results.md has it.
+        least, most: bounds of its values.
+        may_be_nan: whether a query may have no value.
         is_key: whether it belongs to the columns that name a query, so that runs can be aligned.
         is_answer: whether it is a model's answer; queries are chosen and sliced by the other columns only.
         is_optional: whether readers can do without it: results of older versions may lack it.
@@ -31,6 +33,9 @@ class OutcomeColumn:
     name: str
     kind: Literal["text", "integer", "float", "number", "flag", "list"]
     description: str
+    least: float = 0.0
+    most: float = float("inf")
+    may_be_nan: bool = False
     is_key: bool = False
     is_answer: bool = False
     is_optional: bool = False
@@ -57,6 +62,7 @@ OUTCOME_COLUMNS = {
             "float",
             "of the target among the candidates, from 1, by the protocol's rule for ties (so it may end in .5); inf "
             "for a target that is no candidate, which every metric counts as a miss",
+            least=1.0,
             is_answer=True,
         ),
         OutcomeColumn("tied", "integer", "other candidates with exactly the target's score", is_answer=True),
@@ -66,6 +72,9 @@ OUTCOME_COLUMNS = {
             "float",
             "of the target among all items, in nats; NaN for RecBole's own classes, whose scores need not be "
             "probabilities, and for a target that is no candidate",
+            least=-float("inf"),
+            most=0.01,  # a sum of rounded numbers
+            may_be_nan=True,
             is_answer=True,
             is_optional=True,
         ),
@@ -101,6 +110,8 @@ OUTCOME_COLUMNS = {
             "float",
             "1 − cosine similarity of the training users of the target and of the item before it; 1 for an item that "
             "training lacks",
+            least=-0.01,
+            most=1.01,
             is_optional=True,
             axis_label="distance of the target to the item before it",
             slice_order=3,
@@ -110,6 +121,8 @@ OUTCOME_COLUMNS = {
             "float",
             "the same for the oldest item of the window of `MAX_ITEM_LIST_LENGTH`, which the article of A. Biarnes "
             "(2023) takes for the previous one",
+            least=-0.01,
+            most=1.01,
             is_optional=True,
             axis_label="distance of the target to the oldest item of the context",
             slice_order=2,
@@ -168,3 +181,33 @@ def outcomes_frame(values: Mapping[str, Any]) -> pd.DataFrame:
         kind = dtype.kind if isinstance(dtype, np.dtype) else "T"
         assert kind in _DTYPE_KINDS[column.kind], f"{column.name}: {dtype}, expected {column.kind}"
     return frame
+
+
+def check_outcomes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the outcomes that a file held, whose columns have the types and ranges of `OUTCOME_COLUMNS`.
+
+    Raises:
+        ValueError: they have not, or there are no rows; with the column and the first such row.
+    """
+    if frame.empty:
+        raise ValueError("no rows")
+    for column in OUTCOME_COLUMNS.values():
+        if column.name not in frame:
+            continue
+        values = frame[column.name]
+        if column.kind == "text":
+            faulty = values.isna()
+        elif values.dtype.kind not in ("iuf" if column.kind in ("integer", "float") else _DTYPE_KINDS[column.kind]):
+            raise ValueError(f"column {column.name} holds {values.dtype}; expected a {column.kind}")
+        else:
+            faulty = ~values.between(column.least, column.most)
+            if column.may_be_nan:
+                faulty &= values.notna()
+        if faulty.any():
+            row = int(faulty.to_numpy().argmax())
+            raise ValueError(f"column {column.name}, row {row + 1}: {values.iloc[row]!r}; expected {_range(column)}")
+    return frame
+
+
+def _range(column: OutcomeColumn) -> str:
+    return "a name" if column.kind == "text" else f"{column.kind} from {column.least:g} to {column.most:g}"

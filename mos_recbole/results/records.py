@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,19 @@ import pyarrow.parquet
 import pydantic
 
 from mos_recbole.errors import InputError
-from mos_recbole.io import atomic_write
-from mos_recbole.results.top_items import DISTANCES_FILE, ITEMS_FILE, LIST_COLUMNS, TopItems, read_top_items
+from mos_recbole.io import file_sha256, say_unsealed
+from mos_recbole.results.documents import Document, read_checked, read_document, write_document
+from mos_recbole.results.nested import DataDict, ProtocolDict, SettingsDict
+from mos_recbole.results.outcomes import check_outcomes
+from mos_recbole.results.top_items import (
+    DISTANCES_FILE,
+    ITEMS_FILE,
+    LIST_COLUMNS,
+    TopItems,
+    read_catalogue,
+    read_distances,
+    read_top_items,
+)
 
 RECORD_FILE = "record.json"
 OUTCOMES_FILE = "outcomes.parquet"
@@ -36,19 +46,6 @@ RUN_FILES = (
 RUNS_FOLDER = "runs"
 
 _Read = TypeVar("_Read")
-_log = logging.getLogger(__name__)
-
-
-class Document(pydantic.BaseModel):
-    """What a JSON file of results holds.
-
-    Attributes:
-        schema_version: of the file. Files of newer versions are read too, without the fields that are unknown here.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = pydantic.Field(default=1, ge=1)
 
 
 class Metric(pydantic.BaseModel):
@@ -95,12 +92,15 @@ class RunResult(Document):
             was not asked for. energy_by: how that is known.
         resumed: whether the run was interrupted and went on.
         processes: that trained the model together, in the last session; times and memory are the first one's.
+        files: checksums (SHA-256) of the run's outcomes, items and training log by name; empty in older records.
     """
 
-    schema_version: int = pydantic.Field(default=2, ge=1)
+    SEALED_SINCE: ClassVar[int] = 3
+
+    schema_version: int = pydantic.Field(default=3, ge=1)
     run_id: str
     protocol_hash: str
-    protocol: dict[str, Any]
+    protocol: ProtocolDict
     model: str
     encoder: str | None = None
     head: str | None = None
@@ -110,9 +110,9 @@ class RunResult(Document):
     split_leakage: str = ""
     dataset: str
     seed: int
-    settings: dict[str, Any]
-    unknown_settings: dict[str, Any] = {}
-    data: dict[str, Any]
+    settings: SettingsDict
+    unknown_settings: dict[str, Any] = pydantic.Field(default={})
+    data: DataDict
     parameters: int
     epochs: int
     best_epoch: int
@@ -138,8 +138,16 @@ class RunResult(Document):
     code: str
     git_commit: str | None
     finished: str
+    files: dict[str, str] = pydantic.Field(default={})
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
+    _checked: set[str] = pydantic.PrivateAttr(default_factory=set)
+
+    @pydantic.model_validator(mode="after")
+    def _selected_by_what_it_has(self) -> Self:
+        if self.valid and self.valid_metric not in self.valid:
+            raise ValueError(f"valid has no {self.valid_metric}, the valid_metric")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -159,7 +167,7 @@ class RunResult(Document):
             InputError: the file is missing or broken.
         """
         columns = [name for name in self.outcomes_columns() if name not in LIST_COLUMNS]
-        return self._read(OUTCOMES_FILE, partial(pd.read_parquet, columns=columns))
+        return self._read(OUTCOMES_FILE, lambda path: check_outcomes(pd.read_parquet(path, columns=columns)))
 
     def top_items(self) -> TopItems:
         """Returns the recommended lists, in the order of the outcomes, of a run that `keeps_lists`.
@@ -167,7 +175,8 @@ class RunResult(Document):
         Raises:
             InputError: a file is missing or broken.
         """
-        return self._read(OUTCOMES_FILE, read_top_items)
+        catalogue = self._read(ITEMS_FILE, read_catalogue)
+        return self._read(OUTCOMES_FILE, partial(read_top_items, catalogue=catalogue))
 
     def distance_sums(self) -> np.ndarray | None:
         """Returns `evaluation.distance_sums` of the recommended lists, [Q, k]; None where they were not computed.
@@ -177,7 +186,7 @@ class RunResult(Document):
         """
         if not (self.folder / DISTANCES_FILE).exists():
             return None
-        return self._read(DISTANCES_FILE, pd.read_parquet).to_numpy()
+        return self._read(DISTANCES_FILE, read_distances)
 
     def keeps_lists(self) -> bool:
         """Returns whether the outcomes hold the recommended lists; those of earlier versions do not."""
@@ -197,15 +206,17 @@ class RunResult(Document):
         Raises:
             InputError: the file is missing or broken.
         """
-        return self._read(LOG_FILE, read_log)
+        return self._read(LOG_FILE, _read_log)
 
     def _read(self, name: str, read: Callable[[Path], _Read]) -> _Read:
-        """Returns what a file of the run holds. Raises InputError where it is missing or broken."""
-        path = self.folder / name
-        try:
-            return read(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}") from error
+        """Returns what a file of the run holds. Raises InputError where it is missing, damaged or broken."""
+        # Large ones are hashed once.
+        sha256 = None if name in self._checked else self.files.get(name)
+        if not self.files:
+            say_unsealed(self.folder / name)
+        found = read_checked(self.folder / name, read, sha256)
+        self._checked.add(name)
+        return found
 
     def checkpoint(self) -> Path:
         """Returns the file with the model that was tested: at its best epoch, or of the final fit.
@@ -224,9 +235,32 @@ class RunResult(Document):
         self._folder = folder
 
 
+def run_files_sha256(folder: Path) -> dict[str, str]:
+    """Returns the checksums of a run's files that its record is to hold, by name."""
+    names = (OUTCOMES_FILE, ITEMS_FILE, LOG_FILE)
+    return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+
+
 def read_log(path: Path) -> pd.DataFrame:
-    """Returns a training log, every number to its last digit."""
-    return pd.read_csv(path, float_precision="round_trip")
+    """Returns a training log, every number to its last digit.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    return read_checked(path, _read_log)
+
+
+def _read_log(path: Path) -> pd.DataFrame:
+    log = pd.read_csv(path, float_precision="round_trip")
+    if missing := [name for name in ("epoch", "loss") if name not in log]:
+        raise ValueError(f"no column {' and '.join(missing)}")
+    if text := [name for name in log if not pd.api.types.is_numeric_dtype(log[name])]:
+        raise ValueError(f"column {text[0]} holds what is no number")
+    if (log["epoch"] != np.arange(1, len(log) + 1)).any():
+        raise ValueError("column epoch does not count from 1")
+    if not np.isfinite(log["loss"]).all():
+        raise ValueError("column loss holds what is no finite number")
+    return log
 
 
 def run_identity(settings: dict[str, Any], data_fingerprint: str, code: str, platform: dict[str, str]) -> str:
@@ -277,57 +311,3 @@ def with_model_facts(record: RunResult) -> RunResult:
             "baseline": None if head == "softmax" else f"{encoder}Softmax",
         }
     )
-
-
-_Content = TypeVar("_Content", bound=Document)
-
-# What was reported of files of other versions, so that a folder of them gives one warning.
-_reported: set[str] = set()
-
-
-def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
-    """Returns what a file holds. Of a newer version it leaves out the fields that are unknown here, with a warning.
-
-    Raises:
-        InputError: the file is missing or broken.
-    """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected {expected}") from error
-    unknown: list[tuple[int | str, ...]] = []
-    try:
-        document = kind.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        for fault in error.errors():
-            if fault["type"] != "extra_forbidden":
-                where = ".".join(str(part) for part in fault["loc"])
-                raise InputError(f"{path}: not {expected}: {where}: {fault['msg']}") from error
-            unknown.append(fault["loc"])
-        document = kind.model_validate_json(_without(text, unknown))
-    newest = kind.model_fields["schema_version"].default
-    faults = [f"schema version {document.schema_version}, newer than {newest}"] * (document.schema_version > newest)
-    if unknown:
-        fields = dict.fromkeys(".".join(map(str, location)) for location in unknown)
-        faults.append(f"unknown fields ({', '.join(fields)}), which are ignored")
-    found = f"{path.name}: {'; '.join(faults)}"
-    if faults and found not in _reported:
-        _reported.add(found)
-        _log.warning(f"{path.parent / found}. Another version of mos_recbole wrote it; update to read all of it.")
-    return document
-
-
-def _without(text: bytes, locations: Sequence[tuple[int | str, ...]]) -> str:
-    """Returns a JSON document without some of its fields."""
-    document = json.loads(text)
-    for *parents, field in locations:
-        holder = document
-        for parent in parents:
-            holder = holder[parent]
-        del holder[field]
-    return json.dumps(document)
-
-
-def write_document(path: Path, content: Document) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(content.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -1,20 +1,14 @@
 """Records of sweeps: the plan and a file for each trial."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
+import pydantic
 
+from mos_recbole.results.documents import Document, read_document, write_document
 from mos_recbole.results.labels import run_label
-from mos_recbole.results.records import (
-    LOG_FILE,
-    RECORD_FILE,
-    RUNS_FOLDER,
-    Document,
-    read_document,
-    read_log,
-    write_document,
-)
+from mos_recbole.results.records import LOG_FILE, RECORD_FILE, RUNS_FOLDER, read_log
 
 SWEEP_FILE = "sweep.json"
 TRIALS_FOLDER = "trials"
@@ -31,6 +25,8 @@ class SweepPlan(Document):
         space: the swept parameters as the sweep file has them.
         settings: settings that all trials share, by key.
     """
+
+    INSTEAD: ClassVar[str] = "the sweep in another folder"
 
     name: str
     models: list[str]
@@ -61,15 +57,17 @@ class Trial(Document):
         attempts: how often it failed.
     """
 
-    number: int
+    INSTEAD: ClassVar[str] = "delete it, and the sweep plans the trial anew"
+
+    number: int = pydantic.Field(ge=1)
     model: str
     dataset: str
     seed: int
     parameters: dict[str, Any]
-    run: str
+    run: Annotated[str, pydantic.Field(pattern=r"^[^/\x00]+$")]
     ended: Literal["stopped", "failed"] | None = None
     error: str | None = None
-    attempts: int = 0
+    attempts: int = pydantic.Field(default=0, ge=0)
 
     @property
     def label(self) -> str:

@@ -1,5 +1,6 @@
 """The recommended lists of a run: what its files keep of them."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from mos_recbole.io import atomic_write
+from mos_recbole.io import atomic_write, damaged, say_unsealed
 
 ITEMS_FILE = "items.parquet"
 LIST_COLUMNS = ("top_items", "top_in_history")
 DISTANCES_FILE = "distances.parquet"
 _KEPT = b"kept_items"
+_SHA256 = b"sha256"
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,26 @@ def write_outcomes(path: Path, frame: pd.DataFrame, top: TopItems) -> None:
         pd.DataFrame(catalogue).to_parquet(temporary, index=False)
 
 
-def read_top_items(path: Path) -> TopItems:
+def read_catalogue(path: Path) -> pd.DataFrame:
+    """Returns the items of a run: their names and how often training holds them.
+
+    Raises:
+        OSError, ValueError: the file is missing or broken.
+    """
+    catalogue = pd.read_parquet(path, columns=["item", "train_count"])
+    if catalogue["item"].isna().any() or catalogue["item"].duplicated().any():
+        raise ValueError("column item holds a name twice, or none")
+    if catalogue["train_count"].dtype.kind not in "iu" or (catalogue["train_count"] < 0).any():
+        raise ValueError("column train_count holds what is no count")
+    return catalogue
+
+
+def read_top_items(path: Path, catalogue: pd.DataFrame) -> TopItems:
     """Returns the lists of an outcomes file that has them.
 
     Raises:
-        OSError, ValueError: a file is missing or broken.
+        OSError, ValueError: the file is missing or broken.
     """
-    catalogue = pd.read_parquet(path.with_name(ITEMS_FILE))
     names = np.concatenate([[""], catalogue["item"].to_numpy(dtype=object)])
     table = pyarrow.parquet.read_table(path, columns=list(LIST_COLUMNS)).combine_chunks()
     chunks = table["top_items"].chunks
@@ -77,12 +92,40 @@ def read_top_items(path: Path) -> TopItems:
         [np.zeros(0, np.int32)]
         + [1 + numbers.get_indexer(one.dictionary.to_pandas())[one.indices.to_numpy()] for one in coded]
     )
+    if not items[is_item].all():
+        raise ValueError(f"column top_items holds an item that {ITEMS_FILE} lacks")
     in_history[is_item] = table["top_in_history"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return TopItems(items, in_history, names, np.concatenate([[0], catalogue["train_count"].to_numpy(np.int64)]))
 
 
 def write_distances(folder: Path, sums_Qk: np.ndarray) -> None:
-    """Writes of a run's recommended items the distances to those before them in the list, added up."""
+    """Writes of a run's recommended items the distances to those before them in the list, added up.
+
+    The checksum is of the numbers, in the file itself: the run's record was written before.
+    """
     columns = {str(place): sums_Qk[:, place] for place in range(sums_Qk.shape[1])}
+    table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _SHA256: _sha256(sums_Qk)})
     with atomic_write(folder / DISTANCES_FILE) as temporary:
-        pd.DataFrame(columns).to_parquet(temporary, index=False)
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def read_distances(path: Path) -> np.ndarray:
+    """Returns what `write_distances` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+        OSError, ValueError: it is missing or broken.
+    """
+    table = pyarrow.parquet.read_table(path)
+    sums_Qk = table.to_pandas().to_numpy()
+    sha256 = (table.schema.metadata or {}).get(_SHA256)
+    if sha256 is None:
+        say_unsealed(path)
+    elif sha256.decode() != _sha256(sums_Qk):
+        raise damaged(path, "delete it: the same command computes it again")
+    return sums_Qk
+
+
+def _sha256(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()

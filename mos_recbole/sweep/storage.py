@@ -7,13 +7,21 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mos_recbole.errors import InputError
-from mos_recbole.results import BEST_CHECKPOINT, FINAL_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE
+from mos_recbole.results import (
+    BEST_CHECKPOINT,
+    FINAL_CHECKPOINT,
+    ITEMS_FILE,
+    LAST_CHECKPOINT,
+    LOG_FILE,
+    OUTCOMES_FILE,
+    RECORD_FILE,
+)
 
 # In the order in which a run writes them: a copy that was interrupted looks like a run that was interrupted.
-_PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+_PUSHED = (BEST_CHECKPOINT, LAST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, ITEMS_FILE, RECORD_FILE)
 # The worker of a killed driver may push between two copies. A run can resume from a best epoch that is newer than its
 # last one, since it reaches that again, but not from one that is older than its last one says.
-_FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, RECORD_FILE)
+_FETCHED = (LAST_CHECKPOINT, BEST_CHECKPOINT, FINAL_CHECKPOINT, LOG_FILE, OUTCOMES_FILE, ITEMS_FILE, RECORD_FILE)
 
 
 class Storage:

@@ -9,13 +9,15 @@ import torch
 from scipy import sparse
 
 from mos_recbole.errors import InputError
-from mos_recbole.io import atomic_write
+from mos_recbole.io import check_seal, damaged, say_unsealed, sealed_write
 
-_FORMAT = "mos_recbole checkpoint 1"
+_FORMAT = "mos_recbole checkpoint 2"
+# Of earlier versions, without a checksum.
+_UNSEALED_FORMAT = "mos_recbole checkpoint 1"
 
 
 def save_checkpoint(path: Path, run_id: str, model: str, state: dict[str, Any]) -> None:
-    """Writes a checkpoint atomically.
+    """Writes a checkpoint atomically, with its checksum at the end.
 
     Args:
         path: of the file.
@@ -24,9 +26,10 @@ def save_checkpoint(path: Path, run_id: str, model: str, state: dict[str, Any]) 
 
     Raises:
         TypeError: the state holds something else.
+        DiskFull: there is no room for it; a checkpoint that was there before still is.
     """
-    with atomic_write(path) as temporary:
-        torch.save({"format": _FORMAT, "run_id": run_id, "model": model, "state": _pack(state)}, temporary)
+    with sealed_write(path) as file:
+        torch.save({"format": _FORMAT, "run_id": run_id, "model": model, "state": _pack(state)}, file)
 
 
 def load_checkpoint(path: Path, run_id: str | None, model: str, device: torch.device | str) -> dict[str, Any]:
@@ -39,17 +42,24 @@ def load_checkpoint(path: Path, run_id: str | None, model: str, device: torch.de
         device: where the tensors go.
 
     Raises:
-        InputError: the file is missing, truncated, something else, or of another model or run.
+        InputError: the file is missing, damaged, something else, or of another model or run.
     """
     try:
+        sealed = check_seal(path)
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a checkpoint") from None
+    except InputError:
+        raise
     except Exception as error:  # on arbitrary bytes, PyTorch's restricted unpickler fails in arbitrary ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: a truncated checkpoint, or none ({reason})") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (_FORMAT, _UNSEALED_FORMAT):
         raise InputError(f"{path}: no checkpoint of this program")
+    if not sealed:
+        if content["format"] == _FORMAT:
+            raise damaged(path)
+        say_unsealed(path)
     if content["model"] != model:
         raise InputError(f"{path}: a checkpoint of {content['model']}; expected one of {model}")
     if run_id is not None and content["run_id"] != run_id:

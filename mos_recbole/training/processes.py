@@ -2,12 +2,10 @@
 
 import atexit
 import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -159,14 +157,3 @@ def first_to_fail() -> bool:
         return True
     store, _, _ = _rendezvous()
     return store.add(f"failure {next(_failures)}", 1) == 1
-
-
-def only_first_traceback() -> None:
-    """Makes only the first process that an uncaught error ends print its traceback."""
-    show: Callable[[type[BaseException], BaseException, TracebackType | None], None] = sys.excepthook
-
-    def show_first(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if first_to_fail():
-            show(kind, error, trace)
-
-    sys.excepthook = show_first

@@ -10,17 +10,18 @@ from fabricated import MOS, SOFTMAX, Maker
 
 from mos_recbole.errors import InputError
 from mos_recbole.results import RECORD_FILE, RunResult, find_records, read_plan, read_record
+from mos_recbole.results.documents import sealed
 
 RESULTS = Path(__file__).parents[2] / "results"
 NEW_FIELDS = ("encoder", "head", "n_components", "width", "baseline", "split_leakage")
 
 
 def rewrite(record: RunResult, **changes: Any) -> Path:
-    """Changes a record's file; None takes a field out."""
+    """Changes a record's file, its checksum too; None takes a field out."""
     path = record.folder / RECORD_FILE
     document = json.loads(path.read_text())
-    document |= changes
-    path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+    document |= {"sha256": None} | changes
+    path.write_bytes(sealed(json.dumps({key: value for key, value in document.items() if value is not None})))
     return record.folder
 
 
@@ -30,7 +31,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_records_of_this_version_say_so(tmp_path: Path) -> None:
-    assert RunResult.model_fields["schema_version"].default == 2
+    assert RunResult.model_fields["schema_version"].default == 3
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,14 @@ def test_a_newer_record_is_read_with_one_warning(tmp_path: Path, caplog: pytest.
     records = [make(SOFTMAX, seed=seed) for seed in (1, 2)]
     metric = {"NDCG@10": {"value": 0.5, "direction": "higher", "spread": 0.1}}
     for record in records:
-        rewrite(record, schema_version=3, valid=metric, moonlight={"phase": 1})
+        rewrite(record, schema_version=4, valid=metric, valid_metric="NDCG@10", moonlight={"phase": 1})
     with caplog.at_level(logging.WARNING):
         found = find_records(tmp_path)
     assert [one.run_id for one in found] == [record.run_id for record in records]
     assert found[0].valid["NDCG@10"].value == 0.5
     (message,) = [one.getMessage() for one in caplog.records]
     assert str(records[0].folder / RECORD_FILE) in message
-    assert "schema version 3" in message
+    assert "schema version 4" in message
     assert "moonlight" in message
     assert "valid.NDCG@10.spread" in message
 

@@ -9,7 +9,7 @@ from pyarrow import fs
 from mos_recbole.sweep.storage import Storage
 from tests.sweeps import names_in, refused
 
-FILES = ("best.pt", "last.pt", "training_log.csv", "outcomes.parquet", "record.json")
+FILES = ("best.pt", "last.pt", "training_log.csv", "outcomes.parquet", "items.parquet", "record.json")
 
 
 def a_run(folder: Path) -> Path:

@@ -343,13 +343,13 @@ def test_a_killed_process_ends_all_and_the_run_goes_on(data: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_error_of_the_first_process_ends_all_with_one_traceback(data: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_first_process_ends_all_with_one_message(data: Path, tmp_path: Path) -> None:
     """A full disk, which the others learn of by the first one's end."""
     arguments = [*MIXTURE, "--dataset", str(data), "--output", str(tmp_path / "results")]
     done, told = work(tmp_path / "full", [["full", "run", *arguments]])
     assert done.returncode == 1
     assert told == []
-    assert done.stderr.count("OSError: [Errno 28] No space left on device") == 1
-    # The other traceback is torchrun's own.
-    assert done.stderr.count("Traceback (most recent call last)") == 2
+    assert done.stderr.count("the disk is full") == 1
+    # The traceback is torchrun's own.
+    assert done.stderr.count("Traceback (most recent call last)") == 1
     assert find_records(tmp_path / "results") == []

@@ -1,0 +1,100 @@
+"""The one door for errors: what ends a command becomes one message and an exit status, whatever it is."""
+
+import argparse
+import errno
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from mos_recbole import __version__
+from mos_recbole.cli.output import print_failure, tells_failure
+from mos_recbole.errors import InputError, TrainingDiverged
+from mos_recbole.io import NO_ROOM, disk_full
+
+INPUT, DIVERGED, UNEXPECTED, INTERRUPTED, CLOSED_PIPE = 2, 1, 70, 130, 141
+"""Exit statuses; 70 is a defect of the program."""
+
+# Errors of the file system that are the place's, not the program's.
+_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE),
+)
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namespace, program: str) -> int:
+    """Returns the exit status of a command: its own, or that of the error that ended it, which is then told."""
+    try:
+        status = call(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except InputError as error:
+        print_failure(f"{program}: error: {error}")
+        return INPUT
+    except TrainingDiverged as error:
+        print_failure(f"{program}: training failed: {error}")
+        return DIVERGED
+    except KeyboardInterrupt:
+        print_failure(f"{program}: interrupted; {options.interrupted}")
+        return INTERRUPTED
+    except Exception as error:
+        fault = _broken_output()
+        if fault is not None:
+            if isinstance(fault, BrokenPipeError):
+                return CLOSED_PIPE  # as of head, which has read enough
+            print_failure(f"{program}: error: standard output: {fault.strerror}; files were written as far as told")
+            return INPUT
+        if message := _outer_fault(error):
+            print_failure(f"{program}: error: {message}")
+            return INPUT
+        if tells_failure():
+            print_failure(f"{program}: a defect of the program: {type(error).__name__}; {_reported(error, options)}")
+        return UNEXPECTED
+
+
+def _broken_output() -> OSError | None:
+    """Returns the error of a standard output that cannot be written to, which is then left alone; None if it can."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # The interpreter would flush it again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
+
+
+def _outer_fault(error: Exception) -> str | None:
+    """Returns what to say of an error that disk, memory or permissions gave; None for others."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return str(disk_full(error.filename or "a file"))
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _PLACE:
+        return f"{os.fsdecode(str(error.filename))}: {error.strerror}"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    ):
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "an allocation failed"
+        return f"not enough memory: {reason}; expected smaller models, batches or data, or a larger machine"
+    return None
+
+
+def _reported(error: Exception, options: argparse.Namespace) -> str:
+    """Returns where the report of an error is, which only this user can read; or the traceback."""
+    trace = "".join(traceback.format_exception(error))
+    lines = [
+        f"mos-recbole {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"arguments: {sys.argv[1:]}",
+        *(f"{name}: {value!r}" for name, value in sorted(vars(options).items()) if not callable(value)),
+        trace,
+    ]
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="mos-recbole-error-", suffix=".txt")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write("\n".join(lines))
+    except OSError:
+        return f"no report could be written:\n{trace}"
+    return f"please report it with {path}"
