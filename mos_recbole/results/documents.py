@@ -129,6 +129,7 @@ def read_checked(path: Path, read: Callable[[Path], _Read], sha256: str | None =
         InputError: the file is missing, damaged or broken.
     """
     try:
+        require_regular(path)
         if sha256 is not None and file_sha256(path) != sha256:
             raise damaged(path)
         return read(path)

@@ -19,7 +19,7 @@ class OutcomeColumn:
         kind: of its values.
         description: what it holds, as docs/results.md has it.
         least, most: bounds of its values.
-        may_be_nan: whether a query may have no value.
+        may_be_nan: whether a query may have no value; the columns to slice by may lack one for some.
         is_key: whether it belongs to the columns that name a query, so that runs can be aligned.
         is_answer: whether it is a model's answer; queries are chosen and sliced by the other columns only.
         is_optional: whether readers can do without it: results of older versions may lack it.
@@ -94,6 +94,7 @@ OUTCOME_COLUMNS = {
             is_optional=True,
             axis_label="time since the previous interaction",
             slice_order=5,
+            may_be_nan=True,
             edges=(-1.0, 0.0, float("inf")),  # no gap is negative
             bin_names=("tied", "not tied"),
         ),
@@ -112,6 +113,7 @@ OUTCOME_COLUMNS = {
             "training lacks",
             least=-0.01,
             most=1.01,
+            may_be_nan=True,
             is_optional=True,
             axis_label="distance of the target to the item before it",
             slice_order=3,
@@ -123,6 +125,7 @@ OUTCOME_COLUMNS = {
             "(2023) takes for the previous one",
             least=-0.01,
             most=1.01,
+            may_be_nan=True,
             is_optional=True,
             axis_label="distance of the target to the oldest item of the context",
             slice_order=2,

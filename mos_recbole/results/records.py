@@ -119,7 +119,7 @@ class RunResult(Document):
     final_fit: Literal["none", "train+valid"] = "none"
     stopped: Literal["epochs", "early_stopping"] | None = None
     valid_metric: str
-    asked_metrics: list[str] = []
+    asked_metrics: list[str] = pydantic.Field(default=[])
     valid: dict[str, Metric]
     test: dict[str, Metric]
     train_seconds: float
@@ -141,7 +141,6 @@ class RunResult(Document):
     files: dict[str, str] = pydantic.Field(default={})
 
     _folder: Path | None = pydantic.PrivateAttr(default=None)
-    _checked: set[str] = pydantic.PrivateAttr(default_factory=set)
 
     @pydantic.model_validator(mode="after")
     def _selected_by_what_it_has(self) -> Self:
@@ -193,12 +192,12 @@ class RunResult(Document):
         return set(LIST_COLUMNS).issubset(self.outcomes_columns())
 
     def outcomes_columns(self) -> list[str]:
-        """Returns the names of the outcomes' columns, without reading the rest.
+        """Returns the names of the outcomes' columns, without reading the rest, which is checked where it is read.
 
         Raises:
             InputError: the file is missing or broken.
         """
-        return list(self._read(OUTCOMES_FILE, pyarrow.parquet.read_schema).names)
+        return list(read_checked(self.folder / OUTCOMES_FILE, pyarrow.parquet.read_schema).names)
 
     def training_log(self) -> pd.DataFrame:
         """Returns one row per epoch: loss, seconds and validation metrics.
@@ -210,13 +209,9 @@ class RunResult(Document):
 
     def _read(self, name: str, read: Callable[[Path], _Read]) -> _Read:
         """Returns what a file of the run holds. Raises InputError where it is missing, damaged or broken."""
-        # Large ones are hashed once.
-        sha256 = None if name in self._checked else self.files.get(name)
         if not self.files:
             say_unsealed(self.folder / name)
-        found = read_checked(self.folder / name, read, sha256)
-        self._checked.add(name)
-        return found
+        return read_checked(self.folder / name, read, self.files.get(name))
 
     def checkpoint(self) -> Path:
         """Returns the file with the model that was tested: at its best epoch, or of the final fit.

@@ -159,7 +159,7 @@ def make(tmp_path: Path) -> Make:
         record = RunResult(**{**FIELDS, **own, "valid": metrics, "test": metrics, **changes})
         folder = tmp_path / "results" / RUNS_FOLDER / f"{model}-toy-seed{seed}-{number:016x}"
         folder.mkdir(parents=True)
-        table = shared.assign(rank=rank, log_probability=generator.normal(size=len(shared)))
+        table = shared.assign(rank=rank, log_probability=-np.abs(generator.normal(size=len(shared))))
         table.sample(frac=1, random_state=number).to_parquet(folder / OUTCOMES_FILE, index=False)
         record.write(folder)
         return record

@@ -34,7 +34,7 @@ from mos_recbole.report.figures.widths import plot_widths
 from mos_recbole.report.page import PageSection, render_page
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
-from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, setting_columns
+from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, read_record, setting_columns
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "studies" / "article.yaml"
 
@@ -596,9 +596,9 @@ def remove_runs(folder: Path) -> None:
 
 def seed_twice(folder: Path) -> None:
     path = next(folder.glob("runs/*/record.json"))
-    record = json.loads(path.read_text(encoding="utf-8")) | {"run_id": "another"}
-    shutil.copytree(path.parent, path.parent.with_name("copy"))
-    (path.parent.with_name("copy") / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    copy = path.parent.with_name("copy")
+    shutil.copytree(path.parent, copy)
+    read_record(path.parent).model_copy(update={"run_id": "another"}).write(copy)
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -130,7 +130,7 @@ class SweepWriter:
         return RunResult(
             run_id=trial.run_id,
             protocol_hash=protocol,
-            protocol={"tie_rule": "mean"},
+            protocol={"split": {"name": "leave_one_out"}, "filter_seen": False, "tie_rule": "mean"},
             model=trial.model,
             dataset=trial.dataset,
             seed=trial.seed,
