@@ -118,7 +118,7 @@ def read_distances(path: Path) -> np.ndarray:
         OSError, ValueError: it is missing or broken.
     """
     table = pyarrow.parquet.read_table(path)
-    sums_Qk = table.to_pandas().to_numpy()
+    sums_Qk: np.ndarray = table.to_pandas().to_numpy()
     sha256 = (table.schema.metadata or {}).get(_SHA256)
     if sha256 is None:
         say_unsealed(path)
@@ -128,4 +128,4 @@ def read_distances(path: Path) -> np.ndarray:
 
 
 def _sha256(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+    return hashlib.sha256(values.tobytes()).hexdigest()
