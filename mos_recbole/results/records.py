@@ -128,7 +128,7 @@ class RunResult(Document):
     eval_processor_seconds: float | None = None
     wall_seconds: float
     peak_memory_bytes: dict[str, int]
-    energy_kwh: dict[str, float] = {}
+    energy_kwh: dict[str, float] = pydantic.Field(default={})
     energy_by: str = ""
     resumed: bool
     device: str
