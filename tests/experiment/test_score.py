@@ -229,7 +229,7 @@ def test_queries_without_lists_are_misses_and_short_lists_are_said(
         ("user,item,score,position\nu1,i1,2,0.5\n", "a position is no whole number"),
         ("user,item,score,position\nu1,i1,2,1\nu1,i1,1,1\n", "twice in the list of 'u1'"),
         ("user,item,score,position\nu1,i1,2,1000\n", "no test query has a list"),
-        ("\xff\x00", "expected lists as"),
+        ('user,item,rank\n"u1,i1,1\n', "expected lists as"),
     ],
 )
 def test_bad_lists_are_one_message(text: str, named: str, data: Path, tmp_path: Path, capsys) -> None:
