@@ -39,11 +39,10 @@ def write_spectra(spectra: Spectra, output: Path) -> list[Path]:
 
     table = spectra_table(spectra)
     with new_files(output) as temporary:
-        (temporary / "spectrum.md").write_text(table.markdown(), encoding="utf-8", newline="\n")
-        (temporary / "spectrum.csv").write_text(table.csv(), encoding="utf-8", newline="\n")
+        tables = table.write(temporary)
         spectra.singular_values().to_parquet(temporary / "singular_values.parquet", index=False)
         drawn = figures.save_figure(draw_spectra(spectra), temporary)
-    names = ["spectrum.md", "spectrum.csv", "singular_values.parquet", *(path.name for path in drawn)]
+    names = [*(path.name for path in tables), "singular_values.parquet", *(path.name for path in drawn)]
     return [output / name for name in names]
 
 

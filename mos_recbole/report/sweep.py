@@ -1,6 +1,6 @@
 """The report of a sweep, from its files alone: every trial, every configuration, the best ones, and figures.
 
-All but the costs is the same however often a sweep is repeated, and so, byte for byte, are best.md and table.*.
+All but the costs is the same however often a sweep is repeated, and so, byte for byte, are best.* and table.*.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,9 @@ def write_sweep_report(folder: Path) -> list[Path]:
         read.frame.to_csv(temporary, index=False, lineterminator="\n")
     with atomic_write(paths[1]) as temporary:
         read.frame.to_parquet(temporary, index=False)
-    texts = {"best.md": _best_text(read, rows, metrics), "table.md": table.markdown()}
+    best = _best_tables(read, rows, metrics)
+    texts = {"best.md": _best_text(read, best), "best.tex": "\n".join(one.latex() for one in best.values())}
+    texts |= {"table.md": table.markdown()}
     texts |= {"table.csv": table.csv(), "table.tex": table.latex()}
     for name, text in texts.items():
         paths.append(folder / name)
@@ -116,9 +118,20 @@ def _configuration_numbers(sweep: Sweep, row: ConfigurationResult, metrics: Sequ
     return numbers
 
 
-def _best_text(sweep: Sweep, rows: Sequence[ConfigurationResult], metrics: Sequence[str]) -> str:
+def _best_tables(sweep: Sweep, rows: Sequence[ConfigurationResult], metrics: Sequence[str]) -> dict[str, Table]:
+    """Returns the best configuration of every model, a table a data set; of those that have a finished trial."""
+    results = {row.configuration.number: row for row in rows}
+    cells: dict[str, list[dict[str, Cell]]] = {}
+    for one in sweep.comparisons:
+        if one.ranked:
+            best = _best_cells(sweep, one, results[one.ranked[0][0].number], metrics)
+            cells.setdefault(one.dataset, []).append(best)
+    return {dataset: Table("best", dataset, "", of_data, pd.DataFrame()) for dataset, of_data in cells.items()}
+
+
+def _best_text(sweep: Sweep, best: Mapping[str, Table]) -> str:
     """Returns best.md."""
-    plan, results = sweep.plan, {row.configuration.number: row for row in rows}
+    plan = sweep.plan
     better = "higher" if plan.mode == "max" else "lower"
     statuses = list(sweep.statuses.values())
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES)
@@ -138,13 +151,10 @@ def _best_text(sweep: Sweep, rows: Sequence[ConfigurationResult], metrics: Seque
         parts.append("No trial has finished, so there is nothing to choose from.")
     for dataset in dict.fromkeys(comparison.dataset for comparison in sweep.comparisons):
         comparisons = [one for one in sweep.comparisons if one.dataset == dataset]
-        cells = [
-            _best_cells(sweep, one, results[one.ranked[0][0].number], metrics) for one in comparisons if one.ranked
-        ]
         without = [escape_markdown(one.model) for one in comparisons if not one.ranked]
         parts.append(f"## {escape_markdown(dataset)}")
-        if cells:
-            parts.append(Table("best", dataset, "", cells, pd.DataFrame()).grid("github", escape_markdown))
+        if dataset in best:
+            parts.append(best[dataset].grid("github", escape_markdown))
         if without:
             parts.append(f"No trial has finished of {', '.join(without)}.")
     failed = [trial for trial in sweep.trials if sweep.statuses[trial.number] == "failed"]

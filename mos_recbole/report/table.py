@@ -8,20 +8,9 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-TABLE_FORMATS = ("github", "simple", "latex", "csv")
+from mos_recbole.report.latex import latex_tabular
 
-# tabulate escapes what LaTeX takes for commands; these signs are not in the fonts of pdfLaTeX.
-_LATEX_SIGNS = {
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "–": "--",
-    "−": "$-$",
-    "≥": r"$\ge$",
-    "≤": r"$\le$",
-    "×": r"$\times$",
-    "∞": r"$\infty$",
-}
+TABLE_FORMATS = ("github", "simple", "latex", "csv")
 
 
 @dataclass(frozen=True)
@@ -76,11 +65,10 @@ class Table:
 
     def latex(self) -> str:
         """Returns a tabular for the package booktabs, after title and caption as comments."""
-        grid = self.grid("latex_booktabs")
-        for sign, command in _LATEX_SIGNS.items():
-            grid = grid.replace(sign, command)
+        rows = [[row[column].text for column in self.header] for row in self.rows]
+        tabular = latex_tabular(self.header, rows, list(map(self.is_text, self.header))) if rows else ""
         lines = [self.title, *self.caption.splitlines(), "Needs \\usepackage{booktabs}."]
-        return "\n".join([*(f"% {line}" for line in lines if line), grid]) + "\n"
+        return "\n".join([*(f"% {line}" for line in lines if line), tabular]) + "\n"
 
     def csv(self) -> str:
         """Returns the numbers in full precision."""

@@ -454,7 +454,7 @@ def test_command(results: Path, data: Path, call: Call, tmp_path: Path) -> None:
     for text in ("20 items (V) for 25 validation queries", "seed 4", "5.6e-15 σ₁", "†: RecBole's own class", "exact:"):
         assert text in out
     assert {path.name for path in output.iterdir()} == {
-        *("spectrum.md", "spectrum.csv", "singular_values.parquet", "spectrum.png", "spectrum.svg")
+        *("spectrum.md", "spectrum.tex", "spectrum.csv", "singular_values.parquet", "spectrum.png", "spectrum.svg")
     }
     assert cells((output / "spectrum.md").read_text().replace("\\>", ">")) == rows  # Markdown's escape
     numbers = pd.read_csv(output / "spectrum.csv", float_precision="round_trip")

@@ -35,7 +35,7 @@ from mos_recbole.report.figures.parallel import plot_parallel_coordinates
 from mos_recbole.report.figures.sweep import distinct_parameters, draw_sweep, plot_parameter, plot_pareto
 from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_record, read_trials
 
-REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")
+REPRODUCIBLE = ("best.md", "best.tex", "table.md", "table.csv", "table.tex")
 
 
 class SweepWriter:

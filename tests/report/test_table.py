@@ -6,6 +6,7 @@ import pytest
 from mos_recbole.evaluation import Interval
 from mos_recbole.progress import format_duration
 from mos_recbole.report.formatting import format_range, interval_cell, number_cell, words
+from mos_recbole.report.latex import Kind, latex_tabular, latex_text
 from mos_recbole.report.table import Table, escape_markdown
 
 
@@ -57,10 +58,42 @@ def test_latex_has_title_and_caption_as_comments_and_only_signs_of_its_fonts(tab
         "% Needs \\usepackage{booktabs}.",
     ]
     body = "\n".join(lines[4:])
-    assert "A\\_B|C" in body
+    assert "A\\_B\\textbar{}C" in body
     assert "0.0712 $\\pm$ 0.0113" in body
     assert "Recall@10 $\\uparrow$" in body
     assert body.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("-0.0031 [-0.0089, +0.0027]", "number", "$-$0.0031 [$-$0.0089, +0.0027]"),
+        ("+0.33 % [-0.12, ∞]", "number", r"+0.33 \% [$-$0.12, $\infty$]"),
+        ("<0.0001", "number", "$<$0.0001"),
+        ("31-44", "number", "31--44"),
+        ("1.2e-05 ± 3e-06", "number", r"$1.2\times10^{-5}$ $\pm$ $3\times10^{-6}$"),
+        ("-", "number", "--"),
+        ("≥ 512", "number", r"$\ge$ 512"),
+        ("p (Holm)", "heading", "$p$ (Holm)"),
+        ("d_z", "heading", "$d_z$"),
+        ("B - A [95 % interval]", "heading", r"B $-$ A [95 \% interval]"),
+        ("beyond d+1, centred", "heading", "beyond $d+1$, centred"),
+        ("K", "heading", "$K$"),
+        ("learning_rate=1e-05 on ml-100k", "words", r"learning\_rate=1e-05 on ml-100k"),
+        ("2026-01-02", "words", "2026-01-02"),
+        ("NDCG@10 ↑", "heading", r"NDCG@10 $\uparrow$"),
+        (r"a|b_*c* $x$ \d 50% & #", "words", r"a\textbar{}b\_*c* \$x\$ \textbackslash{}d 50\% \& \#"),
+    ],
+)
+def test_signs_of_mathematics_in_latex(text: str, kind: Kind, expected: str) -> None:
+    """Minus, powers, relations and symbols; hyphens of names and dates stay."""
+    assert latex_text(text, kind) == expected
+
+
+def test_a_row_of_latex_does_not_begin_like_an_argument() -> None:
+    """A bin [0, 5] behind the end of a line or a rule would be its optional argument."""
+    cells = latex_tabular(["bin", "n"], [["[0, 5]", "1"], ["(5, 9]", "2"], ["*", "3"]], [True, False]).splitlines()
+    assert cells[4:7] == [r"{}[0, 5] & 1 \\", r"(5, 9] & 2 \\", r"{}* & 3 \\"]
 
 
 def test_csv_has_full_precision(table: Table) -> None:

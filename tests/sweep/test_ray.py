@@ -39,7 +39,7 @@ SETTINGS: dict[str, int] = {
     "epochs": 40,
     "stopping_step": 1000,
 }
-REPRODUCIBLE = ("best.md", "table.md", "table.csv", "table.tex")
+REPRODUCIBLE = ("best.md", "best.tex", "table.md", "table.csv", "table.tex")
 
 
 def write_sweep(folder: Path, data: Path, **changes: Any) -> Path:
