@@ -16,14 +16,22 @@ examples:
 """
 
 import argparse
+import logging
 import os
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.errors import InputError
+
+if TYPE_CHECKING:
+    from mos_recbole.report import SweepReport
+
+_log = logging.getLogger(__name__)
 
 # Options that take the place of the file's `resources`.
 _PREFIX = "resources."
@@ -65,33 +73,71 @@ def call(options: argparse.Namespace) -> int:
         return _convert(options, changes)
     if options.file is None:
         raise InputError("no sweep file; expected FILE, as in configs/sweeps, or --from-recbole with a tuning file")
+    _log.info("%s: loading PyTorch and RecBole", options.file)
     from mos_recbole.sweep import ClusterOptions, plan_sweep, prepare_ray, preview
 
     planner = plan_sweep(options.file, changes, options.settings)
+    folder = options.output / planner.sweep.name
     if options.dry_run:
-        print(preview(planner, local=options.address is None, folder=options.output / planner.sweep.name))
+        print(preview(planner, local=options.address is None, folder=folder))
         return 0
+    _log.info("Sweep %s: results go to %s", planner.sweep.name, folder)
     prepare_ray(options.address)
     from mos_recbole.report import write_sweep_report
+    from mos_recbole.results import SWEEP_FILE
     from mos_recbole.sweep.driver import run_sweep
     from mos_recbole.sweep.loggers import make_loggers
 
-    folder = options.output / planner.sweep.name
-    trials = run_sweep(
-        planner,
-        folder,
-        ClusterOptions(options.address, options.storage, options.dashboard),
-        loggers=make_loggers(options.wandb, options.mlflow),
-        quiet=options.quiet,
-        retry_failed=options.retry_failed,
-    )
-    written = write_sweep_report(folder)
-    print((folder / "best.md").read_text(encoding="utf-8"))
-    print(f"Files in {folder}: {', '.join(str(path.relative_to(folder)) for path in written)}")
+    try:
+        trials = run_sweep(
+            planner,
+            folder,
+            ClusterOptions(options.address, options.storage, options.dashboard),
+            loggers=make_loggers(options.wandb, options.mlflow),
+            quiet=options.quiet,
+            retry_failed=options.retry_failed,
+        )
+    except KeyboardInterrupt:
+        if (folder / SWEEP_FILE).exists():
+            files = write_sweep_report(folder, figures=False).files
+            _log.info("Tables of what has finished: %s", _listed(folder, files))
+        raise
+    _print(folder, write_sweep_report(folder))
     failed = [trial for trial in trials if trial.status(folder) == "failed"]
     for trial in failed:
         print(f"trial {trial.number} failed {trial.attempts} times: {trial.error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _print(folder: Path, report: "SweepReport") -> None:
+    """Prints the best configurations, the files, and the next commands."""
+    from mos_recbole.report import print_fitted
+    from mos_recbole.results import read_plan
+
+    plan = read_plan(folder)
+    if sys.stdout.isatty():
+        left_out: dict[str, None] = {}
+        print(f"\nBest configurations by validation {plan.metric}; test metrics with their 95 % interval:")
+        for table in report.best:
+            left_out |= dict.fromkeys(print_fitted(table, report.dispensable))
+        also = f" It also has: {', '.join(left_out)}." if left_out else ""
+        print(f"best.md says how they were chosen.{also}")
+    else:
+        print((folder / "best.md").read_text(encoding="utf-8"))
+    print(f"Files in {folder}: {_listed(folder, report.files)}")
+    commands = [["report", str(folder)]]
+    if len(plan.models) > 1:
+        for dataset in plan.datasets:
+            only = ["--dataset", dataset] if len(plan.datasets) > 1 else []
+            commands.insert(-1, ["compare", *plan.models, "--results", str(folder), *only, "--best"])
+    print("\n".join(["Next:", *(f"  {shlex.join(['mos-recbole', *command])}" for command in commands)]))
+
+
+def _listed(folder: Path, files: Sequence[Path]) -> str:
+    """Returns the names of files in a folder, and how many there are in folders of it."""
+    names = [path.name for path in files if path.parent == folder]
+    below = Counter(path.parent.name for path in files if path.parent != folder)
+    return ", ".join([*names, *(f"{count} files in {name}/" for name, count in below.items())])
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ All but the costs is the same however often a sweep is repeated, and so, byte fo
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,44 @@ from mos_recbole.analysis.selection import Comparison
 from mos_recbole.analysis.sweep_frame import STATUSES, ConfigurationResult, Sweep, last_words, plain, read_sweep
 from mos_recbole.evaluation import needs_top_items
 from mos_recbole.io import atomic_write
+from mos_recbole.progress import ProgressBar
 from mos_recbole.report.formatting import arrow, format_range, interval_cell, interval_columns, number_cell, words
 from mos_recbole.report.table import Cell, Table, escape_markdown
 
 _FIGURES_FOLDER = "figures"
 _NONE = Cell("–", np.nan)
+_BESIDE = ("compared on", "compared", "tried", "trial", "parameters", "epochs")
 
 
-def write_sweep_report(folder: Path) -> list[Path]:
-    """Returns the files of the report, all written into the sweep's folder.
+@dataclass(frozen=True)
+class SweepReport:
+    """What `write_sweep_report` has written.
+
+    Attributes:
+        files: in the sweep's folder.
+        best: the best configurations, a table a data set.
+        dispensable: columns of these that a narrow terminal need not show, the first one first.
+    """
+
+    files: tuple[Path, ...]
+    best: tuple[Table, ...]
+    dispensable: tuple[str, ...]
+
+
+def write_sweep_report(folder: Path, *, figures: bool = True) -> SweepReport:
+    """Returns the report of a sweep, all written into its folder.
 
     The sweep may be under way: the report is of what there is. Each file is written atomically, tables before figures.
+
+    Args:
+        folder: of the sweep.
+        figures: whether to draw figures too.
 
     Raises:
         InputError: the folder holds no sweep, a file of it is broken, or results cannot be compared.
     """
-    # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report.figures import save_figure, sweep
-
     read = read_sweep(folder)
-    plan, metrics = read.plan, _test_metrics(read)
+    metrics = _test_metrics(read)
     rows = read.configurations(metrics)
     table = _configurations_table(read, rows, metrics)
     paths = [folder / "trials.csv", folder / "trials.parquet"]
@@ -50,10 +69,22 @@ def write_sweep_report(folder: Path) -> list[Path]:
         paths.append(folder / name)
         with atomic_write(paths[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    figures = folder / _FIGURES_FOLDER
-    figures.mkdir(exist_ok=True)
-    for figure in sweep.draw_sweep(read.frame, read.columns, read.logs, plan.metric, plan.mode):
-        paths += save_figure(figure, figures)
+    if figures:
+        paths += _write_figures(read, folder / _FIGURES_FOLDER)
+    less = [f"test {metric} {arrow(metric)}" for metric in metrics[::-1] if metric != read.plan.metric]
+    return SweepReport(tuple(paths), tuple(best.values()), (*_BESIDE, *less))
+
+
+def _write_figures(sweep: Sweep, folder: Path) -> list[Path]:
+    # Here and not above, so that tables do not wait for matplotlib.
+    from mos_recbole.report.figures import save_figure
+    from mos_recbole.report.figures.sweep import draw_sweep
+
+    folder.mkdir(exist_ok=True)
+    paths: list[Path] = []
+    with ProgressBar("drawing figures"):
+        for figure in draw_sweep(sweep.frame, sweep.columns, sweep.logs, sweep.plan.metric, sweep.plan.mode):
+            paths += save_figure(figure, folder)
     return paths
 
 

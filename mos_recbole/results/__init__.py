@@ -17,6 +17,7 @@ from mos_recbole.results.labels import (
     format_parameter,
     run_label,
     setting_columns,
+    short_name,
     varied_settings,
     width,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "run_identity",
     "run_label",
     "setting_columns",
+    "short_name",
     "varied_settings",
     "width",
     "write_distances",

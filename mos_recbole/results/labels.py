@@ -82,7 +82,9 @@ def components(run: RunResult) -> int | None:
     return run.n_components if run.baseline is not None else None
 
 
-_SHORT = {"learning_rate": "learning rate", "train_batch_size": "batch size"}
+def short_name(key: str) -> str:
+    """Returns what a column calls a setting."""
+    return "batch size" if key == "train_batch_size" else key.replace("_", " ")
 
 
 def varied_settings(runs: Sequence[RunResult]) -> list[str]:
@@ -123,7 +125,7 @@ def setting_columns(
                 stands_for.setdefault(name, []).append(key)
                 break
         else:
-            name = _SHORT.get(key, key.replace("_", " "))
+            name = short_name(key)
             columns[name] = given
     if len(set(columns["d"])) < 2:
         del columns["d"]

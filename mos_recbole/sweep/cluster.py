@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mos_recbole.errors import InputError
+from mos_recbole.progress import ProgressBar
 from mos_recbole.sweep.session_folder import session_folder
 from mos_recbole.sweep.sweep_file import Resources
 
@@ -129,7 +130,8 @@ def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
             if address is not None:
                 _require_answer(address)
             # Without "local", Ray would join a cluster that RAY_ADDRESS names.
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+            with ProgressBar("joining Ray" if address else "starting Ray"):
+                ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
             raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
         stack.callback(ray.shutdown)

@@ -82,7 +82,8 @@ def run_sweep(
                     ledger.fetch_all()
                 ledger.save()
                 _log_capacity(sweep.resources, fitting, sum(machine.get("GPU", 0) for machine in machines))
-                with SweepProgress(ledger, quiet=quiet) as progress:
+                at_a_time = fitting * sweep.resources.fuse
+                with SweepProgress(ledger, at_a_time=at_a_time, quiet=quiet) as progress:
                     _run_unfinished(ledger, progress, loggers)
         else:
             ledger.save()

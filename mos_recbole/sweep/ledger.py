@@ -173,6 +173,11 @@ class Ledger:
         log = one.trial.training_log(self.folder)
         return 0 if log is None or log.empty else int(log["epoch"].iloc[-1])
 
+    def epoch_seconds(self, one: PlannedTrial) -> float | None:
+        """Returns the mean seconds of a trial's epochs with their validations."""
+        log = one.trial.training_log(self.folder)
+        return None if log is None or log.empty else float((log["train_seconds"] + log["eval_seconds"]).mean())
+
     def next_number(self) -> int:
         """Returns the number of the next new trial."""
         return max(self._numbers | {one.trial.number for one in self.trials.values()}, default=0) + 1
@@ -207,6 +212,13 @@ class Ledger:
             return 0
         known = Counter(one.key for one in self.searched())
         return sum(max(0, len(self.planner.configurations(*key)) - known[key]) for key in self.planner.known)
+
+    def to_come(self) -> int:
+        """Returns how many trials are not known yet: Optuna's, and the winners' with the further seeds."""
+        if not self.sweep.adaptive:
+            return 0
+        winners = len(self.planner.known) * (len(self.sweep.seeds) - 1)
+        return self.to_suggest() + max(0, winners - (len(self.trials) - len(self.searched())))
 
     def missing_winners(self) -> list[PlannedTrial]:
         """Returns new trials: the best configuration of each model and data set with the further seeds."""

@@ -16,6 +16,7 @@ from mos_recbole.experiment import (
     run_name,
 )
 from mos_recbole.models import load_plugin
+from mos_recbole.progress import tracked
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Given, Settings, accepted_settings, given_settings, hint, load_settings
 from mos_recbole.sweep.space import draw, expand_grid
@@ -225,14 +226,18 @@ class Planner:
         seeds = self.sweep.seeds[:1] if self.sweep.adaptive else self.sweep.seeds
         trials: list[PlannedTrial] = []
         faults: dict[str, None] = {}
-        for dataset in self.datasets:
-            for model in self.sweep.models:
-                for parameters in self.configurations(model, dataset):
-                    for seed in seeds:
-                        try:
-                            trials.append(self.trial(len(trials) + 1, model, dataset, seed, parameters))
-                        except InputError as error:
-                            faults |= dict.fromkeys(str(error).splitlines())
+        wanted = [
+            (model, dataset, seed, parameters)
+            for dataset in self.datasets
+            for model in self.sweep.models
+            for parameters in self.configurations(model, dataset)
+            for seed in seeds
+        ]
+        for one in tracked(wanted, "checking", "trials"):
+            try:
+                trials.append(self.trial(len(trials) + 1, *one))
+            except InputError as error:
+                faults |= dict.fromkeys(str(error).splitlines())
         if faults:
             raise InputError("\n".join(faults))
         self.check_together(trials)

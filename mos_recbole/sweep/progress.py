@@ -1,141 +1,230 @@
-"""The progress of a sweep: how many trials have ended, the time left, the trials that run, the best ones so far."""
+"""The progress of a sweep: how many trials have ended, the time left, the trials that run, each model's best so far."""
 
+import contextlib
+import io
 import logging
 import sys
+import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from mos_recbole.results import TrialStatus
+from mos_recbole.results import TrialStatus, format_parameter, short_name
 from mos_recbole.sweep.ledger import Ledger
+from mos_recbole.sweep.pace import Pace
+from mos_recbole.sweep.plan import Key, PlannedTrial
 
 _log = logging.getLogger(__name__)
 
-_BEST_SHOWN = 5
-# The time left is judged by the speed of this many last seconds.
-_SPEED_PERIOD = 3600.0
+_MOST_RUNNING, _MOST_MESSAGES = 8, 5  # that are shown
+_BAR_WIDTH = 24
 
 
 class SweepProgress:
-    """Bars and a table on a terminal, above which log lines appear; elsewhere a log line for every trial that ends.
+    """A page on a terminal, which stays when the sweep is interrupted; elsewhere a log line for every trial that ends.
+
+    The page has the terminal's second screen, so that nothing is left of it when the window is resized.
 
     Args:
         ledger: the trials of the sweep.
-        quiet: whether to show no bars.
+        at_a_time: how many of them run at once.
+        quiet: whether to show nothing.
     """
 
-    def __init__(self, ledger: Ledger, *, quiet: bool) -> None:
-        self._ledger = ledger
-        self._bars = Progress(
-            "{task.description}",
-            BarColumn(),
-            "{task.fields[state]}",
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            speed_estimate_period=_SPEED_PERIOD,
-        )
-        self._draws = not quiet and sys.stderr.isatty()
-        self._counts: Counter[TrialStatus] = Counter()
-        # By run: the last epoch of trials that have not ended, the best validation, the bars of those that run.
+    def __init__(self, ledger: Ledger, *, at_a_time: int = 1, quiet: bool) -> None:
+        self._ledger, self._began = ledger, time.monotonic()
+        self._console = Console(file=sys.stderr)  # which is another while the page is drawn
+        self._draws = not quiet and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._messages = _Messages()
+        self._drawing = contextlib.ExitStack()
+        # By run: how the ones that ended did and after which epoch, the last epoch of others, the best validation.
+        self._statuses: dict[str, TrialStatus] = {}
         self._epochs: dict[str, int] = {}
         self._best: dict[str, float] = {}
-        self._running: dict[str, TaskID] = {}
+        self._running: dict[str, None] = {}
+        earlier: dict[str, float] = {}
         for run, one in ledger.trials.items():
-            if (status := ledger.status(one)) == "unfinished":
-                self._epochs[run] = ledger.epochs_trained(one)
-                continue
-            self._counts[status] += 1
+            self._epochs[run] = ledger.epochs_trained(one)
+            if (status := ledger.status(one)) != "unfinished":
+                self._statuses[run] = status
             if status != "failed" and (best := ledger.best_validation(one)) is not None:
                 self._best[run] = best
-        self._total = len(ledger.trials) + ledger.to_suggest()
-        self._all = self._bars.add_task("", total=self._total, state="")
-        self._update()
-        self._live = Live(
-            get_renderable=lambda: Group(self._bars, self._best_table()),
-            console=Console(stderr=True),
-            refresh_per_second=2,
-            transient=True,
-        )
+            # Trials that are trained as one share the time of an epoch among them.
+            if ledger.sweep.resources.fuse == 1 and (seconds := ledger.epoch_seconds(one)) is not None:
+                earlier[run] = seconds
+        self._order = [one.trial.run for winners in (False, True) for one in ledger.unfinished(winners=winners)]
+        self._total = len(ledger.trials) + ledger.to_come()
+        self._pace, self._left, self._judged = Pace(at_a_time, earlier), None, self._began
+        self._judge()
 
     def __enter__(self) -> "SweepProgress":
         if self._draws:
-            self._live.start()
+            live = Live(
+                console=self._console,
+                get_renderable=self._page,
+                screen=True,
+                refresh_per_second=2,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._drawing.enter_context(live).refresh()
+            self._drawing.callback(self._console.clear)  # for terminals that have one screen only
+            for redirect in (contextlib.redirect_stdout, contextlib.redirect_stderr):
+                self._drawing.enter_context(redirect(self._messages))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._drawing.close()
+        for line in self._messages.lines if self._draws else ():
+            print(line, file=sys.stderr)
+        if self._draws and kind is not None:
+            self._console.print(self._page())
+        elif self._draws:
+            self._console.print(self._counts(), highlight=False)
+        elif kind is not None:
+            _log.info(self._counts())
 
     def start(self, run: str) -> None:
         """Shows that a trial runs."""
         if run not in self._running:
-            one = self._ledger.trials[run]
-            self._running[run] = self._bars.add_task(one.trial.label, total=one.epochs, state="")
-            self._update()
+            self._running[run] = None
+            self._pace.start(run, self._epochs.setdefault(run, 0))
+            self._judge()
 
     def epoch(self, run: str, epoch: int, best: float) -> None:
         """Shows that a trial has ended an epoch, and its best validation so far."""
         self.start(run)
         self._epochs[run], self._best[run] = epoch, best
-        state = f"epoch {epoch}, best valid {self._ledger.plan.metric} {best:.4f}"
-        self._bars.update(self._running[run], completed=epoch, state=state)
-        self._update()
+        self._pace.report(run, epoch)
+        self._judge()
 
     def retry(self, run: str, error: str) -> None:
         """Shows that a trial failed and is tried again."""
-        self._hide(run)
+        self._running.pop(run, None)
         _log.info("%s: failed, is tried again: %s", self._ledger.trials[run].trial.label, error)
 
     def end(self, run: str, status: TrialStatus, error: str | None = None) -> None:
         """Shows how a trial ended."""
-        self._hide(run)
-        epoch = self._epochs.pop(run, 0)
-        self._counts[status] += 1
+        self._running.pop(run, None)
+        self._pace.end(run)
+        self._statuses[run] = status
         best = self._best.pop(run, None) if status == "failed" else self._best.get(run)
-        self._update()
+        self._judge()
         if self._draws and status != "failed":
             return
-        metric = self._ledger.plan.metric
+        metric, one = self._ledger.plan.metric, self._ledger.trials[run]
         score = f"valid {metric} {best:.4f}" if best is not None else "no validation"
-        parts = [f"failed: {error}" if status == "failed" else f"{status} in epoch {epoch}, {score}"]
-        parts += [f"best so far {leader:.4f}" for _, leader in self._leaders()[:1]]
-        if left := self._bars.tasks[0].time_remaining:
-            parts.append(f"about {timedelta(seconds=left)} left")
-        label = self._ledger.trials[run].trial.label
-        _log.info("[%d/%d] %s: %s", self._counts.total(), self._total, label, "; ".join(parts))
+        parts = [f"failed: {error}" if status == "failed" else f"{status} in epoch {self._epochs.get(run, 0)}, {score}"]
+        parts += [f"best of {one.trial.model} so far {self._best[leader]:.4f}" for leader in self._leaders(one.key)]
+        parts += [left] if (left := self._time_left()) else []
+        _log.info("[%d/%d] %s: %s", len(self._statuses), self._total, one.trial.label, "; ".join(parts))
 
-    def _hide(self, run: str) -> None:
-        if run in self._running:
-            self._bars.remove_task(self._running.pop(run))
-
-    def _update(self) -> None:
-        """Updates the bar of all trials, those that have not ended by their share of epochs."""
-        trials, ended = self._ledger.trials, self._counts.total()
+    def _judge(self) -> None:
+        """Judges the time left."""
+        trials = self._ledger.trials
         self._total = max(self._total, len(trials))
-        counts = f" ({', '.join(f'{count} {status}' for status, count in self._counts.items())})" if ended else ""
-        self._bars.update(
-            self._all,
-            total=self._total,
-            completed=ended + sum(epoch / trials[run].epochs for run, epoch in self._epochs.items()),
-            description=f"{ended} of {self._total} trials ended{counts}, {len(self._running)} running",
+
+        def with_epoch(run: str) -> tuple[PlannedTrial, int]:
+            return trials[run], self._epochs.get(run, 0)
+
+        runs = dict.fromkeys([*self._order, *trials])
+        waiting = [run for run in runs if run in trials and run not in self._statuses and run not in self._running]
+        self._judged = time.monotonic()
+        self._left = self._pace.seconds_left(
+            {run: with_epoch(run) for run, status in self._statuses.items() if status != "failed"},
+            {run: with_epoch(run) for run in self._running},
+            [with_epoch(run) for run in waiting],
+            self._total - len(trials),
         )
 
-    def _leaders(self) -> list[tuple[str, float]]:
-        """Returns the runs that have a validation, and their best one, in order."""
-        return sorted(self._best.items(), key=lambda score: score[1], reverse=self._ledger.plan.mode == "max")
+    def _time_left(self) -> str:
+        """Returns "about 0:03:20 left", or "" where that is not known or nothing is left."""
+        if self._left is None or len(self._statuses) == self._total:
+            return ""
+        left = max(0.0, self._left - (time.monotonic() - self._judged))
+        return f"about {timedelta(seconds=round(left))} left"
 
-    def _best_table(self) -> Table:
-        table = Table(title="Best so far, by validation", title_justify="left", box=None, pad_edge=False)
-        table.add_column("trial")
-        table.add_column("epoch", justify="right")
-        table.add_column(f"valid {self._ledger.plan.metric}", justify="right")
-        for run, score in self._leaders()[:_BEST_SHOWN]:
-            epoch = str(self._epochs.get(run, "ended"))
-            table.add_row(self._ledger.trials[run].trial.label, epoch, f"{score:.4f}")
+    def _counts(self) -> str:
+        """Returns "16 of 48 finished, 1 failed, 2 running"."""
+        counts = Counter(list(self._statuses.values()))
+        others = [f"{counts[status]} {status}" for status in ("stopped", "failed") if counts[status]]
+        running = [f"{len(self._running)} running"] if self._running else []
+        return ", ".join([f"{counts['finished']} of {self._total} finished", *others, *running])
+
+    def _leaders(self, key: Key) -> list[str]:
+        """Returns the run with a model's best validation, if it has any."""
+        own = [run for run in list(self._best) if self._ledger.trials[run].key == key]
+        sign = -1 if self._ledger.plan.mode == "max" else 1
+        return sorted(own, key=lambda run: sign * self._best[run])[:1]
+
+    def _page(self) -> RenderableType:
+        plan = self._ledger.plan
+        title = Text.assemble("Sweep ", (plan.name, "bold"), f" in {self._ledger.folder}")
+        spent = timedelta(seconds=int(time.monotonic() - self._began))
+        times = f"{spent} spent" + (f", {left}" if (left := self._time_left()) else "")
+        ended = sum(map(self._share, list(self._ledger.trials)))
+        done = Table.grid(padding=(0, 2))
+        done.add_row(ProgressBar(total=self._total, completed=ended, width=_BAR_WIDTH), times)
+        parts: list[RenderableType] = [title, Text(self._counts()), done]
+        if self._best:
+            heading = Text(f"\nBest of each model so far, by validation {plan.metric}", style="bold")
+            keys = dict.fromkeys(one.key for one in list(self._ledger.trials.values()))
+            parts += [heading, self._table([run for key in keys for run in self._leaders(key)])]
+        if running := list(self._running):
+            more = f", {len(running) - _MOST_RUNNING} more" if len(running) > _MOST_RUNNING else ""
+            parts += [Text(f"\nRunning{more}", style="bold"), self._table(running[:_MOST_RUNNING])]
+        if self._messages.lines:
+            parts += [Text(), *(Text(line) for line in self._messages.lines[-_MOST_MESSAGES:])]
+        return Group(*parts)
+
+    def _share(self, run: str) -> float:
+        """Returns how much of a trial is done."""
+        return 1.0 if run in self._statuses else self._epochs.get(run, 0) / self._ledger.trials[run].epochs
+
+    def _table(self, runs: Sequence[str]) -> Table:
+        """Returns trials with the settings that vary."""
+        plan, trials = self._ledger.plan, self._ledger.trials
+        # What follows another parameter says nothing new.
+        keys = [key for key, parameter in plan.space.items() if "same_as" not in parameter]
+        several = len(plan.datasets) > 1
+        table = Table(box=None)
+        for name in ("model", *(["data set"] if several else [])):
+            table.add_column(name, overflow="fold")
+        for name in (plan.metric, *map(short_name, keys), "seed", "epoch"):
+            table.add_column(name, justify="right", overflow="fold")
+        for run in runs:
+            trial = trials[run].trial
+            best = f"{self._best[run]:.4f}" if run in self._best else ""
+            values = [format_parameter(trial.parameters[key]) if key in trial.parameters else "" for key in keys]
+            epoch = "ended" if run in self._statuses else f"{self._epochs.get(run, 0)} of {trials[run].epochs}"
+            table.add_row(trial.model, *([trial.dataset] if several else []), best, *values, str(trial.seed), epoch)
         return table
+
+
+class _Messages(io.TextIOBase):
+    """What is printed while the page is drawn.
+
+    Attributes:
+        lines: whole lines.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._rest = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        self.lines += whole
+        return len(text)

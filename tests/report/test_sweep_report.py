@@ -411,9 +411,9 @@ def test_all_but_costs_is_the_same_when_times_differ(tmp_path: Path) -> None:
 
 
 def test_the_same_sweep_gives_the_same_bytes(small: Path) -> None:
-    paths = write_sweep_report(small)
+    paths = write_sweep_report(small).files
     before = {path: path.read_bytes() for path in paths}
-    assert write_sweep_report(small) == paths
+    assert write_sweep_report(small).files == paths
     assert {path: path.read_bytes() for path in paths} == before
     assert sorted(path for path in small.glob("*") if path.is_file()) == sorted(
         [small / "sweep.json", *(path for path in paths if path.parent == small)]
@@ -430,7 +430,7 @@ def test_tables_do_not_import_matplotlib() -> None:
 
 def test_a_sweep_without_trials_has_a_report(tmp_path: Path) -> None:
     sweep = SweepWriter(tmp_path / "sweep")
-    paths = write_sweep_report(sweep.folder)
+    paths = write_sweep_report(sweep.folder).files
     assert all(path.exists() for path in paths)
     assert "No trial has finished" in (sweep.folder / "best.md").read_text()
     assert best_trial_configurations(sweep.folder) == []
@@ -604,7 +604,7 @@ def write_many(folder: Path, n: int) -> Path:
 @pytest.mark.parametrize("n", [1, 8, 300])
 def test_figures_are_pictures(tmp_path: Path, n: int) -> None:
     folder = write_many(tmp_path / "sweep", n)
-    paths = [path for path in write_sweep_report(folder) if path.parent.name == "figures"]
+    paths = [path for path in write_sweep_report(folder).files if path.parent.name == "figures"]
     names = {path.stem for path in paths}
     assert {"parallel_coordinates", "training_curves", "pareto", "parameter-learning_rate"} <= names
     assert "parameter-act_ivation_" in names
@@ -697,7 +697,7 @@ def test_a_parameter_that_no_scored_trial_has_is_drawn_empty(tmp_path: Path) -> 
     sweep.trial("A", status="failed", curve=[], only_of_a=1, also="x")
     sweep.trial("B", size=1)
     sweep.trial("B", status="stopped", curve=[None], size=2)
-    paths = write_sweep_report(sweep.folder)
+    paths = write_sweep_report(sweep.folder).files
     assert {"parameter-only_of_a.png", "parameter-also.png"} <= {path.name for path in paths}
 
 

@@ -1,10 +1,15 @@
 """The one table: alignment by what cells hold, escapes, numbers in full precision."""
 
+import io
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from mos_recbole.evaluation import Interval
 from mos_recbole.progress import format_duration
+from mos_recbole.report import print_fitted
 from mos_recbole.report.formatting import format_range, interval_cell, number_cell, words
 from mos_recbole.report.latex import Kind, latex_tabular, latex_text
 from mos_recbole.report.table import Table, escape_markdown
@@ -122,3 +127,17 @@ def test_escapes_of_markdown(text: str, escaped: str) -> None:
 def test_durations_and_ranges() -> None:
     assert [format_duration(seconds) for seconds in (9.25, 200, 7500)] == ["9.2 s", "3 min 20 s", "2 h 05 min"]
     assert [format_range(values) for values in ([20, 20], [18, 20, 19])] == ["20", "18-20"]
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, []), (38, ["seeds"]), (24, ["Recall@10 ↑", "seeds"])])
+def test_a_table_as_wide_as_the_terminal(width: int, left_out: list[str], table: Table) -> None:
+    """Columns that may be left out are, until the others have room; words wrap, numbers and brackets are kept."""
+    rows = [{**row, "seeds": number_cell(3, "d"), "mean [p]": number_cell(0.5, ".3f")} for row in table.rows]
+    shown = io.StringIO()
+    wide = replace(table, title="toy", rows=rows)
+    assert print_fitted(wide, ["seeds", "Recall@10 ↑"], Console(file=shown, width=width)) == left_out
+    text = shown.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "0.500" in text
+    assert "[p]" in text
+    assert ("0.0712 ± 0.01" in text) == ("Recall@10 ↑" not in left_out)

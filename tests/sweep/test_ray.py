@@ -303,9 +303,11 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
         assert name in out or name == "sweep.json"
     assert list((folder / "figures").iterdir())
     assert (folder / "best.md").read_text() in out
-    lines = error.splitlines()
-    assert lines[0] == "2 trials at a time"
-    assert [line.partition(" ")[0] for line in lines[1:]] == [f"[{number}/6]" for number in range(1, 7)]
+    lines = [line for line in error.splitlines() if not line.startswith(("checking", "starting"))]
+    assert lines[0] == f"{file}: loading PyTorch and RecBole"
+    assert lines[1:3] == [f"Sweep {folder.name}: results go to {folder}", "2 trials at a time"]
+    assert [line.partition(" ")[0] for line in lines[3:]] == [f"[{number}/6]" for number in range(1, 7)]
+    assert f"mos-recbole report {folder}" in out.splitlines()[-1]
     for trial in trials:
         record, log = read_record(trial.folder(folder)), trial.training_log(folder)
         assert log is not None

@@ -1,0 +1,91 @@
+"""The time that a sweep has left, against the truth of sweeps with a clock of their own."""
+
+import heapq
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mos_recbole.results import Trial
+from mos_recbole.sweep import pace
+from mos_recbole.sweep.pace import Pace
+from mos_recbole.sweep.plan import PlannedTrial
+
+AT_A_TIME, LOADING = 2, 6.0
+
+
+def trials_of(model: str, cost: Callable[[int, int], float], epochs: int = 20) -> dict[str, tuple[PlannedTrial, float]]:
+    """Returns a grid of trials by run, the longest first, as a sweep starts them, each with the seconds of an epoch."""
+    found = {}
+    grid = itertools.product((256, 2048), (16, 32, 64), (0.001, 0.01, 0.1, 0.3))
+    for number, (batch, d, rate) in enumerate(sorted(grid, key=lambda one: -one[1])):
+        parameters = {"train_batch_size": batch, "embedding_size": d, "learning_rate": rate}
+        trial = Trial(number=number, model=model, dataset="toy", seed=1, parameters=parameters, run=f"{model}-{number}")
+        one = PlannedTrial(trial, SimpleNamespace(values={"epochs": epochs}))  # type: ignore[arg-type]
+        found[trial.run] = (one, cost(batch, d))
+    return found
+
+
+def play(trials: dict[str, tuple[PlannedTrial, float]], took: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Returns the estimates after each epoch of a sweep beside the seconds that were left in truth."""
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    watched = Pace(AT_A_TIME, {})
+    ended: dict[str, tuple[PlannedTrial, int]] = {}
+    running: dict[str, tuple[PlannedTrial, int]] = {}
+    waiting = list(trials)
+    events: list[tuple[float, str]] = []
+
+    def begin(loading: float) -> None:
+        if waiting:
+            run = waiting.pop(0)
+            watched.start(run, 0)
+            running[run] = (trials[run][0], 0)
+            heapq.heappush(events, (clock[0] + loading + trials[run][1], run))
+
+    for _ in range(AT_A_TIME):
+        begin(LOADING)
+    rows = []
+    while events:
+        clock[0], run = heapq.heappop(events)
+        one, epoch = running[run]
+        watched.report(run, epoch + 1)
+        running[run] = (one, epoch + 1)
+        if epoch + 1 == took:
+            watched.end(run)
+            ended[run] = running.pop(run)
+            begin(0.5)
+        else:
+            heapq.heappush(events, (clock[0] + trials[run][1], run))
+        left = watched.seconds_left(ended, running, [(trials[run][0], 0) for run in waiting])
+        rows.append((clock[0], left))
+    return np.array([(end - at, left) for at, left in rows for end in rows[-1][:1]], dtype=float)
+
+
+def test_the_time_left_is_about_right_from_the_first_trials_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 2048 take a third of the time, d = 16 a third of that of 64: the first trials are no examples."""
+    trials = trials_of("A", lambda batch, d: 0.01 * d**0.8 * (256 / batch) ** 0.5)
+    truth, left = play(trials, 20, monkeypatch).T
+    total = truth[0]
+    known = (truth < 0.8 * total) & (truth > 0.1 * total)
+    assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.5))
+    assert left[-1] == 0
+
+
+def test_early_stopping_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that may take 20 epochs and take 5: after the first ones have ended, the others are judged by them."""
+    truth, left = play(trials_of("A", lambda batch, d: 0.3), 5, monkeypatch).T
+    known = (truth < 0.8 * truth[0]) & (truth > 0.1 * truth[0])
+    assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.5))
+
+
+def test_before_the_first_epoch_and_of_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said without any time; a model without times is judged by the others; earlier sessions count."""
+    trials = {run: one for run, (one, _) in (trials_of("A", lambda *_: 1.0) | trials_of("B", lambda *_: 1.0)).items()}
+    a, b = trials["A-0"], trials["B-0"]
+    assert Pace(1, {}).seconds_left({}, {"A-0": (a, 0)}, [(b, 0)]) is None
+    assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [(b, 0)]) == pytest.approx(20 * 2.0)
+    assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [(trials["A-0"], 0)]) == pytest.approx(10 * 2.0)
+    assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [], 3) == 0.0
