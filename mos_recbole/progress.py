@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -100,16 +99,16 @@ class ProgressBar:
             seconds = _NEXT_LINE
 
     def text(self) -> str:
-        """Returns "reading outcomes: 30 of 90 runs, about 0:00:20 left"."""
+        """Returns "reading outcomes: 30 of 90 runs, about 20.0 s left"."""
         seconds = time.monotonic() - self._began
         of_all = "" if self._total is None else f" of {self._total:,}"
         parts = [f"{self._name}: {self._done:,}{of_all} {self._unit}" if self._unit else self._name]
         parts += [self._state] if self._state else []
         if self._total and self._done:
             seconds *= (self._total - self._done) / self._done
-            parts.append(f"about {timedelta(seconds=round(seconds))} left")
+            parts.append(f"about {format_duration(seconds)} left")
         else:
-            parts.append(f"for {timedelta(seconds=round(seconds))}")
+            parts.append(f"for {format_duration(seconds)}")
         return ", ".join(parts)
 
     def _open(self) -> None:

@@ -70,6 +70,6 @@ def test_lines_in_a_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
             time.sleep(0.1)
     assert len(caplog.messages) == 1
     assert re.fullmatch(
-        r"report: 1 of 4 steps, compared, about 0:00:00 left; reading outcomes: 0 runs, for 0:00:00", caplog.messages[0]
+        r"report: 1 of 4 steps, compared, about 0\.\d s left; reading outcomes: 0 runs, for 0\.\d s", caplog.messages[0]
     )
     assert not ProgressBar._under_way

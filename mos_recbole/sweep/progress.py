@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -16,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mos_recbole.progress import format_duration
 from mos_recbole.results import TrialStatus, format_parameter, short_name
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.pace import Pace
@@ -147,11 +147,11 @@ class SweepProgress:
         )
 
     def _time_left(self) -> str:
-        """Returns "about 0:03:20 left", or "" where that is not known or nothing is left."""
+        """Returns "about 3 min 20 s left", or "" where that is not known or nothing is left."""
         if self._left is None or len(self._statuses) == self._total:
             return ""
         left = max(0.0, self._left - (time.monotonic() - self._judged))
-        return f"about {timedelta(seconds=round(left))} left"
+        return f"about {format_duration(left)} left"
 
     def _counts(self) -> str:
         """Returns "16 of 48 finished, 1 failed, 2 running"."""
@@ -169,8 +169,7 @@ class SweepProgress:
     def _page(self) -> RenderableType:
         plan = self._ledger.plan
         title = Text.assemble("Sweep ", (plan.name, "bold"), f" in {self._ledger.folder}")
-        spent = timedelta(seconds=int(time.monotonic() - self._began))
-        times = f"{spent} spent" + (f", {left}" if (left := self._time_left()) else "")
+        times = f"{format_duration(time.monotonic() - self._began)} so far" + (f", {left}" if (left := self._time_left()) else "")
         ended = sum(map(self._share, list(self._ledger.trials)))
         done = Table.grid(padding=(0, 2))
         done.add_row(ProgressBar(total=self._total, completed=ended, width=_BAR_WIDTH), times)

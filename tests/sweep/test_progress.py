@@ -131,7 +131,7 @@ def test_an_interruption_keeps_the_page(monkeypatch: pytest.MonkeyPatch) -> None
         interrupted(a_ledger())
     shown = terminal.kept
     assert shown[:3] == ["a warning", "Sweep small in results/small", "1 of 4 finished, 1 running"]
-    assert re.fullmatch(r"[━╸]+  0:00:00 spent, about 0:\d\d:\d\d left", shown[3])
+    assert re.fullmatch(r"[━╸]+  0\.\d s so far, about \d+ min \d\d s left", shown[3])
     header = shown.index("Best of each model so far, by validation NDCG@10") + 1
     assert shown[header].split() == ["model", "NDCG@10", "size", "seed", "epoch"]
     assert shown[header + 1].split() == ["A", "0.2500", "3", "1", "3", "of", "10"]
