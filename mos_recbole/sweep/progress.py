@@ -169,7 +169,9 @@ class SweepProgress:
     def _page(self) -> RenderableType:
         plan = self._ledger.plan
         title = Text.assemble("Sweep ", (plan.name, "bold"), f" in {self._ledger.folder}")
-        times = f"{format_duration(time.monotonic() - self._began)} so far" + (f", {left}" if (left := self._time_left()) else "")
+        times = f"{format_duration(time.monotonic() - self._began)} so far" + (
+            f", {left}" if (left := self._time_left()) else ""
+        )
         ended = sum(map(self._share, list(self._ledger.trials)))
         done = Table.grid(padding=(0, 2))
         done.add_row(ProgressBar(total=self._total, completed=ended, width=_BAR_WIDTH), times)
