@@ -61,7 +61,8 @@ class SweepProgress:
                 earlier[run] = seconds
         self._order = [one.trial.run for winners in (False, True) for one in ledger.unfinished(winners=winners)]
         self._total = len(ledger.trials) + ledger.to_come()
-        self._pace, self._left, self._judged = Pace(at_a_time, earlier), None, self._began
+        self._pace = Pace(at_a_time, earlier)
+        self._left: float | None = None
         self._judge()
 
     def __enter__(self) -> "SweepProgress":
@@ -169,9 +170,8 @@ class SweepProgress:
     def _page(self) -> RenderableType:
         plan = self._ledger.plan
         title = Text.assemble("Sweep ", (plan.name, "bold"), f" in {self._ledger.folder}")
-        times = f"{format_duration(time.monotonic() - self._began)} so far" + (
-            f", {left}" if (left := self._time_left()) else ""
-        )
+        spent = f"{format_duration(time.monotonic() - self._began)} so far"
+        times = ", ".join(filter(None, [spent, self._time_left()]))
         ended = sum(map(self._share, list(self._ledger.trials)))
         done = Table.grid(padding=(0, 2))
         done.add_row(ProgressBar(total=self._total, completed=ended, width=_BAR_WIDTH), times)
