@@ -20,20 +20,21 @@ from mos_recbole.report.figures import Figure, Look, model_looks
 from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
 from mos_recbole.report.figures.slices import draw_slices
-from mos_recbole.report.figures.training import Curve, draw_training_curves
+from mos_recbole.report.figures.training import Curve, coloured_curves, draw_training_curves
 from mos_recbole.report.figures.widths import draw_widths
 from mos_recbole.report.formatting import number_cell
 from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.runs import configurations_table, setting_words
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.table import Table
-from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label, setting_columns
+from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label, setting_columns, varied_settings
 
 _DRAWN = ("train_count", "oldest_distance", "previous_distance")
 _CROSSED = (("train_count", "oldest_distance"), ("train_count", "previous_distance"))
 _SLICED = tuple(dict.fromkeys([*_DRAWN, *SLICED_COLUMNS]))
 
 _MOST_MAPS = 4  # of two settings
+_MOST_CURVES = 6  # panels of training curves, each by one setting
 _MOST_PAIRS = 12  # that a table compares in the same settings
 
 _MODELS_CAPTION = (
@@ -114,8 +115,7 @@ def section_contents(
         items += slicer.items(looks)
         notes += slicer.notes
         step("sliced")
-    if section.chosen:
-        items.append(_training_curves(section, looks))
+    items += _training_curves(section, looks)
     return Contents(tuple(findings), tuple(items), tuple(dict.fromkeys(notes)))
 
 
@@ -222,15 +222,27 @@ def _heat_maps(section: Section) -> list[Figure]:
     )
 
 
-def _training_curves(section: Section, looks: Mapping[str, Look]) -> Figure:
-    """Returns the curves of the chosen configurations, by the validation metric that most of them have."""
-    metrics = Counter(group.runs[0].valid_metric for group in section.chosen.values())
-    panels: dict[str, list[Curve]] = {}
-    for (model, width), group in sorted(section.chosen.items(), key=lambda item: item[0][1]):
-        panels.setdefault(f"d = {width}", []).extend(Curve(model, run.training_log()) for run in group.runs)
-    metric = metrics.most_common(1)[0][0]
-    caption = f"Validation {metric} by epoch, a line a seed."
-    return draw_training_curves(panels, metric, looks, caption, shared=True)
+def _training_curves(section: Section, looks: Mapping[str, Look]) -> list[Figure]:
+    """Returns the curves of all runs with the metric that most were validated by, in colours of what was varied."""
+    validated = [run for run in section.runs if run.valid_metric in run.valid]
+    if not validated:
+        return []
+    metric = Counter(run.valid_metric for run in validated).most_common(1)[0][0]
+    runs = [run for run in validated if run.valid_metric == metric]
+    curves = [Curve(run.model, run.training_log()) for run in runs]
+    columns, _ = setting_columns(runs, varied_settings(runs))
+    frame = pd.DataFrame({"model": [run.model for run in runs], **columns}).map(_plain_value)
+    varied = [name for name in columns if frame.groupby("model")[name].nunique().max() > 1]
+    panels = {name: coloured_curves(curves, frame[name], looks) for name in varied[:_MOST_CURVES]}
+    caption = f"Validation {metric} by epoch, a line a run."
+    if varied:
+        caption += " The same lines in each panel, in the colours of one setting; grey: without it."
+    return [draw_training_curves(panels or {"": curves}, metric, looks, caption, shared=True)]
+
+
+def _plain_value(value: object) -> object:
+    """Returns a setting's value, lists and mappings as text."""
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _unique(*names: str) -> list[str]:

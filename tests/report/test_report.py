@@ -32,6 +32,7 @@ from mos_recbole.report.figures.maps import plot_difference_map
 from mos_recbole.report.figures.slices import plot_relative_difference, plot_slices
 from mos_recbole.report.figures.widths import plot_widths
 from mos_recbole.report.page import PageSection, render_page
+from mos_recbole.report.sections import section_contents
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
 from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, read_record, setting_columns
@@ -449,6 +450,22 @@ def test_encoders_whose_width_is_hidden_size_have_every_figure(make: Maker) -> N
     figures = {path.stem for path in others if path.suffix == ".svg"}
     assert {"widths", "training_curves", "heat-d-learning_rate", "train_count-SASRecMoS"} <= figures
     assert "map-train_count-oldest_distance-SASRecMoS" in figures
+
+
+def test_training_curves_are_told_apart_by_what_was_varied(make: Maker) -> None:
+    """A panel a setting, whose values are colours, with the curves of all runs."""
+    for rate in (0.1, 0.2, 0.3):
+        make(SOFTMAX, 8, learning_rate=rate, layers=[rate])
+        make(MOS, 16, learning_rate=rate, layers=[rate])
+    (section,) = read_study([make.folder]).sections
+    figures = [one for one in section_contents(section, "Recall@100").items if isinstance(one, Figure)]
+    (drawing,) = (figure.drawing for figure in figures if figure.name == "training_curves")
+    panels = {ax.get_title(): ax for ax in drawing.axes}
+    assert list(panels) == ["learning rate"]  # layers say the same, and no model has two widths
+    lines = [line for line in panels["learning rate"].lines if len(line.get_xdata()) > 1]
+    assert len(lines) == 6
+    assert len({line.get_color() for line in lines}) == 3
+    assert [text.get_text() for text in panels["learning rate"].get_legend().texts] == ["0.1", "0.2", "0.3"]
 
 
 @pytest.mark.usefixtures("no_figures")

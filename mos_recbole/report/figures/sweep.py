@@ -5,16 +5,13 @@ of the best so far where the scheduler stopped the trial. Failed and unfinished 
 scores; their training curves are shown.
 """
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
@@ -33,8 +30,8 @@ from mos_recbole.report.figures.figure import (
 )
 from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.parallel import metric_label, plot_parallel_coordinates
-from mos_recbole.report.figures.scales import Scale, label_log_axis, value_label
-from mos_recbole.report.figures.training import Curve, draw_training_curves, few_to_many
+from mos_recbole.report.figures.scales import Scale, label_log_axis
+from mos_recbole.report.figures.training import Curve, coloured_curves, draw_training_curves, few_to_many
 
 _THICK, _THIN = 1.8, 0.8  # lines through best and mean scores
 _HOLLOW: Any = {"linestyle": "", "marker": "o", "markerfacecolor": "none"}
@@ -96,32 +93,12 @@ def _draw_curves(
         if not parameters:
             panels[name] = [_curve(row, logs) for row in part.to_dict("records")]
         for key, column in parameters.items():
-            panels[f"{name}, {key}" if len(by_dataset) > 1 else key] = _coloured_curves(part, column, logs, looks)
+            curves = [_curve(row, logs) for row in part.to_dict("records")]
+            panels[f"{name}, {key}" if len(by_dataset) > 1 else key] = coloured_curves(curves, part[column], looks)
     caption = f"Validation {metric} by epoch, a line a trial. Curves of stopped and of failed trials end in a mark."
     if parameters:
         caption += " The same lines in each panel, in the colours of one swept setting; grey: without it."
     return draw_training_curves(panels, metric, looks, caption)
-
-
-def _coloured_curves(
-    part: pd.DataFrame, column: str, logs: Mapping[int, pd.DataFrame], looks: Mapping[str, Look]
-) -> list[Curve]:
-    """Returns the curves of trials in the colours of a parameter's values, in their order; grey where there is none."""
-    scale = Scale.of(part[column])
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
-    colours = {value: to_hex(shade) for value, shade in zip(scale.values, shades, strict=False)}
-    labelled = set(scale.ticks()) if colours else set()
-    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
-    numbers = {value: number for number, value in enumerate(scale.values)}
-    return [
-        replace(
-            _curve(row, logs),
-            label=value_label(row[column]) if row[column] in labelled else "",
-            colour=colours.get(row[column], GREY),
-            line=dashes[row["model"]],
-        )
-        for row in sorted(part.to_dict("records"), key=lambda row: numbers.get(row[column], -1))
-    ]
 
 
 def _curve(row: Mapping[Any, Any], logs: Mapping[int, pd.DataFrame]) -> Curve:

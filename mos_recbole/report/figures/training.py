@@ -1,17 +1,20 @@
 """Training curves: validation by epoch."""
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mos_recbole.report.figures.figure import GREY, STYLE, Figure, Look, add_legend, make_panels, say_empty, share_y
+from mos_recbole.report.figures.scales import Scale, value_label
 
 _END_MARKERS = {"stopped": "o", "failed": "x"}
 
@@ -94,6 +97,32 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
         handles = [Line2D([], [], color=colour, label=label) for label, colour in labels.items()]
         ax.legend(handles=handles, fontsize=7, loc="lower right")
     return ax if drawn else say_empty(ax)
+
+
+def coloured_curves(curves: Sequence[Curve], values: pd.Series, looks: Mapping[str, Look]) -> list[Curve]:
+    """Returns curves in the colours of a setting's values, in their order; grey where there is none; models by dashes.
+
+    Args:
+        curves: of runs.
+        values: of the setting, one a curve.
+        looks: of all models.
+    """
+    scale = Scale.of(values)
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
+    colours = {value: to_hex(shade) for value, shade in zip(scale.values, shades, strict=False)}
+    labelled = set(scale.ticks()) if colours else set()
+    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
+    numbers = {value: number for number, value in enumerate(scale.values)}
+    in_order = sorted(zip(curves, values, strict=True), key=lambda pair: numbers.get(pair[1], -1))
+    return [
+        replace(
+            curve,
+            label=value_label(value) if value in labelled else "",
+            colour=colours.get(value, GREY),
+            line=dashes[curve.model],
+        )
+        for curve, value in in_order
+    ]
 
 
 def few_to_many(n: int, few: float, many: float) -> float:
