@@ -16,7 +16,7 @@ from ray.tune.experiment import Trial as RayTrial
 
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.progress import SweepProgress
-from mos_recbole.sweep.trial import BEST, EPOCH, ERROR, FINISHED, MEMBERS
+from mos_recbole.sweep.trial import BEST, EPOCH, ERROR, FINISHED, MEMBERS, runs_of
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class LedgerCallback(tune.Callback):
                 self._finish(run)
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        runs = _runs_of(trial)
+        runs = runs_of(trial)
         if len(runs) == 1 and not (trial.last_result or {}).get(FINISHED):
             # First of all, since the scheduler forgets its decision.
             self._ledger.update(runs[0], ended="stopped", error=None)
@@ -118,7 +118,7 @@ class LedgerCallback(tune.Callback):
             self._progress.end(run, "failed", error)
 
     def _unfinished(self, trial: RayTrial) -> list[str]:
-        return [run for run in _runs_of(trial) if run not in self._finished]
+        return [run for run in runs_of(trial) if run not in self._finished]
 
     def _has_record(self, run: str) -> bool:
         self._fetch(run)
@@ -129,10 +129,6 @@ class LedgerCallback(tune.Callback):
             self._ledger.fetch(run)
         except OSError as error:
             _log.info("%s: not copied from the storage (%s); the same command copies it", run, error)
-
-
-def _runs_of(trial: RayTrial) -> list[str]:
-    return [one["run"] for one in trial.config["trial"].get(MEMBERS, [trial.config["trial"]])]
 
 
 def _error_of(trial: RayTrial) -> str:
@@ -155,6 +151,6 @@ def _error_of(trial: RayTrial) -> str:
 
 def _one_line(message: str, trial: RayTrial) -> str:
     """Returns an error message on one line, without the paths of runs' folders."""
-    for run in _runs_of(trial):
+    for run in runs_of(trial):
         message = re.sub(rf"\S*{re.escape(run)}/", "", message)
     return " ".join(message.split())

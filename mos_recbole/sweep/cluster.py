@@ -37,7 +37,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Paths in settings are relative to where the user is, not to Ray's folder of the trial.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Only TensorBoard's files are wanted, not Ray's copies of the results in CSV and JSON.
+    # loggers.py has ours.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Not Ray's own progress table; progress.py has ours.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -45,7 +45,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A trial that an earlier session finished reports nothing but its end.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    # How often TensorBoard's files are copied into the sweep's folder, in seconds.
+    # How often Ray writes its own state, in seconds.
     "TUNE_GLOBAL_CHECKPOINT_S": "30",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }

@@ -8,7 +8,6 @@ from typing import Any
 import filelock
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.logger import TBXLoggerCallback
 
 from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.errors import InputError
@@ -18,6 +17,7 @@ from mos_recbole.sweep.callback import LedgerCallback
 from mos_recbole.sweep.cluster import ClusterOptions, cluster, trials_at_a_time
 from mos_recbole.sweep.fusing import fused_groups
 from mos_recbole.sweep.ledger import Ledger
+from mos_recbole.sweep.loggers import TensorBoard, Tracker, TrackerCallback
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.sweep.progress import SweepProgress
 from mos_recbole.sweep.scheduler import AshaPerModel
@@ -28,7 +28,7 @@ from mos_recbole.sweep.trial import describe_group, run_trial
 
 _log = logging.getLogger(__name__)
 
-# Ray's own files, such as TensorBoard's, below the sweep's folder.
+# Ray's own files, below the sweep's folder.
 _RAY_FOLDER = "ray"
 
 
@@ -37,7 +37,7 @@ def run_sweep(
     folder: Path,
     options: ClusterOptions,
     *,
-    loggers: Sequence[tune.Callback] = (),
+    loggers: Sequence[Tracker] = (),
     quiet: bool = False,
     retry_failed: bool = False,
 ) -> list[Trial]:
@@ -47,7 +47,7 @@ def run_sweep(
         planner: of the sweep.
         folder: for its results.
         options: where and how Ray runs.
-        loggers: further callbacks of Ray Tune, for W&B or MLflow.
+        loggers: trackers beside TensorBoard.
         quiet: whether to show no progress.
         retry_failed: whether trials that failed in an earlier session are tried again.
 
@@ -111,7 +111,7 @@ def _log_capacity(resources: Resources, fitting: int, gpus: float) -> None:
         _log.info("%g GPUs are not used; --gpus-per-trial uses them", gpus)
 
 
-def _run_unfinished(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callback]) -> None:
+def _run_unfinished(ledger: Ledger, progress: SweepProgress, loggers: Sequence[Tracker]) -> None:
     """Runs the search; then, where it is adaptive, its winners with the further seeds."""
     if ledger.unfinished() or ledger.to_suggest():
         _tune(ledger, progress, loggers)
@@ -121,7 +121,7 @@ def _run_unfinished(ledger: Ledger, progress: SweepProgress, loggers: Sequence[t
         _tune(ledger, progress, loggers, winners=True)
 
 
-def _tune(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callback], *, winners: bool = False) -> None:
+def _tune(ledger: Ledger, progress: SweepProgress, loggers: Sequence[Tracker], *, winners: bool = False) -> None:
     """Runs by Ray Tune what is unfinished of the search, with what Optuna suggests, or of its winners.
 
     Raises:
@@ -131,7 +131,7 @@ def _tune(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callba
     search = _optuna(ledger, unfinished) if ledger.sweep.search.method == "optuna" and not winners else None
     scheduler = _asha(ledger) if ledger.sweep.stopping.scheduler == "asha" and not winners else None
     groups = fused_groups(unfinished, resources.fuse) if resources.fuse > 1 else [[one] for one in unfinished]
-    callback = LedgerCallback(ledger, progress)
+    callback, trackers = LedgerCallback(ledger, progress), TrackerCallback(ledger, [TensorBoard(), *loggers])
     tuner = tune.Tuner(
         tune.with_resources(_trainable(ledger), {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         param_space={} if search else {"trial": tune.grid_search([describe_group(group) for group in groups])},
@@ -149,12 +149,15 @@ def _tune(ledger: Ledger, progress: SweepProgress, loggers: Sequence[tune.Callba
             name=_RAY_FOLDER,
             storage_path=str(ledger.folder.resolve()),
             failure_config=tune.FailureConfig(max_failures=ledger.sweep.retries),
-            callbacks=[callback, TBXLoggerCallback(), *loggers],
+            callbacks=[callback, trackers],
             verbose=0,
         ),
     )
-    with callback.interruptible():
-        tuner.fit()
+    try:
+        with callback.interruptible():
+            tuner.fit()
+    finally:
+        trackers.close()
     if ledger.unfinished(winners=winners) or (search is not None and not search.exhausted):
         raise KeyboardInterrupt
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.tune.experiment import Trial as RayTrial
 
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment import data_fingerprint, run_experiment, run_fused, run_name
@@ -24,6 +25,8 @@ from mos_recbole.training import EpochReport
 
 # Keys of a report, beside the validation metrics: the epoch, the best validation so far, whether the trial is finished.
 EPOCH, BEST, FINISHED = "epoch", "best_valid", "finished"
+# What the names of validation metrics begin with.
+VALID = "valid/"
 # Of trials that are trained as one: the reports of its members, by run, and the error of one that failed.
 MEMBERS, ERROR = "members", "error"
 
@@ -32,7 +35,7 @@ _PATIENCE = 60.0
 
 
 def describe(planned: PlannedTrial) -> dict[str, Any]:
-    """Returns the trial as Ray and TensorBoard show it, with everything that a worker needs to run it."""
+    """Returns the trial as Ray shows it, with everything that a worker needs to run it."""
     trial = planned.trial
     return {
         "run": trial.run,
@@ -50,6 +53,11 @@ def describe_group(group: Sequence[PlannedTrial]) -> dict[str, Any]:
         return describe(group[0])
     members = [describe(planned) for planned in group]
     return {"run": f"{members[0]['run']}+{len(members) - 1}", MEMBERS: members}
+
+
+def runs_of(trial: RayTrial) -> list[str]:
+    """Returns the names of the runs of a trial of Ray's."""
+    return [one["run"] for one in trial.config["trial"].get(MEMBERS, [trial.config["trial"]])]
 
 
 def run_trial(
@@ -125,15 +133,14 @@ def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable
     names, several = list(runs), len(runs) > 1
 
     def report(run: str, epoch: int, metrics: dict[str, Any]) -> None:
-        # TensorBoard counts by timesteps_total, which goes on after an interruption; Ray's iterations start again.
         content = {MEMBERS: {run: {EPOCH: epoch, **metrics}}} if several else metrics
-        tune.report({EPOCH: epoch, "timesteps_total": epoch, **content})
+        tune.report({EPOCH: epoch, **content})
 
     def after_epoch(index: int, epoch: EpochReport) -> None:
         run = names[index]
         save(run)
         if epoch.best_score is not None:
-            report(run, epoch.epoch, {"loss": epoch.loss, **(epoch.valid or {}), BEST: epoch.best_score})
+            report(run, epoch.epoch, {"loss": epoch.loss, **_named(epoch.valid or {}), BEST: epoch.best_score})
 
     def after_run(index: int, outcome: RunResult | TrainingDiverged) -> None:
         run = names[index]
@@ -142,7 +149,7 @@ def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable
             return
         save(run)
         valid = {name: metric.value for name, metric in outcome.valid.items()}
-        report(run, outcome.epochs, {**valid, BEST: valid[outcome.valid_metric], FINISHED: True})
+        report(run, outcome.epochs, {**_named(valid), BEST: valid[outcome.valid_metric], FINISHED: True})
 
     options: dict[str, Any] = {"output": output, "device": device, "resume": True, "patience": _PATIENCE}
     if not several:
@@ -151,3 +158,8 @@ def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable
     outcomes = run_fused(list(runs.values()), on_epoch=after_epoch, on_end=after_run, **options)
     if diverged := [outcome for outcome in outcomes if isinstance(outcome, TrainingDiverged)]:
         raise diverged[0]
+
+
+def _named(valid: Mapping[str, float]) -> dict[str, float]:
+    """Returns validation metrics by their names in a report."""
+    return {f"{VALID}{name}": value for name, value in valid.items()}

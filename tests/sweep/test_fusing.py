@@ -20,7 +20,7 @@ from mos_recbole.sweep.fusing import fused_groups
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial
 from mos_recbole.sweep.progress import SweepProgress
-from mos_recbole.sweep.trial import ERROR, FINISHED, MEMBERS, describe_group, run_trial
+from mos_recbole.sweep.trial import ERROR, FINISHED, MEMBERS, VALID, describe_group, run_trial
 from tests.sweeps import SMALL, written
 
 
@@ -166,7 +166,7 @@ def test_a_worker_reports_on_every_trial_and_validation_only(worker, tmp_path: P
         one.attempt()
     assert [trial.status(one.ledger.folder) for trial in one.trials()] == ["finished"] * 2
     records = find_records(one.ledger.folder)
-    metrics = set(records[0].valid)
+    metrics = {f"{VALID}{name}" for name in records[0].valid}
     reports: dict[str, list[dict[str, Any]]] = {}
     for result in one.results:
         for run, said in result[MEMBERS].items():
@@ -179,7 +179,7 @@ def test_a_worker_reports_on_every_trial_and_validation_only(worker, tmp_path: P
             metrics,
             metrics | {FINISHED},
         ]
-        assert said[-1]["NDCG@10"] == record.valid["NDCG@10"].value
+        assert said[-1][f"{VALID}NDCG@10"] == record.valid["NDCG@10"].value
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in lines if line.startswith("[")] == [
         "[1/2] GRU4RecSoftmax learning_rate=0.003 seed 1",

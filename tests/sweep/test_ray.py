@@ -265,18 +265,16 @@ def undisturbed(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Undistu
 # ---------------------------------------------------------------------------------------------------- end to end
 
 
-def reported(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """Returns what trials reported to Ray, by run and name, from the files that it wrote for TensorBoard."""
+def logged(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """Returns the scalars that TensorBoard shows, by the name of the run and the tag."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[str, dict[str, list[float]]] = {}
-    for path in (folder / "ray").glob("*/events.*"):
+    for path in (folder / "tensorboard").glob("*"):
         events = EventAccumulator(str(path), size_guidance={"scalars": 0})
         events.Reload()
-        of_run = found.setdefault(path.parent.name, {})
-        for tag in events.Tags()["scalars"]:
-            name = tag.removeprefix("ray/tune/").replace("_10", "@10")
-            of_run[name] = of_run.get(name, []) + [event.value for event in events.Scalars(tag)]
+        tags = events.Tags()["scalars"]
+        found[path.name] = {tag: [event.value for event in events.Scalars(tag)] for tag in tags}
     return found
 
 
@@ -313,7 +311,7 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
         assert log is not None
         assert (record.epochs, record.resumed) == (SETTINGS["epochs"], False)
         assert record.settings["learning_rate"] == trial.parameters["learning_rate"]
-    _assert_only_validation_was_reported(folder)
+    _assert_logged(folder)
 
     before = state(folder, "**/*")
     with Sweep(file, "--output", undisturbed.output) as again:
@@ -325,25 +323,24 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
     after = state(folder, "**/*")
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     # The report is written anew, to the same content but for figures' dates.
-    assert not {name for name in changed if name.startswith(("runs", "trials/", "ray", "sweep.json"))}
+    assert not {name for name in changed if name.startswith(("runs", "trials/", "ray", "tensorboard", "sweep.json"))}
     assert all(before[name][1] == after[name][1] for name in (*REPRODUCIBLE, "trials.csv"))
 
 
-def _assert_only_validation_was_reported(folder: Path) -> None:
-    """After every epoch the validation of that epoch, at the end that of the best one; of the test set nothing."""
-    reports = reported(folder)
-    for trial in read_trials(folder):
+def _assert_logged(folder: Path) -> None:
+    """After every epoch the loss and the validation of that epoch; at the end the best one, and the test metrics."""
+    found = logged(folder)
+    trials = read_trials(folder)
+    assert set(found) == {trial.label for trial in trials}
+    for trial in trials:
         record, log = read_record(trial.folder(folder)), trial.training_log(folder)
         assert log is not None
-        of_run = reports[trial.run]
-        metrics = set(of_run) & {*record.valid, *record.test}
-        assert metrics == set(record.valid)
-        for name in metrics:
-            best = record.valid[name].value
-            assert of_run[name] == pytest.approx([*log[name], best], rel=1e-6), name
-        others = {value for name, values in of_run.items() if name not in metrics for value in values}
-        only_test = {metric.value for metric in record.test.values()} - {0.0, 1.0}
-        assert not [value for value in only_test if np.isclose(list(others), value, rtol=1e-6, atol=0).any()]
+        expected = {"loss": log["loss"]} | {f"valid/{name}": log[name] for name in record.valid}
+        expected |= {f"best_valid/{name}": [metric.value] for name, metric in record.valid.items()}
+        expected |= {f"test/{name}": [metric.value] for name, metric in record.test.items()}
+        assert set(found[trial.label]) == set(expected)
+        for tag, values in expected.items():
+            assert found[trial.label][tag] == pytest.approx(list(values), rel=1e-6), tag
 
 
 def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
