@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -102,7 +102,7 @@ class TrackerCallback(tune.Callback):
         for run in runs_of(trial):
             if run not in self._open and not self._ledger.has_record(run):
                 self._open[run] = tracked(self._ledger, self._ledger.trials[run])
-                self._tell(lambda tracker, run=run: tracker.start(self._open[run]))
+                self._tell("start", self._open[run])
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
@@ -115,9 +115,7 @@ class TrackerCallback(tune.Callback):
                 self._end(run, "finished")
                 continue
             metrics = {key: value for key, value in report.items() if key == "loss" or key.startswith(VALID)}
-            self._tell(
-                lambda tracker, run=run, metrics=metrics: tracker.log(self._open[run], self._epochs[run], metrics)
-            )
+            self._tell("log", self._open[run], self._epochs[run], metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         for run in runs_of(trial):
@@ -140,12 +138,12 @@ class TrackerCallback(tune.Callback):
             how, record = "finished", read_record(self._ledger.trials[run].trial.folder(self._ledger.folder))
             metrics = {f"best_{VALID}{name}": metric.value for name, metric in record.valid.items()}
             metrics |= {f"test/{name}": metric.value for name, metric in record.test.items()}
-        self._tell(lambda tracker: tracker.end(one, how, epoch, metrics))
+        self._tell("end", one, how, epoch, metrics)
 
-    def _tell(self, call: Callable[[Tracker], None]) -> None:
+    def _tell(self, what: Literal["start", "log", "end"], *arguments: Any) -> None:
         for tracker in list(self._trackers):
             try:
-                call(tracker)
+                getattr(tracker, what)(*arguments)
             except Exception as error:  # of whatever kind a tracker's package has
                 self._trackers.remove(tracker)
                 name, said = type(tracker).__name__, " ".join(str(error).split())
