@@ -215,7 +215,8 @@ def _heat_maps(section: Section) -> list[Figure]:
     metric, direction = validated[0].valid_metric, validated[0].valid[validated[0].valid_metric].direction
     runs = [run for run in validated if run.valid_metric == metric]
     columns, _ = setting_columns(runs)
-    scores = pd.DataFrame({**columns, f"valid {metric}": [run.valid[metric].value for run in runs]})
+    settings = pd.DataFrame(columns).map(_plain_value)
+    scores = settings.assign(**{f"valid {metric}": [run.valid[metric].value for run in runs]})
     by_model = {str(model): own for model, own in scores.groupby([run.model for run in runs], sort=False)}
     return draw_heat_maps(
         by_model, {name: name for name in columns}, metric, "max" if direction == "higher" else "min", most=_MOST_MAPS

@@ -461,7 +461,7 @@ def test_training_curves_are_told_apart_by_what_was_varied(make: Maker) -> None:
     figures = [one for one in section_contents(section, "Recall@100").items if isinstance(one, Figure)]
     (drawing,) = (figure.drawing for figure in figures if figure.name == "training_curves")
     panels = {ax.get_title(): ax for ax in drawing.axes}
-    assert list(panels) == ["learning rate"]  # layers say the same, and no model has two widths
+    assert list(panels) == ["learning rate", "layers"]  # no model has two widths
     lines = [line for line in panels["learning rate"].lines if len(line.get_xdata()) > 1]
     assert len(lines) == 6
     assert len({line.get_color() for line in lines}) == 3
