@@ -178,6 +178,11 @@ class Ledger:
         log = one.trial.training_log(self.folder)
         return None if log is None or log.empty else float((log["train_seconds"] + log["eval_seconds"]).mean())
 
+    def wall_seconds(self, one: PlannedTrial) -> float | None:
+        """Returns what a finished trial took in all."""
+        run = one.trial.run
+        return read_record(one.trial.folder(self.folder)).wall_seconds if self.has_record(run) else None
+
     def next_number(self) -> int:
         """Returns the number of the next new trial."""
         return max(self._numbers | {one.trial.number for one in self.trials.values()}, default=0) + 1

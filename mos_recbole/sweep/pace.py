@@ -57,12 +57,13 @@ class Pace:
     Args:
         at_a_time: how many trials run at once.
         earlier: of trials of earlier sessions the seconds an epoch, by run.
+        beside: of trials that finished in earlier sessions the seconds that they took beside their epochs.
     """
 
-    def __init__(self, at_a_time: int, earlier: Mapping[str, float]) -> None:
+    def __init__(self, at_a_time: int, earlier: Mapping[str, float], beside: Sequence[float] = ()) -> None:
         self._slots = self._at_a_time = at_a_time
         self._watched: dict[str, _Watched] = {}
-        self._earlier = dict(earlier)
+        self._earlier, self._earlier_beside = dict(earlier), list(beside)
 
     def start(self, run: str, epoch: int) -> None:
         """Notes that a trial begins after an epoch."""
@@ -86,7 +87,7 @@ class Pace:
         waiting: Sequence[tuple[PlannedTrial, int]],
         unknown: int = 0,
     ) -> float | None:
-        """Returns the seconds until all trials have ended; None before the first epoch has.
+        """Returns the seconds until all trials have ended; None where too little has been seen.
 
         A trial takes its epochs, as many as those of its model took on average, times the seconds of an epoch, which
         are fitted to the settings of its model's trials. Trials run as many at a time as there is room for.
@@ -106,18 +107,22 @@ class Pace:
             took.setdefault(one.key, []).append(epochs)
         models = {one.key for one, _ in (*running.values(), *waiting)}
         fits = {key: _Fit([(everything[run][0], known[run]) for run in known], key) for key in models}
-        beside = self._beside()
+        beside, now = self._beside(), time.monotonic()
 
         def left(one: PlannedTrial, done: int, run: str = "") -> float:
             expected = min(one.epochs, fmean(took[one.key])) if one.key in took else one.epochs
             epochs = max(expected - done, 1.0 if done < one.epochs else 0.0)
             own = known.get(run) or fits[one.key].seconds(one)
-            return beside * (0.5 if run else 1.0) + epochs * own
+            reports = self._watched[run].epochs[1:] if run in self._watched else []
+            spent = now - reports[-1][1] if reports else 0.0
+            return max(0.0, (beside or 0.0) * (0.5 if run else 1.0) + epochs * own - spent)
 
         loads = [left(one, done, run) for run, (one, done) in running.items()]
         self._at_a_time = max(self._at_a_time, len(loads))
         loads += [0.0] * (self._at_a_time - len(loads))
         new = [left(one, done) for one, done in waiting]
+        if beside is None and new and self._loading() > fmean(new):
+            return None  # such short trials are judged after the first that has not its process to load
         typical = fmean(new or loads or [0.0]) if unknown else 0.0
         heapq.heapify(loads)
         for seconds in [*new, *[typical] * unknown]:
@@ -132,10 +137,17 @@ class Pace:
         rough = {} if good or known else {run: one.epoch_seconds for run, one in seen.items()}
         return known | {run: seconds for run, seconds in (good | rough).items() if seconds is not None}
 
-    def _beside(self) -> float:
-        """Returns the seconds that a trial takes beside its epochs; the first ones say more than that."""
-        others = [seen.beside for seen in self._watched.values() if seen.beside is not None and not seen.first]
-        return fmean(others) if others else 0.0
+    def _beside(self) -> float | None:
+        """Returns the seconds that a trial takes beside its epochs, as far as that is known."""
+        seen = list(self._watched.values())
+        others = [one.beside for one in seen if one.beside is not None and not one.first] or self._earlier_beside
+        return fmean(others) if others else None
+
+    def _loading(self) -> float:
+        """Returns the seconds until the first trials had ended an epoch, the most of them."""
+        return max(
+            (one.epochs[1][1] - one.began for one in list(self._watched.values()) if one.epochs[1:]), default=0.0
+        )
 
 
 class _Fit:
@@ -156,9 +168,11 @@ class _Fit:
         gram = centred.T @ centred + _SHRINKAGE * np.eye(len(self._names))
         guess = np.array([_guess(name, [one.trial.parameters.get(name) for one, _ in own]) for name in self._names])
         self._slopes = guess + np.linalg.solve(gram, centred.T @ (logs - self._mean - centred @ guess))
+        # The mean of times is more than the exponential of the mean of their logarithms.
+        self._factor = float(np.exp(logs - self._mean - centred @ self._slopes).mean())
 
     def seconds(self, one: PlannedTrial) -> float:
-        return float(np.exp(self._mean + (self._row(one) - self._centre) @ self._slopes))
+        return self._factor * float(np.exp(self._mean + (self._row(one) - self._centre) @ self._slopes))
 
     def _row(self, one: PlannedTrial) -> np.ndarray:
         sizes = _sizes(one.trial.parameters)

@@ -49,7 +49,9 @@ class SweepProgress:
         self._epochs: dict[str, int] = {}
         self._best: dict[str, float] = {}
         self._running: dict[str, None] = {}
+        self._began_trials = False
         earlier: dict[str, float] = {}
+        beside: list[float] = []
         for run, one in ledger.trials.items():
             self._epochs[run] = ledger.epochs_trained(one)
             if (status := ledger.status(one)) != "unfinished":
@@ -59,11 +61,10 @@ class SweepProgress:
             # Trials that are trained as one share the time of an epoch among them.
             if ledger.sweep.resources.fuse == 1 and (seconds := ledger.epoch_seconds(one)) is not None:
                 earlier[run] = seconds
+                beside += [wall - self._epochs[run] * seconds] if (wall := ledger.wall_seconds(one)) else []
         self._order = [one.trial.run for winners in (False, True) for one in ledger.unfinished(winners=winners)]
         self._total = len(ledger.trials) + ledger.to_come()
-        self._pace = Pace(at_a_time, earlier)
-        self._left: float | None = None
-        self._judge()
+        self._pace = Pace(at_a_time, earlier, beside)
 
     def __enter__(self) -> "SweepProgress":
         if self._draws:
@@ -87,6 +88,7 @@ class SweepProgress:
         self._drawing.close()
         for line in self._messages.lines if self._draws else ():
             print(line, file=sys.stderr)
+        self._messages.lines.clear()
         if self._draws and kind is not None:
             self._console.print(self._page())
         elif self._draws:
@@ -97,16 +99,14 @@ class SweepProgress:
     def start(self, run: str) -> None:
         """Shows that a trial runs."""
         if run not in self._running:
-            self._running[run] = None
+            self._running[run], self._began_trials = None, True
             self._pace.start(run, self._epochs.setdefault(run, 0))
-            self._judge()
 
     def epoch(self, run: str, epoch: int, best: float) -> None:
         """Shows that a trial has ended an epoch, and its best validation so far."""
         self.start(run)
         self._epochs[run], self._best[run] = epoch, best
         self._pace.report(run, epoch)
-        self._judge()
 
     def retry(self, run: str, error: str) -> None:
         """Shows that a trial failed and is tried again."""
@@ -118,8 +118,8 @@ class SweepProgress:
         self._running.pop(run, None)
         self._pace.end(run)
         self._statuses[run] = status
+        self._total = max(self._total, len(self._ledger.trials))
         best = self._best.pop(run, None) if status == "failed" else self._best.get(run)
-        self._judge()
         if self._draws and status != "failed":
             return
         metric, one = self._ledger.plan.metric, self._ledger.trials[run]
@@ -129,30 +129,22 @@ class SweepProgress:
         parts += [left] if (left := self._time_left()) else []
         _log.info("[%d/%d] %s: %s", len(self._statuses), self._total, one.trial.label, "; ".join(parts))
 
-    def _judge(self) -> None:
-        """Judges the time left."""
-        trials = self._ledger.trials
-        self._total = max(self._total, len(trials))
+    def _time_left(self) -> str:
+        """Returns "about 3 min 20 s left", or "" where that is not known or nothing is left."""
+        # Copies, since the page is drawn by a thread of its own.
+        trials, statuses, running = dict(self._ledger.trials), dict(self._statuses), list(self._running)
 
         def with_epoch(run: str) -> tuple[PlannedTrial, int]:
             return trials[run], self._epochs.get(run, 0)
 
         runs = dict.fromkeys([*self._order, *trials])
-        waiting = [run for run in runs if run in trials and run not in self._statuses and run not in self._running]
-        self._judged = time.monotonic()
-        self._left = self._pace.seconds_left(
-            {run: with_epoch(run) for run, status in self._statuses.items() if status != "failed"},
-            {run: with_epoch(run) for run in self._running},
-            [with_epoch(run) for run in waiting],
+        left = self._pace.seconds_left(
+            {run: with_epoch(run) for run, status in statuses.items() if status != "failed"},
+            {run: with_epoch(run) for run in running},
+            [with_epoch(run) for run in runs if run in trials and run not in statuses and run not in running],
             self._total - len(trials),
         )
-
-    def _time_left(self) -> str:
-        """Returns "about 3 min 20 s left", or "" where that is not known or nothing is left."""
-        if self._left is None or len(self._statuses) == self._total:
-            return ""
-        left = max(0.0, self._left - (time.monotonic() - self._judged))
-        return f"about {format_duration(left)} left"
+        return f"about {format_duration(left)} left" if left and len(statuses) < self._total else ""
 
     def _counts(self) -> str:
         """Returns "16 of 48 finished, 1 failed, 2 running"."""
@@ -183,8 +175,9 @@ class SweepProgress:
         if running := list(self._running):
             more = f", {len(running) - _MOST_RUNNING} more" if len(running) > _MOST_RUNNING else ""
             parts += [Text(f"\nRunning{more}", style="bold"), self._table(running[:_MOST_RUNNING])]
-        if self._messages.lines:
-            parts += [Text(), *(Text(line) for line in self._messages.lines[-_MOST_MESSAGES:])]
+        elif not self._began_trials:
+            parts.append(Text("\nRay starts the processes that trials run in."))
+        parts += [Text(line) for line in ["", *self._messages.lines[-_MOST_MESSAGES:]]]
         return Group(*parts)
 
     def _share(self, run: str) -> float:
@@ -199,7 +192,7 @@ class SweepProgress:
         several = len(plan.datasets) > 1
         table = Table(box=None)
         for name in ("model", *(["data set"] if several else [])):
-            table.add_column(name, overflow="fold")
+            table.add_column(name, no_wrap=True)
         for name in (plan.metric, *map(short_name, keys), "seed", "epoch"):
             table.add_column(name, justify="right", overflow="fold")
         for run in runs:

@@ -22,7 +22,9 @@ def trials_of(model: str, cost: Callable[[int, int], float], epochs: int = 20) -
     grid = itertools.product((256, 2048), (16, 32, 64), (0.001, 0.01, 0.1, 0.3))
     for number, (batch, d, rate) in enumerate(sorted(grid, key=lambda one: -one[1])):
         parameters = {"train_batch_size": batch, "embedding_size": d, "learning_rate": rate}
-        trial = Trial(number=number, model=model, dataset="toy", seed=1, parameters=parameters, run=f"{model}-{number}")
+        trial = Trial(
+            number=number + 1, model=model, dataset="toy", seed=1, parameters=parameters, run=f"{model}-{number}"
+        )
         one = PlannedTrial(trial, SimpleNamespace(values={"epochs": epochs}))  # type: ignore[arg-type]
         found[trial.run] = (one, cost(batch, d))
     return found
@@ -66,7 +68,7 @@ def play(trials: dict[str, tuple[PlannedTrial, float]], took: int, monkeypatch: 
 
 def test_the_time_left_is_about_right_from_the_first_trials_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of 2048 take a third of the time, d = 16 a third of that of 64: the first trials are no examples."""
-    trials = trials_of("A", lambda batch, d: 0.01 * d**0.8 * (256 / batch) ** 0.5)
+    trials = trials_of("A", lambda batch, d: 0.1 * d**0.8 * (256 / batch) ** 0.5)
     truth, left = play(trials, 20, monkeypatch).T
     total = truth[0]
     known = (truth < 0.8 * total) & (truth > 0.1 * total)
@@ -76,9 +78,19 @@ def test_the_time_left_is_about_right_from_the_first_trials_on(monkeypatch: pyte
 
 def test_early_stopping_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials that may take 20 epochs and take 5: after the first ones have ended, the others are judged by them."""
-    truth, left = play(trials_of("A", lambda batch, d: 0.3), 5, monkeypatch).T
+    truth, left = play(trials_of("A", lambda batch, d: 3.0), 5, monkeypatch).T
     known = (truth < 0.8 * truth[0]) & (truth > 0.1 * truth[0])
     assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.5))
+
+
+def test_short_trials_are_judged_by_those_that_have_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before one of them has ended, nothing is said; an earlier session's trials say it too."""
+    truth, left = play(trials_of("A", lambda batch, d: 0.1), 20, monkeypatch).T
+    assert np.isnan(left[truth > truth[0] * 0.75]).all()
+    known = (truth < 0.6 * truth[0]) & (truth > 0.1 * truth[0])
+    assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.5))
+    one = trials_of("A", lambda *_: 1.0)["A-0"][0]
+    assert Pace(1, {"A-0": 0.1}, [3.0]).seconds_left({"A-0": (one, 20)}, {}, [(one, 0)]) == pytest.approx(5.0)
 
 
 def test_before_the_first_epoch_and_of_another_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def a_ledger(mode: str = "max") -> Any:
         best_validation=lambda one: 0.2 if one.trial.number == 1 else None,
         epochs_trained=lambda one: 10 if one.trial.number == 1 else 0,
         epoch_seconds=lambda one: 60.0 if one.trial.number == 1 else None,
+        wall_seconds=lambda one: None,
         unfinished=lambda winners: [] if winners else list(trials.values())[1:],
         to_come=lambda: 0,
     )
