@@ -72,7 +72,7 @@ def test_the_time_left_is_about_right_from_the_first_trials_on(monkeypatch: pyte
     truth, left = play(trials, 20, monkeypatch).T
     total = truth[0]
     known = (truth < 0.8 * total) & (truth > 0.1 * total)
-    assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.5))
+    assert np.all(np.abs(np.log(left[known] / truth[known])) < np.log(1.7))
     assert left[-1] == 0
 
 
