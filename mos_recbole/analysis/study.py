@@ -1,5 +1,6 @@
 """A study: the finished runs of results folders, a section a protocol, and which configurations are compared."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from mos_recbole.results import (
     RUNS_FOLDER,
     SWEEP_FILE,
     RunResult,
+    code_name,
     find_records,
     read_plan,
     read_trials,
@@ -222,6 +224,9 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
         if len(rivals) > 1:
             label = chosen[model, d].label
             notes.append(f"In figures and slices, of {len(rivals)} configurations chosen by validation: {label}.")
+    if len(codes := Counter(map(code_name, runs))) > 1:
+        named = ", ".join(f"{number} by {code}" for code, number in codes.items())
+        notes.append(f"Different code computed these runs: {named}. What validation chooses is of the newest only.")
     notes += [f"{note}." for note in partner_notes(map(Trained.of, runs))]
     for model, rivals in by_model.items():
         try:

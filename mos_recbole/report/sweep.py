@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.outcomes import TABLE_METRICS
+from mos_recbole.analysis.outcomes import asked_metrics
 from mos_recbole.analysis.selection import Comparison
 from mos_recbole.analysis.sweep_frame import STATUSES, ConfigurationResult, Sweep, last_words, plain, read_sweep
-from mos_recbole.evaluation import needs_top_items
+from mos_recbole.evaluation import needs_top_items, parse_metric
 from mos_recbole.io import atomic_write
 from mos_recbole.progress import ProgressBar
 from mos_recbole.report.formatting import arrow, format_range, interval_cell, interval_columns, number_cell, words
@@ -89,9 +89,10 @@ def _write_figures(sweep: Sweep, folder: Path) -> list[Path]:
 
 
 def _test_metrics(sweep: Sweep) -> list[str]:
-    """Returns the metrics that tables show: the usual ones, and the sweep's own where outcomes tell it."""
-    own = sweep.plan.metric
-    return list(dict.fromkeys([*TABLE_METRICS, *([] if needs_top_items(own) else [own])]))
+    """Returns the metrics that tables show: those asked for, and the sweep's own, where outcomes tell them."""
+    own, asked = sweep.plan.metric, asked_metrics(list(sweep.runs.values()))
+    told = [metric for metric in asked if parse_metric(metric)[0].needs != "distance_sums"]
+    return list(dict.fromkeys([*told, *([] if needs_top_items(own) else [own])]))
 
 
 def _configurations_table(sweep: Sweep, rows: Sequence[ConfigurationResult], metrics: Sequence[str]) -> Table:

@@ -207,6 +207,7 @@ def test_a_report_chooses_from_the_newest_code(make: Maker) -> None:
     assert section.best[SOFTMAX].runs[0].code == NEW
     assert section.chosen[SOFTMAX, 8].runs[0].code == NEW
     assert any(f"{SOFTMAX}: the newest, code=bbbbbb, is chosen from" in note for note in section.notes)
+    assert any("Different code computed these runs: 2 by aaaaaa, 1 by bbbbbb." in note for note in section.notes)
     (found,) = section.findings("Recall@100")
     assert f"{MOS} code=aaaaaa" in finding(*found, {group.label: "" for group in section.groups})
 
