@@ -221,7 +221,7 @@ def epoch(bench: Bench) -> None:
             timed = TimedLoader(loader, timer)
             trainer._train_epoch(timed, 1)
             timer.start()
-            taken = seconds(partial(trainer._train_epoch, timed, 1), bench.device) + timer.left
+            taken = seconds(partial(trainer._train_epoch, timed, 1), bench.device) + timer.left.busy
         bench.note("epoch", entry, taken, floor, n_targets, measured_whole=entry == "ours")
 
 

@@ -9,6 +9,7 @@ from mos_recbole.analysis.configurations import (
     labels,
     metric_intervals,
 )
+from mos_recbole.analysis.costs import COSTS, Cost, cost_named, on_front, usual_cost
 from mos_recbole.analysis.outcomes import (
     LEADING_METRIC,
     TABLE_METRICS,
@@ -38,6 +39,7 @@ from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.analysis.sweep_frame import COST_COLUMNS, Sweep, read_sweep, trials_frame
 
 __all__ = [
+    "COSTS",
     "COST_COLUMNS",
     "LEADING_METRIC",
     "TABLE_METRICS",
@@ -46,6 +48,7 @@ __all__ = [
     "Comparisons",
     "Condition",
     "ConfigurationRow",
+    "Cost",
     "MeasuredGroup",
     "Outside",
     "Queries",
@@ -64,6 +67,7 @@ __all__ = [
     "checked_metrics",
     "compare_groups",
     "configuration_rows",
+    "cost_named",
     "describe",
     "find_run_groups",
     "find_spectrum_groups",
@@ -75,6 +79,7 @@ __all__ = [
     "mean_metric",
     "metric_intervals",
     "metric_values",
+    "on_front",
     "parse_condition",
     "parse_slice_by",
     "partner_notes",
@@ -88,4 +93,5 @@ __all__ = [
     "slice_queries",
     "trials_frame",
     "user_numbers",
+    "usual_cost",
 ]

@@ -29,6 +29,7 @@ class Several(argparse.Action):
 _RESULTS = {"type": Path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
 _METRICS = "MAP@12, Novelty@10, ... (default: the runs' own, or Recall@10 NDCG@10 MRR@10 Recall@100)"
+_COST = "time, processor, energy, memory or parameters: show it, and the front of accuracy and it"
 _DATA_PATH = "parent of the data set's folder, for IntraListDiversity (default: dataset)"
 _READ = "of finished runs, or with such folders in it (default: results)"
 _WRITTEN = "write the table there too, as .md, .tex and .csv"
@@ -37,6 +38,7 @@ _FORMATS = ("github", "simple", "latex", "csv")
 _SHARED: dict[str, dict[str, Any]] = {
     "--best": {"action": "store_true", "help": "for each model, only the configuration that is best on validation"},
     "--config": {"action": Several, "default": [], "metavar": "FILE", "help": "RecBole YAML files"},
+    "--cost": {"metavar": "NAME", "help": _COST},
     "--data-path": {"metavar": "FOLDER", "help": _DATA_PATH},
     "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},

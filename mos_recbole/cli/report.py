@@ -30,7 +30,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"
     )
-    parser.add_shared("--metric", "--metrics", "--data-path")
+    parser.add_shared("--metric", "--metrics", "--data-path", "--cost")
 
 
 def call(options: argparse.Namespace) -> int:
@@ -42,7 +42,13 @@ def call(options: argparse.Namespace) -> int:
         records = [record for folder in options.results for record in find_records(folder)]
         complete_runs(records, asked, options.data_path)
     page, *others = write_report(
-        options.results, options.output, options.metric, options.reference, options.baseline, options.metrics
+        options.results,
+        options.output,
+        options.metric,
+        options.reference,
+        options.baseline,
+        options.metrics,
+        options.cost,
     )
     print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0

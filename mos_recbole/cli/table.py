@@ -11,7 +11,7 @@ SUMMARY = "rebuild the comparison table from the files of finished runs"
 def add_options(parser: Parser) -> None:
     parser.add_results()
     parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
-    parser.add_shared("--metrics", "--data-path", "--dataset")
+    parser.add_shared("--metrics", "--data-path", "--dataset", "--cost")
     parser.add_table()
 
 
@@ -25,5 +25,5 @@ def call(options: argparse.Namespace) -> int:
     if options.protocol is not None:
         records = [record for record in records if record.protocol_hash == options.protocol]
     metrics = complete_runs(records, options.metrics, options.data_path)
-    print_tables([comparison_table(records, metrics)], options)
+    print_tables([comparison_table(records, metrics, options.cost)], options)
     return 0

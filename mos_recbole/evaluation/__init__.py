@@ -2,7 +2,7 @@
 
 from mos_recbole.evaluation.counts import compare_counts, counts_interval
 from mos_recbole.evaluation.distance import ItemDistance, item_distance
-from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
+from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means, student_interval
 from mos_recbole.evaluation.lists import Lists, distance_sums
 from mos_recbole.evaluation.metrics import (
     METRICS,
@@ -83,6 +83,7 @@ __all__ = [
     "seen_of",
     "sign_flip_test",
     "sign_test",
+    "student_interval",
     "top_lists",
     "top_lists_by_scores",
 ]

@@ -6,7 +6,6 @@ import gc
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,19 +17,20 @@ from mos_recbole.data import Segments
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import run
 from mos_recbole.experiment.build import build_model, count_trainable
-from mos_recbole.experiment.machine import choose_device, peak_memory, reset_peak_memory, waited_seconds
+from mos_recbole.experiment.machine import choose_device, peak_memory, reset_peak_memory
 from mos_recbole.experiment.run import KEPT_ITEMS, Run
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
 from mos_recbole.training import (
-    BenchmarkTrainer,
     EpochReport,
     FusedTrial,
-    Moment,
+    Selection,
+    Span,
     StepTimer,
     TimedLoader,
     TrainLoader,
+    Watch,
     random_state,
     score_batch_size,
     train_fused,
@@ -47,20 +47,18 @@ class Estimate:
     Attributes:
         parameters: trainable ones, of one run.
         memory_bytes: the peak, as records have it: "resident" and, on a GPU, "gpu".
-        once_seconds: for data, model, test and outcomes.
-        epoch_seconds: for training an epoch and writing its files.
-        valid_seconds: for a validation.
+        once: for data, model, test and outcomes.
+        epoch: for training an epoch and writing its files.
+        validation: for a validation.
         unvalidated_epochs: at the beginning, before early stopping counts.
-        quiet: the share of these seconds in which no other process was in the way.
     """
 
     parameters: int
     memory_bytes: dict[str, int]
-    once_seconds: float
-    epoch_seconds: float
-    valid_seconds: float
+    once: Span
+    epoch: Span
+    validation: Span
     unvalidated_epochs: int
-    quiet: float
 
     def epochs(self, settings: Settings, earlier: Sequence[int] = ()) -> tuple[int, int]:
         """Returns the fewest epochs that a run may need, and the most.
@@ -76,7 +74,7 @@ class Estimate:
         possible = self.unvalidated_epochs + values["eval_step"] * (values["stopping_step"] + 2)
         return min([most, *(earlier or [possible])]), most
 
-    def seconds(self, runs: Sequence[Settings], earlier: Sequence[int] = ()) -> tuple[float, float]:
+    def seconds(self, runs: Sequence[Settings], earlier: Sequence[int] = ()) -> Span:
         """Returns how long it takes: with the fewest epochs on a quiet machine, with the most on this one as it is.
 
         Args:
@@ -84,12 +82,16 @@ class Estimate:
             earlier: as of `epochs`.
         """
         fewest, most = zip(*(self.epochs(one, earlier) for one in runs), strict=True)
-        return self.quiet * self._seconds(runs[0], max(fewest), 1), self._seconds(runs[0], max(most), max(most))
+        least, longest = self.span(runs[0], max(fewest), 1), self.span(runs[0], max(most), max(most))
+        return Span(least.quiet, longest.busy)
 
-    def _seconds(self, one: Settings, epochs: int, best_epoch: int) -> float:
-        validations = (epochs - self.unvalidated_epochs) / one.values["eval_step"] if one.validates else 0.0
-        trained = epochs + (best_epoch if one.values["final_fit"] != "none" else 0)
-        return self.once_seconds + trained * self.epoch_seconds + math.ceil(validations) * self.valid_seconds
+    def span(self, settings: Settings, epochs: int, best_epoch: int) -> Span:
+        """Returns how long it takes with so many epochs, of which a final fit would have `best_epoch`."""
+        validations = 0
+        if settings.validates:
+            validations = math.ceil((epochs - self.unvalidated_epochs) / settings.values["eval_step"])
+        trained = epochs + (best_epoch if settings.values["final_fit"] != "none" else 0)
+        return self.once + self.epoch * trained + self.validation * validations
 
 
 def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float = 3.0) -> Estimate:
@@ -108,7 +110,7 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
     """
     gc.collect()
     reset_peak_memory()
-    began = time.perf_counter()
+    watch = Watch()
     chosen = choose_device(device)
     data = RunData(runs[0], chosen)
     with tempfile.TemporaryDirectory() as folder, _silently():
@@ -120,37 +122,31 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
         timer = StepTimer(seconds, chosen)
         loaders = _timed_loaders(opened, timer)
         data.distance  # noqa: B018 - made once, whatever the number of queries
-        once = time.perf_counter() - began
+        once = watch.read()
         cut = _cut(data, score_batch_size(opened[0].model, data.config, data.dataset.item_num))
         unvalidated = trainers[0].unvalidated_epochs
         for one, trainer in zip(opened, trainers, strict=True):
             one.data = cut
             trainer.epochs, trainer.eval_step, trainer.unvalidated_epochs = 2, 1, 0
-        started, waited = Moment.now(), waited_seconds()
-        epoch = _time_epoch(opened, trainers, loaders, timer)
-        peak, trained = peak_memory(chosen), Moment.now()
+        epoch, validation = _time_epoch(opened, loaders, timer)
+        peak = peak_memory(chosen)
         reset_peak_memory()
+        watch = Watch()
         record = opened[0].close()
-        closed, passed, waited = trained.passed().seconds, started.passed(), waited_seconds() - waited
-        closing_peak = peak_memory(chosen)
+        closed, closing_peak = watch.read(), peak_memory(chosen)
         closing_peak["resident"] += _bytes_of_further_outcomes(record, data)
     more_valid, more_test = (
         getattr(data.split, side).n_targets / max(getattr(cut.split, side).n_targets, 1) for side in ("valid", "test")
     )
-    validation = trainers[0].reports[1].eval_seconds if runs[0].validates else 0.0
-    closing = (closed - validation) * more_test + validation * more_valid
-    own = sum(trainer.reports[1].eval_seconds for trainer in trainers)
+    # Closing a run validates once more, then ranks the test's queries.
+    again = validation * (1 / len(runs))
     return Estimate(
         parameters=count_trainable(opened[0].model),
         memory_bytes={kind: max(peak[kind], closing_peak[kind]) for kind in peak},
-        once_seconds=once + len(runs) * closing,
-        epoch_seconds=epoch - own + timer.left,
-        valid_seconds=own * more_valid if runs[0].validates else 0.0,
+        once=once + ((closed - again) * more_test + again * more_valid) * len(runs),
+        epoch=epoch - validation + timer.left,
+        validation=validation * more_valid,
         unvalidated_epochs=unvalidated,
-        # With several threads, they may have waited at the same time.
-        quiet=min(
-            1.0, max(1 - waited / passed.seconds, passed.processor_seconds / passed.seconds / torch.get_num_threads())
-        ),
     )
 
 
@@ -166,27 +162,44 @@ def _timed_loaders(runs: Sequence[Run], timer: StepTimer) -> list[TimedLoader]:
     return [of_seed[one.config["seed"]] for one in runs]
 
 
-def _time_epoch(
-    runs: Sequence[Run], trainers: Sequence[BenchmarkTrainer], loaders: Sequence[TrainLoader], timer: StepTimer
-) -> float:
-    """Returns how long the second of two cut epochs took, its validation and its files included, in seconds."""
-    ends: list[float] = []
+def _time_epoch(runs: Sequence[Run], loaders: Sequence[TrainLoader], timer: StepTimer) -> tuple[Span, Span]:
+    """Returns how long the second of two cut epochs took, validation and files included, and its validation alone."""
+    watch, epoch = Watch(), Span()
+    validations: list[Span] = []
 
     def end(report: EpochReport) -> None:
-        ends.append(time.perf_counter())
-        timer.start()
+        nonlocal watch, epoch
+        if report.epoch == 1:
+            validations.clear()
+            watch = Watch()
+            timer.start()
+        epoch = watch.read()
 
+    def timed(selection: Selection | None) -> Selection | None:
+        if selection is None:
+            return None
+        given = selection.validate
+
+        def validate() -> dict[str, float]:
+            began = Watch()
+            metrics = given()
+            validations.append(began.read())
+            return metrics
+
+        return replace(selection, validate=validate)
+
+    selections = [timed(one.selection()) for one in runs]
     if len(runs) == 1:
-        trainers[0].fit(loaders[0], runs[0].selection(), end)
+        runs[0].trainer.fit(loaders[0], selections[0], end)
     else:
-        parts = zip(runs, trainers, loaders, strict=True)
+        parts = zip(runs, loaders, selections, strict=True)
         trials = [
-            FusedTrial(trainer, loader, one.selection(), end, random_state(trainer.device))
-            for one, trainer, loader in parts
+            FusedTrial(one.trainer, loader, selection, end, random_state(one.device))
+            for one, loader, selection in parts
         ]
         for _, diverged in train_fused(trials):
             assert diverged is None, diverged
-    return ends[-1] - ends[len(runs) - 1]
+    return epoch, sum(validations, Span())
 
 
 def _cut(data: RunData, n_queries: int) -> RunData:

@@ -11,19 +11,20 @@ from tabulate import tabulate
 from mos_recbole.experiment.estimate import Estimate, earlier_epochs, estimate_cost
 from mos_recbole.progress import ProgressBar, format_duration
 from mos_recbole.settings import Settings
+from mos_recbole.training import Span
 
 # With a smaller share of the processor's time than this, others are worth a word.
 _QUIET = 0.9
 
 
-def time_in_words(low: float, high: float) -> str:
+def time_in_words(span: Span) -> str:
     """Returns "3 min 20 s to 2 h 05 min", or one of them where they are the same."""
-    return " to ".join(dict.fromkeys(map(format_duration, (low, high))))
+    return " to ".join(dict.fromkeys(map(format_duration, (span.quiet, span.busy))))
 
 
-def end_in_words(low: float, high: float, now: datetime) -> str:
+def end_in_words(span: Span, now: datetime) -> str:
     """Returns "between 14:05 and 16:20", with dates where one of them is on another day than `now`."""
-    ends = [now + timedelta(seconds=seconds) for seconds in (low, high)]
+    ends = [now + timedelta(seconds=seconds) for seconds in (span.quiet, span.busy)]
     form = "%H:%M" if all(end.date() == now.date() for end in ends) else "%d %b %H:%M"
     first, last = (end.strftime(form) for end in ends)
     return f"about {first}" if first == last else f"between {first} and {last}"
@@ -53,7 +54,7 @@ def circumstances(estimates: Sequence[Estimate], device: str) -> list[str]:
     threads = torch.get_num_threads()
     where = "GPU" if device.startswith("cuda") else f"CPU with {threads} thread{'s' if threads > 1 else ''}"
     lines = [f"Measured by a few training steps and a batch of queries on this {where}; nothing is kept of them."]
-    quiet = min(estimate.quiet for estimate in estimates)
+    quiet = min(estimate.epoch.quiet / estimate.epoch.busy for estimate in estimates)
     if quiet < _QUIET:
         lines.append(
             f"Other processes held this one up for {1 - quiet:.0%} of the time: low ends are for a machine without "
@@ -89,24 +90,22 @@ def preview_runs(runs: Sequence[Settings], device: str, results: Path) -> str:
     models: dict[str, list[Settings]] = {}
     for one in runs:
         models.setdefault(one.model, []).append(one)
-    rows, lines, estimates = [], [], []
-    low = high = 0.0
+    rows, lines, estimates, total = [], [], [], Span()
     with ProgressBar("measuring", len(models), "models") as bar:
         for model, own in models.items():
             estimate, earlier = estimate_cost(own[:1], device), earlier_epochs(own[0], results)
             fewest, most = estimate.epochs(own[0], earlier)
-            span = estimate.seconds(own[:1], earlier)
-            epoch = estimate.epoch_seconds + estimate.valid_seconds
-            low, high = low + len(own) * span[0], high + len(own) * span[1]
+            span, epoch = estimate.seconds(own[:1], earlier), estimate.epoch + estimate.validation
+            total += span * len(own)
             rows.append(
                 {
                     "model": model,
                     "runs": str(len(own)),
                     "parameters": f"{estimate.parameters:,}",
                     "memory": memory_in_words(estimate),
-                    "an epoch": time_in_words(estimate.quiet * epoch, epoch),
+                    "an epoch": time_in_words(epoch),
                     "epochs": str(most) if fewest == most else f"{fewest} to {most}",
-                    "a run": time_in_words(*span),
+                    "a run": time_in_words(span),
                 }
             )
             lines.append(epochs_in_words(own[0], estimate, earlier))
@@ -114,7 +113,8 @@ def preview_runs(runs: Sequence[Settings], device: str, results: Path) -> str:
             bar.advance(1)
     warnings = dict.fromkeys(filter(None, map(too_much_memory, estimates)))
     count = f"{len(runs)} runs, one after the other, take" if len(runs) > 1 else "The run takes"
-    ends = f"Started now, {'they end' if len(runs) > 1 else 'it ends'} {end_in_words(low, high, datetime.now())}."
+    ends = f"Started now, {'they end' if len(runs) > 1 else 'it ends'} {end_in_words(total, datetime.now())}."
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
-    total = f"{count} {time_in_words(low, high)}. {ends}"
-    return "\n".join([table, "", total, *lines, *circumstances(estimates, device), *warnings])
+    return "\n".join(
+        [table, "", f"{count} {time_in_words(total)}. {ends}", *lines, *circumstances(estimates, device), *warnings]
+    )

@@ -39,15 +39,6 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({platform.machine()})"
 
 
-def waited_seconds() -> float:
-    """Returns how long threads of this process were ready to run and had no core, as Linux counts; elsewhere 0."""
-    waited = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            waited += int(path.read_text(encoding="ascii").split()[1])
-    return waited / 1e9
-
-
 def reset_peak_memory() -> None:
     """Makes the peak of resident memory count from now on; outside Linux it counts from the process's start."""
     if Path("/proc/self/clear_refs").exists():

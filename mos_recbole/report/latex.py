@@ -28,6 +28,7 @@ _SIGNS = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "†": r"$\dagger$",
+        "★": r"$\star$",
     }
 )
 # Symbols in headings: p, d_z, d+1, K; and powers of ten in numbers.

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
+from mos_recbole.analysis.costs import Cost, cost_named, on_front
 from mos_recbole.analysis.outcomes import TABLE_METRICS
+from mos_recbole.evaluation import Interval
 from mos_recbole.progress import format_duration
 from mos_recbole.report.formatting import (
     NOTHING,
@@ -21,17 +23,32 @@ from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import RunResult, code_name, setting_columns
 
 
-def comparison_table(records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS) -> Table:
-    """Returns a table, without caption, with a row per model and settings: runs that differ in the seed share it.
+def comparison_table(
+    records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS, cost: str | None = None
+) -> Table:
+    """Returns a table with a row per model and settings: runs that differ in the seed share it.
 
     Args:
         records: of runs of one protocol.
         metrics: that it shows, in any spelling.
+        cost: one of `analysis.COSTS`, to be shown with the front of the first metric and it, which the caption
+            explains; None for the training time alone, without caption.
 
     Raises:
-        InputError: as `configuration_rows`.
+        InputError: as `configuration_rows`, or an unknown cost.
     """
-    return configurations_table(configuration_rows(records, metrics))
+    kind = None if cost is None else cost_named(cost)
+    rows = configuration_rows(records, metrics)
+    caption = "" if kind is None else front_caption(next(iter(rows[0].intervals)), kind)
+    return configurations_table(rows, None, caption, cost=kind)
+
+
+def front_caption(metric: str, cost: Cost) -> str:
+    """Returns what the column of a cost and the mark of the front mean."""
+    return (
+        f"{cost.label.capitalize()}: {cost.help}, mean over seeds ± half the width of Student's 95 % interval. "
+        f"★: no other row has as good a {metric} for as little; intervals have no part in it."
+    )
 
 
 def configurations_table(
@@ -40,6 +57,7 @@ def configurations_table(
     caption: str = "",
     *,
     short: bool = False,
+    cost: Cost | None = None,
 ) -> Table:
     """Returns a table with a row per configuration: test metrics ± interval, epochs, median training time, parameters.
 
@@ -48,6 +66,7 @@ def configurations_table(
         metrics: of the rows' metrics those that are shown; all by default.
         caption: of the table.
         short: show the settings as short columns, behind the metrics, and not in the name.
+        cost: shown in place of the training time, with a mark of the rows on the front of the first metric and it.
     """
     shown = [list(row.intervals) if metrics is None else list(metrics) for row in rows]
     frame = pd.DataFrame(
@@ -67,6 +86,11 @@ def configurations_table(
             for row, names in zip(rows, shown, strict=True)
         ]
     )
+    marks = [False] * len(rows)
+    if cost is not None:
+        marks = on_front(rows, shown[0][0], cost)
+        means = [interval_columns(f"{cost.name} cost", cost.interval(row.runs)) for row in rows]
+        frame = frame.join(pd.DataFrame(means)).assign(front=marks)
     columns, stands_for = setting_columns([row.runs[0] for row in rows]) if short else ({}, "")
     # Labels name it only where configurations of one model differ in it.
     tell_code = len({row.runs[0].code for row in rows}) > 1
@@ -74,10 +98,11 @@ def configurations_table(
     for number, (row, names) in enumerate(zip(rows, shown, strict=True)):
         values = {f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in names}
         if short:
-            cells.append({"model": words(row.runs[0].model), **values, **setting_cells(columns, number), **_costs(row)})
+            settings = setting_cells(columns, number)
+            cells.append({"model": words(row.runs[0].model), **values, **settings, **_costs(row, cost, marks[number])})
         else:
             code = {"code": words(code_name(row.runs[0]))} if tell_code else {}
-            cells.append({"model": words(row.label), **code, **_costs(row), **values})
+            cells.append({"model": words(row.label), **code, **_costs(row, cost, marks[number]), **values})
     return Table("models", "Configurations", "\n".join(filter(None, [caption, stands_for])), cells, frame)
 
 
@@ -100,12 +125,24 @@ def _setting_cell(value: object) -> Cell:
     return Cell(f"{value:g}" if isinstance(value, float) else str(value), float(str(value)) if number else None)
 
 
-def _costs(row: ConfigurationRow) -> dict[str, Cell]:
+def _costs(row: ConfigurationRow, cost: Cost | None, is_on_front: bool) -> dict[str, Cell]:
     epochs = [run.epochs for run in row.runs]
-    seconds = float(np.median([run.train_seconds for run in row.runs]))
-    return {
+    cells = {
         "parameters": number_cell(row.runs[0].parameters, ","),
         "seeds": number_cell(len(row.runs), "d"),
         "epochs": Cell(format_range(epochs), min(epochs)),
-        "training time": Cell(format_duration(seconds), seconds),
     }
+    if cost is None:
+        seconds = float(np.median([run.train_seconds for run in row.runs]))
+        return {**cells, "training time": Cell(format_duration(seconds), seconds)}
+    shown = {} if cost.label in cells else {cost.label: _cost_cell(cost, cost.interval(row.runs))}
+    return {**cells, **shown, "front": Cell("★" if is_on_front else "", float(is_on_front))}
+
+
+def _cost_cell(cost: Cost, interval: Interval | None) -> Cell:
+    """Returns "35.2 s ± 1.1 s", without the half of the interval where it has no width."""
+    if interval is None:
+        return NOTHING
+    values = [interval.mean, *([interval.half_width] if interval.half_width else [])]
+    texts = [format_duration(value) if cost.unit == "s" else f"{value:.3g} {cost.unit}" for value in values]
+    return Cell(" ± ".join(texts), interval.mean)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mos_recbole.analysis.compare import compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
+from mos_recbole.analysis.costs import Cost, on_front, usual_cost
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.analysis.queries import read_queries
 from mos_recbole.analysis.reference import Reference
@@ -17,6 +18,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.comparisons import finding, pairs_table
 from mos_recbole.report.figures import Figure, Look, model_looks
+from mos_recbole.report.figures.costs import Point, draw_costs
 from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
 from mos_recbole.report.figures.slices import draw_slices
@@ -24,7 +26,7 @@ from mos_recbole.report.figures.training import Curve, coloured_curves, draw_tra
 from mos_recbole.report.figures.widths import draw_widths
 from mos_recbole.report.formatting import number_cell
 from mos_recbole.report.reference import reference_tables
-from mos_recbole.report.runs import configurations_table, setting_words
+from mos_recbole.report.runs import configurations_table, front_caption, setting_words
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.table import Table
 from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label, setting_columns, varied_settings
@@ -40,8 +42,7 @@ _MOST_PAIRS = 12  # that a table compares in the same settings
 _MODELS_CAPTION = (
     "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval over "
     "users and, where there are several, seeds. Intervals of two rows that overlap say little about the difference "
-    "between them, which the paired table tests. Training time is the median over seeds; in the CSV file, epochs and "
-    "training time are means over seeds."
+    "between them, which the paired table tests."
 )
 
 
@@ -66,6 +67,7 @@ def section_contents(
     reference: Reference | None = None,
     step: Callable[[str], None] = lambda _: None,
     metrics: Sequence[str] = TABLE_METRICS,
+    cost: Cost | None = None,
 ) -> Contents:
     """Returns the tables and figures of one protocol's runs.
 
@@ -75,6 +77,7 @@ def section_contents(
         reference: published numbers to show beside ours.
         step: called after each of `count_steps`, with what was done.
         metrics: that tables of models and of differences show, beside `metric`.
+        cost: which `metric` is set against; None for `usual_cost`.
 
     Raises:
         InputError: outcomes that are missing, broken or not of the same queries.
@@ -86,8 +89,10 @@ def section_contents(
     looks = model_looks(section.models)
     sign = -1 if metric_direction(metric) == "higher" else 1
     best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)
-    items: list[Table | Figure] = [configurations_table(best_first, shown, _MODELS_CAPTION, short=True)]
-    notes = list(section.notes)
+    cost = usual_cost(section.runs) if cost is None else cost
+    caption = f"{_MODELS_CAPTION} {front_caption(metric, cost)}"
+    items: list[Table | Figure] = [configurations_table(best_first, shown, caption, short=True, cost=cost)]
+    notes = [*section.notes, *_unlike_devices(section)]
     said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
     findings = [finding(*found, said_of) for found in section.findings(metric)]
     pairs = section.matched_pairs
@@ -106,6 +111,7 @@ def section_contents(
         found = reference_tables(reference, section, rows) if reference.dataset == section.runs[0].dataset else []
         items += found
         notes += [] if found else [f"The numbers of {reference.source} are about none of these configurations."]
+    items += _costs(best_first, metric, cost, looks)
     if section.chosen:
         means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
         items.append(draw_widths(means, metric, looks))
@@ -204,6 +210,32 @@ class _Slicer:
         in_order = frame[["width", *(name for name in frame if name != "width")]]
         name = "-".join((*columns, self._matchup.model))
         return Table(name, title, "\n".join([*lines, *own]), rows, in_order, folded=True)
+
+
+def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Mapping[str, Look]) -> list[Figure]:
+    """Returns the metric against a cost, where at least two configurations have both."""
+    points = [
+        Point(row.runs[0].model, mean, row.intervals[metric], is_on_front)
+        for row, is_on_front in zip(rows, on_front(rows, metric, cost), strict=True)
+        if (mean := cost.interval(row.runs)) is not None
+    ]
+    if len(points) < 2:
+        return []
+    caption = (
+        f"Test {metric} against {cost.help}, a point a configuration: means with 95 % intervals, over users and seeds "
+        "(bootstrap) and over seeds (Student's t). The line is the front: for no more, no other point has as good a "
+        f"{metric}. Intervals have no part in it."
+    )
+    label = cost.label if not cost.unit else f"{cost.label} [{cost.unit}]"
+    return [draw_costs(points, metric, label, looks, caption)]
+
+
+def _unlike_devices(section: Section) -> list[str]:
+    """Returns a note where costs were measured on devices of several kinds."""
+    devices = sorted({run.device for run in section.runs if run.epochs})
+    return (
+        [f"Costs are of different devices ({', '.join(devices)}): compare them with care."] if len(devices) > 1 else []
+    )
 
 
 def _heat_maps(section: Section) -> list[Figure]:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mos_recbole.analysis.costs import cost_named
 from mos_recbole.analysis.outcomes import asked_metrics, checked_metrics, leading_metric, mean_metric
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.study import Section, Study, read_study
@@ -31,6 +32,7 @@ def write_report(
     reference: Path | None = None,
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
+    cost: str | None = None,
 ) -> list[Path]:
     """Returns the files of the report: the page, then tables and figures of every protocol.
 
@@ -45,11 +47,13 @@ def write_report(
         reference: file of published numbers to show beside ours.
         baseline: the head or the model that others are compared with; by default the softmax head.
         metrics: that tables of models and of differences show; by default those that the runs were asked for.
+        cost: one of `analysis.COSTS`, which the metric is set against; by default the processor's time, or the training
+            time where it is not all or not known.
 
     Raises:
         InputError: no finished runs, a folder that is missing, a record or outcomes that are broken, outcomes of one
-            protocol that are not of the same queries, an unknown metric, a broken reference, or an output that cannot
-            be written to or that has folders of the report's names without a report.
+            protocol that are not of the same queries, an unknown metric or cost, a broken reference, or an output that
+            cannot be written to or that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
     from mos_recbole.report.page import PageSection, render_page
@@ -57,14 +61,15 @@ def write_report(
 
     published = None if reference is None else read_reference(reference)
     study = read_study(folders, baseline)
-    command = _command(folders, metric, reference, baseline, metrics)
+    kind = None if cost is None else cost_named(cost)
+    command = _command(folders, metric, reference, baseline, metrics, cost)
     shown = checked_metrics(metrics or asked_metrics([run for section in study.sections for run in section.runs]))
     metric = mean_metric(metric or leading_metric(shown))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
         step = partial(bar.advance, 1)
-        contents = [section_contents(one, metric, published, step, shown) for one in study.sections]
+        contents = [section_contents(one, metric, published, step, shown, kind) for one in study.sections]
     newest = max(run.finished for section in study.sections for run in section.runs)
     n_items = sum(len(content.items) for content in contents)
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
@@ -118,12 +123,14 @@ def _command(
     reference: Path | None,
     baseline: str | None,
     metrics: Sequence[str] | None,
+    cost: str | None,
 ) -> str:
     """Returns what a user types to get this report."""
     options = [] if metric is None else ["--metric", mean_metric(metric)]
     options += ["--metrics", *checked_metrics(metrics)] if metrics else []
     options += [] if reference is None else ["--reference", str(reference)]
     options += [] if baseline is None else ["--baseline", baseline]
+    options += [] if cost is None else ["--cost", cost]
     return shlex.join(["mos-recbole", "report", *map(str, folders), *options])
 
 

@@ -17,6 +17,7 @@ from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, Trial, format_paramete
 from mos_recbole.sweep.cluster import trials_at_a_time
 from mos_recbole.sweep.fusing import describe_fusing, fused_groups
 from mos_recbole.sweep.plan import PlannedTrial, Planner
+from mos_recbole.training import Span
 
 # About how many units are measured, and for how many seconds of training all together.
 _MEASURED, _SECONDS = 12, 8.0
@@ -29,7 +30,7 @@ class Unit:
     trials: tuple[PlannedTrial, ...]
     estimate: Estimate
 
-    def seconds(self, earlier: Sequence[int]) -> tuple[float, float]:
+    def seconds(self, earlier: Sequence[int]) -> Span:
         """Returns how long it takes at least and at most."""
         return self.estimate.seconds([planned.settings for planned in self.trials], earlier)
 
@@ -77,15 +78,17 @@ def _between(measured: dict[float, Estimate], work: float) -> Estimate:
     def at(values: Sequence[float]) -> float:
         return float(np.interp(work, works, values))
 
+    def span(spans: Sequence[Span]) -> Span:
+        return Span(at([one.quiet for one in spans]), at([one.busy for one in spans]))
+
     in_order = [measured[one] for one in works]
     return replace(
         some,
         parameters=round(at([one.parameters for one in in_order])),
         memory_bytes={kind: round(at([one.memory_bytes[kind] for one in in_order])) for kind in some.memory_bytes},
-        once_seconds=at([one.once_seconds for one in in_order]),
-        epoch_seconds=at([one.epoch_seconds for one in in_order]),
-        valid_seconds=at([one.valid_seconds for one in in_order]),
-        quiet=at([one.quiet for one in in_order]),
+        once=span([one.once for one in in_order]),
+        epoch=span([one.epoch for one in in_order]),
+        validation=span([one.validation for one in in_order]),
     )
 
 
@@ -127,18 +130,18 @@ def _costs(units: Sequence[Unit], folder: Path, at_a_time: int | None, device: s
     """Returns sentences: how long trials take in all and so many at a time, until when, and in how much memory."""
     one_of = {unit.trials[0].key: unit for unit in units}
     earlier = {key: earlier_epochs(unit.trials[0].settings, folder) for key, unit in one_of.items()}
-    low, high = zip(*(unit.seconds(earlier[unit.trials[0].key]) for unit in units), strict=True)
-    longest = max(low), max(high)
+    spans = [unit.seconds(earlier[unit.trials[0].key]) for unit in units]
+    total = sum(spans, Span())
+    longest = Span(max(one.quiet for one in spans), max(one.busy for one in spans))
     lines = [
-        f"One after the other they take {forecast.time_in_words(fsum(low), fsum(high))}; the longest "
-        f"{forecast.time_in_words(*longest)}."
+        f"One after the other they take {forecast.time_in_words(total)}; the longest {forecast.time_in_words(longest)}."
     ]
     largest = max((unit.estimate for unit in units), key=lambda one: one.memory_bytes["resident"])
     if at_a_time is not None:
-        least, most = (max(fsum(own) / at_a_time, one) for own, one in zip((low, high), longest, strict=True))
+        took = Span(max(total.quiet / at_a_time, longest.quiet), max(total.busy / at_a_time, longest.busy))
         lines.append(
-            f"With {at_a_time} at a time: {forecast.time_in_words(least, most)}. Started now, they end "
-            f"{forecast.end_in_words(least, most, datetime.now())}; the start of Ray is not counted."
+            f"With {at_a_time} at a time: {forecast.time_in_words(took)}. Started now, they end "
+            f"{forecast.end_in_words(took, datetime.now())}; the start of Ray is not counted."
         )
     lines.append(f"Memory of one at a time: up to {forecast.memory_in_words(largest)}.")
     if at_a_time is not None and (warning := forecast.too_much_memory(largest, at_a_time)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Moment:
-    """Readings of the two clocks, or what has passed on them, in seconds.
+    """Readings of the clocks, or what has passed on them, in seconds.
 
     Attributes:
         seconds: of the clock on the wall.

@@ -13,7 +13,7 @@ from fabricated import MOS, Maker
 from mos_recbole import cli
 from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast, load_settings, run_experiment
 from mos_recbole.settings import Settings
-from mos_recbole.training import StepTimer, TimedLoader
+from mos_recbole.training import Span, StepTimer, TimedLoader
 
 SMALL = {"embedding_size": 8, "hidden_size": 8, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 32, "epochs": 2}
 
@@ -46,8 +46,8 @@ def test_an_estimate_leaves_nothing_and_knows_the_size(
     settings = make(model, **changes)
     estimate = estimate_cost([settings], "cpu", seconds=0.0)
     assert not list(temporary.glob("tmp*"))  # PyTorch has a folder of its own there
-    assert min(estimate.once_seconds, estimate.epoch_seconds, estimate.valid_seconds) > 0
-    assert 0 < estimate.quiet <= 1
+    for span in (estimate.once, estimate.epoch, estimate.validation):
+        assert 0 < span.quiet <= span.busy
     if model == MOS:
         record = run_experiment(settings, output=tmp_path / "results", device="cpu")
         assert estimate.parameters == record.parameters
@@ -56,13 +56,13 @@ def test_an_estimate_leaves_nothing_and_knows_the_size(
 
 def test_trials_that_are_trained_as_one_have_one_estimate(make: Callable[..., Settings]) -> None:
     runs = [make(seed=seed, learning_rate=rate) for seed in (1, 2) for rate in (0.1, 0.01)]
-    assert estimate_cost(runs, "cpu", seconds=0.0).epoch_seconds > 0
+    assert estimate_cost(runs, "cpu", seconds=0.0).epoch.quiet > 0
 
 
 ESTIMATE = Estimate(
     parameters=1234,
     memory_bytes={"resident": 10**9},
-    **{"once_seconds": 1.0, "epoch_seconds": 10.0, "valid_seconds": 3.0, "unvalidated_epochs": 0, "quiet": 0.5},
+    **{"once": Span(0.5, 1.0), "epoch": Span(5.0, 10.0), "validation": Span(1.5, 3.0), "unvalidated_epochs": 0},
 )
 
 
@@ -86,7 +86,8 @@ def test_what_early_stopping_leaves_open_is_a_range(
 ) -> None:
     settings = make(**changes)
     assert ESTIMATE.epochs(settings, earlier) == epochs
-    assert ESTIMATE.seconds([settings], earlier) == pytest.approx(seconds)
+    span = ESTIMATE.seconds([settings], earlier)
+    assert (span.quiet, span.busy) == pytest.approx(seconds)
 
 
 def test_earlier_runs_count_if_they_stopped_by_the_same_rule(make: Callable[..., Settings], tmp_path: Path) -> None:
@@ -121,21 +122,22 @@ def test_steps_are_counted_until_the_time_is_up(
 ) -> None:
     """A following loader ends with the one that it follows."""
     now = 0.0
-    monkeypatch.setattr("time.perf_counter", lambda: now)
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"time.{clock}", lambda: now)
     timer = StepTimer(seconds, torch.device("cpu"))
     timed, following = TimedLoader(Batches(), timer), TimedLoader(Batches(), timer, follows=True)
     assert len(list(timed.epoch(1))) <= 3
     timer.start()
     for _ in zip(timed.epoch(2), following.epoch(2), strict=True):
         now += 1.0  # a step
-    assert (timer.steps, timer.left) == (steps, pytest.approx(left))
+    assert (timer.steps, timer.left.busy) == (steps, pytest.approx(left))
 
 
 def test_when_it_ends() -> None:
     noon = datetime(2026, 5, 1, 12)
-    assert forecast.end_in_words(60, 7200, noon) == "between 12:01 and 14:00"
-    assert forecast.end_in_words(10, 20, noon) == "about 12:00"
-    assert forecast.end_in_words(60, 86400, noon) == "between 01 May 12:01 and 02 May 12:00"
+    assert forecast.end_in_words(Span(60, 7200), noon) == "between 12:01 and 14:00"
+    assert forecast.end_in_words(Span(10, 20), noon) == "about 12:00"
+    assert forecast.end_in_words(Span(60, 86400), noon) == "between 01 May 12:01 and 02 May 12:00"
 
 
 def test_a_dry_run_prints_costs_and_trains_nothing(

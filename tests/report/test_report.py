@@ -304,7 +304,7 @@ def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: P
         assert body.isascii()
     figures = {path.stem for path in report.glob("figures/*/*")}
     maps = {f"{kind}-{name}" for kind in ("map", "cells") for name in crossed}
-    assert figures == {"widths", "training_curves"} | single | maps
+    assert figures == {"costs", "widths", "training_curves"} | single | maps
     assert all(len(list(report.glob(f"figures/*/{name}.*"))) == 2 for name in figures)
 
 

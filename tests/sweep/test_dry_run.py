@@ -16,6 +16,7 @@ from mos_recbole.settings import Settings
 from mos_recbole.sweep import preview
 from mos_recbole.sweep.dry_run import estimate_units
 from mos_recbole.sweep.sweep_file import Resources
+from mos_recbole.training import Span
 from tests.sweeps import CONDITIONAL, GRID, SMALL, MakePlanner, refused, written
 
 
@@ -29,8 +30,7 @@ def timed_by_size(monkeypatch: pytest.MonkeyPatch, quiet: float = 1.0) -> list[t
         return Estimate(
             parameters=size,
             memory_bytes={"resident": size * 10**9},
-            **{"once_seconds": 0.0, "epoch_seconds": float(size), "valid_seconds": 0.0},
-            **{"unvalidated_epochs": 0, "quiet": quiet},
+            **{"once": Span(), "epoch": Span(quiet, 1.0) * size, "validation": Span(), "unvalidated_epochs": 0},
         )
 
     monkeypatch.setattr("mos_recbole.sweep.dry_run.estimate_cost", estimate_cost)
@@ -44,7 +44,7 @@ def test_costs(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     trials = made.trials()
     units = estimate_units([[one] for one in trials], "cpu")
     expected = {one.trial.run: one.trial.parameters["embedding_size"] for one in trials}
-    assert {unit.trials[0].trial.run: unit.estimate.epoch_seconds for unit in units} == pytest.approx(expected)
+    assert {unit.trials[0].trial.run: unit.estimate.epoch.busy for unit in units} == pytest.approx(expected)
     assert sorted(measured) == [(4,), (4,), (12,), (12,), (20,), (20,)]
     for cores, elapsed in ((4, "1 min 00 s"), (1000, "20.0 s")):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
@@ -183,7 +183,8 @@ def test_a_dry_run_needs_no_ray(data: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 trials: 1 configurations, 1 seed." in done.stdout, done.stderr
     assert done.stdout.splitlines()[-1] == "0 2"
-    assert done.stderr.splitlines() == [
+    # On a slow machine, progress comes before.
+    assert done.stderr.splitlines()[-1:] == [
         "mos-recbole: error: sweeps need ray, optuna, tensorboardX; "
         "expected the extra mos_recbole[sweep] to be installed"
     ]

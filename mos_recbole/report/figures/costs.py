@@ -1,0 +1,59 @@
+"""A metric against what it costs, with the front of both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from mos_recbole.evaluation import Interval
+from mos_recbole.report.figures.figure import GREY, STYLE, Figure, Look, add_legend, draw_intervals, make_panels
+from mos_recbole.report.figures.scales import label_log_axis
+
+# Models that only count train in less than the clock can tell; the axis is logarithmic.
+_LEAST = 1e-3
+
+
+@dataclass(frozen=True)
+class Point:
+    """A configuration: what it costs and what it reaches."""
+
+    model: str
+    cost: Interval
+    score: Interval
+    on_front: bool
+
+
+@matplotlib.rc_context(STYLE)
+def draw_costs(points: Sequence[Point], metric: str, cost: str, looks: Mapping[str, Look], caption: str) -> Figure:
+    """Returns the test metric against a cost, a point a configuration.
+
+    Args:
+        points: at least one.
+        metric, cost: names of the axes.
+        looks: of the models.
+        caption: what is counted.
+    """
+    drawing, (ax,) = make_panels(1)
+    plot_costs(points, looks, ax).set(xlabel=cost, ylabel=f"test {metric}")
+    there = {model: look for model, look in looks.items() if any(point.model == model for point in points)}
+    add_legend(drawing, there, [Line2D([], [], color=GREY, label="front")])
+    return Figure("costs", f"{metric} and {cost.split(' [')[0]}", caption, drawing)
+
+
+def plot_costs(points: Sequence[Point], looks: Mapping[str, Look], ax: Axes) -> Axes:
+    """Returns the axes with means and both intervals; the front is a line, what is not on it is hollow."""
+    ax.set_xscale("log")
+    for point in points:
+        look, place = looks[point.model], max(point.cost.mean, _LEAST)
+        draw_intervals(ax, [place], [point.score], look, hollow=not point.on_front)
+        ends = np.maximum([point.cost.low, point.cost.high], _LEAST)
+        ax.plot(ends, [point.score.mean] * 2, color=look.colour, linewidth=1)
+    front = sorted((point for point in points if point.on_front), key=lambda point: point.cost.mean)
+    places = [max(point.cost.mean, _LEAST) for point in front]
+    scores = [point.score.mean for point in front]
+    ax.plot(places, scores, color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1.5)
+    label_log_axis(ax)
+    return ax
