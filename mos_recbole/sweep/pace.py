@@ -130,11 +130,14 @@ class Pace:
         return max(loads)
 
     def _epoch_seconds(self, runs: Iterable[str]) -> dict[str, float]:
-        """Returns the seconds an epoch of the trials of which they are known; rough ones only where all are."""
+        """Returns the seconds an epoch of the trials of which they are known.
+
+        Rough ones only where all are, and not of the first trials, which are about loading.
+        """
         known = {run: self._earlier[run] for run in runs if run in self._earlier}
         seen = {run: self._watched[run] for run in runs if run in self._watched}
         good = {run: one.epoch_seconds for run, one in seen.items() if not one.is_rough}
-        rough = {} if good or known else {run: one.epoch_seconds for run, one in seen.items()}
+        rough = {} if good or known else {run: one.epoch_seconds for run, one in seen.items() if not one.first}
         return known | {run: seconds for run, seconds in (good | rough).items() if seconds is not None}
 
     def _beside(self) -> float | None:
