@@ -4,13 +4,14 @@ import contextlib
 import csv
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,16 +65,17 @@ class Sweep:
 
     Args:
         arguments: of the command.
+        network: how the command begins, to run in another network.
         environment: variables to set.
     """
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, network: Sequence[str] = (), **environment: str) -> None:
         # Files and not pipes, which the processes of a killed driver would keep open.
         self._folder = tempfile.TemporaryDirectory()
         self._out, self._error = (Path(self._folder.name) / name for name in ("out", "error"))
         with self._out.open("w") as out, self._error.open("w") as error:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "benchmarks" / "sweep.py"), *map(str, arguments)],
+                [*network, sys.executable, str(ROOT / "benchmarks" / "sweep.py"), *map(str, arguments)],
                 stdout=out,
                 stderr=error,
                 env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
@@ -624,9 +626,11 @@ _CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
-other = cluster.add_node(num_cpus=1, num_gpus=0)
-print(cluster.address, flush=True)
+node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20}
+head = node | {"node_ip_address": "127.0.0.2", "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+other = cluster.add_node(node_ip_address="127.0.0.3", **node)
+print(cluster.address, *(one.node_ip_address for one in cluster.list_all_nodes()), flush=True)
 for line in sys.stdin:
     if line == "remove\\n":
         cluster.remove_node(other, allow_graceful=False)
@@ -638,13 +642,33 @@ cluster.shutdown()
 
 
 class Cluster:
-    """Two nodes on this machine, in a process of their own."""
+    """Two nodes with addresses of their own, in a process of their own.
+
+    Ray would listen on all networks for them, so they have a network of their own where that is allowed.
+
+    Attributes:
+        network: how a command begins that runs in the nodes' network.
+        address: of the cluster.
+        nodes: the nodes' addresses.
+    """
 
     def __init__(self) -> None:
+        self.network: list[str] = []
+        self._namespace = None
+        if os.geteuid() == 0 and all(map(shutil.which, ("unshare", "nsenter", "ip"))):
+            command = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"]
+            self._namespace = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert self._namespace.stdout is not None
+            assert self._namespace.stdout.readline() == "up\n"
+            self.network = ["nsenter", f"--net=/proc/{self._namespace.pid}/ns/net"]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*self.network, sys.executable, "-c", _CLUSTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
         )
-        self.address = self._line()
+        self.address, *self.nodes = self._line().split()
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -668,6 +692,9 @@ class Cluster:
         self._process.kill()
         for process in wait_until_gone(processes, 10):
             process.kill()
+        if self._namespace is not None:
+            self._namespace.kill()
+            self._namespace.wait()
 
 
 def under_way(runs: Path) -> list[Path]:
@@ -679,13 +706,15 @@ def under_way(runs: Path) -> list[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_machine_that_is_lost(scheme: str, file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Its trials go on on another one, from what they left in the storage; the table is the same."""
+    """Its trials go on on another one, from what they left in the storage; tables and outcomes are the same."""
     folder = tmp_path / "results" / "small"
     cluster = Cluster()
     try:
+        assert cluster.nodes == ["127.0.0.2", "127.0.0.3"]
         with Sweep(
             *(file, "--output", tmp_path / "results", "--address", cluster.address),
             *("--storage", f"{scheme}{tmp_path}/kept", "--quiet"),
+            network=cluster.network,
         ) as sweep:
             # Both nodes are at work on a trial that can go on.
             sweep.wait_for(lambda: len(under_way(tmp_path / "kept" / "small")) == 2)
@@ -697,6 +726,8 @@ def test_a_machine_that_is_lost(scheme: str, file: Path, undisturbed: Undisturbe
     assert_same_tables(folder, undisturbed.folder)
     assert sum(trial.attempts for trial in read_trials(folder)) == 1
     assert any(record.resumed for record in find_records(folder))
+    for one, other in zip(sorted_records(folder), sorted_records(undisturbed.folder), strict=True):
+        assert one.outcomes().equals(other.outcomes())
     assert count(folder, "*.pt") == 0, "checkpoints stay in the storage"
 
 
