@@ -81,3 +81,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in range(generator.integers(4, 26))
     ]
     return write_inter(tmp_path_factory.mktemp("data"), "toy", rows)
+
+
+@pytest.fixture(scope="session")
+def trained_results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with softmax (two seeds), MoS of two and of three, and RecBole's own; not to be changed."""
+    from mos_recbole import cli
+
+    output = tmp_path_factory.mktemp("trained") / "results"
+    common = ["--dataset", str(data), "--output", str(output), "--device", "cpu", "--quiet", "--epochs=2"]
+    common += ["--train_batch_size=64", "--MAX_ITEM_LIST_LENGTH=10"]
+    ours = ["--embedding_size=4", "--hidden_size=6", "--learning_rate=0.05"]
+    calls = [
+        ["--model", "GRU4RecSoftmax", "--seeds", "1", "2", *ours],
+        *(["--model", "GRU4RecMoS", "--seeds", "1", *ours, f"--mos_heads={k}"] for k in (2, 3)),
+        ["--model", "GRU4Rec", "--embedding_size=4", "--hidden_size=6"],
+        ["--model", "Pop"],
+    ]
+    for call in calls:
+        assert cli.main(["run", *call, *common]) == 0
+    return output

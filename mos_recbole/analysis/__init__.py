@@ -31,27 +31,32 @@ from mos_recbole.analysis.queries import (
     require_distinct_runs,
     require_one_protocol,
 )
+from mos_recbole.analysis.rank_ablation import AblatedGroup, Cut, RankAblation
 from mos_recbole.analysis.reference import Reference, read_reference
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation, find_run_groups
 from mos_recbole.analysis.slices import Cell, Outside, SliceBy, Slices, parse_slice_by, slice_groups, slice_queries
-from mos_recbole.analysis.spectra import MeasuredGroup, Spectra, find_spectrum_groups
+from mos_recbole.analysis.spectra import MeasuredGroup, Spectra
 from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.analysis.sweep_frame import COST_COLUMNS, Sweep, read_sweep, trials_frame
+from mos_recbole.analysis.trained_groups import find_trained_groups
 
 __all__ = [
     "COSTS",
     "COST_COLUMNS",
     "LEADING_METRIC",
     "TABLE_METRICS",
+    "AblatedGroup",
     "Cell",
     "Comparison",
     "Comparisons",
     "Condition",
     "ConfigurationRow",
     "Cost",
+    "Cut",
     "MeasuredGroup",
     "Outside",
     "Queries",
+    "RankAblation",
     "Reference",
     "RunGroup",
     "Section",
@@ -70,7 +75,7 @@ __all__ = [
     "cost_named",
     "describe",
     "find_run_groups",
-    "find_spectrum_groups",
+    "find_trained_groups",
     "group_by_configuration",
     "iterate_aligned_outcomes",
     "join_comparisons",

@@ -1,58 +1,34 @@
 """Measured spectra of configurations: how large is the rank of what models say?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from mos_recbole.analysis.queries import require_distinct_runs, require_one_protocol
-from mos_recbole.analysis.run_groups import RunGroup, find_run_groups
+from mos_recbole.analysis.trained_groups import TrainedGroup
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum
 from mos_recbole.evaluation.spectrum import RELATIVE_THRESHOLDS
-from mos_recbole.results import RunResult, attributes, components
+from mos_recbole.results import RunResult
 
 View = Literal["raw", "centred"]
 VIEWS: tuple[View, View] = ("raw", "centred")
 
-_WIDTHS = ("embedding_size", "hidden_size")
-
 
 @dataclass(frozen=True)
-class MeasuredGroup:
+class MeasuredGroup(TrainedGroup):
     """A configuration with the spectra of its runs.
 
     Attributes:
-        group: the runs.
-        spectra: of each of them, in their order.
+        spectra: of each run, in their order.
     """
 
-    group: RunGroup
     spectra: tuple[OutputSpectra, ...]
 
     @property
-    def model(self) -> str:
-        return self.group.runs[0].model
-
-    @property
     def width(self) -> int | None:
-        """d."""
         return self.spectra[0].width
-
-    @property
-    def n_components(self) -> int | None:
-        """K; None for a model that is no mixture."""
-        return components(self.group.runs[0])
-
-    @property
-    def label(self) -> str:
-        """The model, with the settings that tell it from others beside d and K."""
-        values = attributes(self.group.runs[0])
-        shown = {"mos_heads", *(key for key in _WIDTHS if values.get(key) == self.width)}
-        words = self.group.label.split(" ")
-        return " ".join(word for word in words if word.partition("=")[0] not in shown)
 
     def views(self, view: View) -> list[Spectrum]:
         """Returns the runs' spectra, raw or centred."""
@@ -90,21 +66,6 @@ class Spectra:
                     part = {"run": run.run_id, "view": view, "number": numbers, "value": spectrum.values}
                     parts.append(pd.DataFrame(part))
         return pd.concat(parts, ignore_index=True)
-
-
-def find_spectrum_groups(names: Sequence[str], folders: Sequence[Path], dataset: str | None = None) -> list[RunGroup]:
-    """Returns a group for every configuration that the names stand for, as `find_run_groups`.
-
-    Raises:
-        InputError: as there; a run in two groups; different protocols, which have different queries; or a run without
-            its checkpoint.
-    """
-    groups = find_run_groups(names, folders, dataset=dataset, every=True)
-    require_distinct_runs(groups)
-    require_one_protocol(groups)
-    for run in (run for group in groups for run in group.runs):
-        run.checkpoint()
-    return groups
 
 
 def beyond(measure: Callable[[int], Bounds], width: int | None) -> Bounds:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mos_recbole import __version__
 from mos_recbole.cli import (
+    ablate_rank,
     compare,
     export,
     ls,
@@ -33,7 +34,10 @@ from mos_recbole.cli.parser import Parser
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
-_COMMANDS = (run, sweep, prepare, synth, ls, rm, table, compare, slice, report, spectrum, score, recommend, export)
+_COMMANDS = (
+    *(run, sweep, prepare, synth, ls, rm, table, compare, slice, report),
+    *(spectrum, ablate_rank, score, recommend, export),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +76,9 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
-        command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.SUMMARY, text=module.__doc__)
+        command = commands.add_parser(
+            module.__name__.rpartition(".")[2].replace("_", "-"), help=module.SUMMARY, text=module.__doc__
+        )
         module.add_options(command)
         command.add_shared("--quiet")
         interrupted = getattr(module, "INTERRUPTED", "nothing was changed")

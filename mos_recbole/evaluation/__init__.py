@@ -17,6 +17,15 @@ from mos_recbole.evaluation.metrics import (
     query_values,
 )
 from mos_recbole.evaluation.protocol import EvaluationProtocol
+from mos_recbole.evaluation.rank_cut import (
+    LOSS,
+    OVERLAP,
+    RankCuts,
+    cut_to_ranks,
+    default_ranks,
+    leading_directions,
+    list_overlap,
+)
 from mos_recbole.evaluation.ranks import ScoreIsNaN, TargetRanks, rank_targets, rank_targets_by_scores, seen_of
 from mos_recbole.evaluation.resampling import SignTest, bootstrap_difference, holm, sign_flip_test, sign_test
 from mos_recbole.evaluation.significance import (
@@ -39,7 +48,9 @@ from mos_recbole.evaluation.spectrum import (
 from mos_recbole.evaluation.top import top_lists, top_lists_by_scores
 
 __all__ = [
+    "LOSS",
     "METRICS",
+    "OVERLAP",
     "Bins",
     "Bounds",
     "Difference",
@@ -49,6 +60,7 @@ __all__ = [
     "Lists",
     "MetricSpec",
     "OutputSpectra",
+    "RankCuts",
     "ScoreIsNaN",
     "SignTest",
     "Spectrum",
@@ -62,6 +74,8 @@ __all__ = [
     "compare_means",
     "compute_metrics",
     "counts_interval",
+    "cut_to_ranks",
+    "default_ranks",
     "distance_sums",
     "effect_size",
     "effective_number",
@@ -69,6 +83,8 @@ __all__ = [
     "expand_metrics",
     "holm",
     "item_distance",
+    "leading_directions",
+    "list_overlap",
     "mean_interval",
     "metric_direction",
     "metric_of_counts",

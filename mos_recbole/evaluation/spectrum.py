@@ -158,7 +158,7 @@ def exact_spectrum(matrix_NV: torch.Tensor, precision: float = DOUBLE, scale: fl
     Raises:
         ValueError: entries that are infinite or NaN, or not float64.
     """
-    _require_finite(matrix_NV)
+    require_finite(matrix_NV)
     # By default cuSOLVER iterates with Jacobi rotations to a tolerance of its own.
     driver = "gesvd" if matrix_NV.is_cuda else None
     # Of a wide matrix LAPACK (MKL's) takes ten times as long as of its transpose.
@@ -185,15 +185,10 @@ def randomised_spectrum(
     Raises:
         ValueError: as `exact_spectrum`, or no components.
     """
-    _require_finite(matrix_NV)
+    require_finite(matrix_NV)
     if components < 1:
         raise ValueError(f"{components} components; expected 1 or more")
-    n_vectors = min(components + _OVERSAMPLING, *matrix_NV.shape)
-    generator = torch.Generator().manual_seed(seed)
-    start_Vl = torch.randn(matrix_NV.shape[1], n_vectors, dtype=torch.float64, generator=generator)
-    basis_Nl = _orthonormal(matrix_NV @ start_Vl.to(matrix_NV.device))
-    for _ in range(_ITERATIONS):
-        basis_Nl = _orthonormal(matrix_NV @ _orthonormal(matrix_NV.T @ basis_Nl))
+    basis_Nl = leading_subspace(matrix_NV, components, seed)
     projected_lV = basis_Nl.T @ matrix_NV
     values = torch.linalg.svdvals(projected_lV.T).cpu().numpy()
     # Not as a difference of squares, in which residuals below 1e-8 of the norm are lost.
@@ -202,6 +197,21 @@ def randomised_spectrum(
     for block_nV, basis_nl in zip(matrix_NV.split(rows), basis_Nl.split(rows), strict=True):
         beyond += float(torch.addmm(block_nV, basis_nl, projected_lV, alpha=-1).square().sum())
     return _spectrum(values[:components], float(np.sqrt(beyond)), matrix_NV, precision, scale, "randomised")
+
+
+def leading_subspace(matrix_NV: torch.Tensor, components: int, seed: int = 0) -> torch.Tensor:
+    """Returns an orthonormal basis [N, l] of where the matrix is largest, as `randomised_spectrum` describes.
+
+    Args:
+        matrix_NV, components, seed: as of `randomised_spectrum`; l is 16 more than the components at most.
+    """
+    n_vectors = min(components + _OVERSAMPLING, *matrix_NV.shape)
+    generator = torch.Generator().manual_seed(seed)
+    start_Vl = torch.randn(matrix_NV.shape[1], n_vectors, dtype=torch.float64, generator=generator)
+    basis_Nl = _orthonormal(matrix_NV @ start_Vl.to(matrix_NV.device))
+    for _ in range(_ITERATIONS):
+        basis_Nl = _orthonormal(matrix_NV @ _orthonormal(matrix_NV.T @ basis_Nl))
+    return basis_Nl
 
 
 def _spectrum(
@@ -224,7 +234,8 @@ def _exp_entropy(values: np.ndarray) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def _require_finite(matrix_NV: torch.Tensor) -> None:
+def require_finite(matrix_NV: torch.Tensor) -> None:
+    """Raises ValueError for entries that are infinite or NaN, or not float64."""
     if matrix_NV.dtype != torch.float64:
         raise ValueError(
             f"the matrix is {matrix_NV.dtype}; expected float64, in which small values are told from noise"

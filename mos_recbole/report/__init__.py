@@ -2,6 +2,7 @@
 
 from mos_recbole.report.comparisons import comparisons_table
 from mos_recbole.report.folder import write_tables
+from mos_recbole.report.rank_ablation import rank_ablation_table, write_rank_ablation
 from mos_recbole.report.runs import comparison_table, configurations_table
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.spectra import spectra_table, write_spectra
@@ -18,8 +19,10 @@ __all__ = [
     "configurations_table",
     "join_frames",
     "print_fitted",
+    "rank_ablation_table",
     "slices_table",
     "spectra_table",
+    "write_rank_ablation",
     "write_report",
     "write_spectra",
     "write_sweep_report",

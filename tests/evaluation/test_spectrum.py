@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from mos_recbole import cli
-from mos_recbole.analysis import RunGroup
-from mos_recbole.analysis.spectra import MeasuredGroup, Spectra, find_spectrum_groups
+from mos_recbole.analysis import MeasuredGroup, RunGroup, Spectra, find_trained_groups
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bounds, OutputSpectra, Spectrum, centre_, exact_spectrum, randomised_spectrum
 from mos_recbole.evaluation.spectrum import DOUBLE, SINGLE
-from mos_recbole.experiment import load_run, spectra
+from mos_recbole.experiment import load_run, outputs, spectra
 from mos_recbole.experiment.spectra import SpectrumPlan, draw_queries, measure_run
 from mos_recbole.heads import MoCHead, MoSHead, OutputHead, SoftmaxHead
 from mos_recbole.report import spectra_table, write_spectra
@@ -314,19 +313,9 @@ TOY_V = 20
 
 
 @pytest.fixture(scope="module")
-def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with softmax (two seeds), MoS of two and of three, and RecBole's own; not to be changed."""
-    output = tmp_path_factory.mktemp("trained") / "results"
-    common = ["--dataset", str(data), "--output", str(output), *SMALL]
-    calls = [
-        ["--model", "GRU4RecSoftmax", "--seeds", "1", "2", *OURS],
-        *(["--model", "GRU4RecMoS", "--seeds", "1", *OURS, f"--mos_heads={k}"] for k in (2, 3)),
-        ["--model", "GRU4Rec", "--embedding_size=4", "--hidden_size=6"],
-        ["--model", "Pop"],
-    ]
-    for call in calls:
-        assert cli.main(["run", *call, *common]) == 0
-    return output
+def results(trained_results: Path) -> Path:
+    """A results folder that is not to be changed."""
+    return trained_results
 
 
 def records(folder: Path, model: str) -> list[RunResult]:
@@ -350,7 +339,7 @@ def test_spectrum_of_a_run_is_that_of_its_predictions(results: Path, data: Path,
     run = load_run(record, "cpu", data.parent)
     queries = make_query_set(run.config, run.data, run.split, "valid", run.protocol, run.config["device"])
     chosen = torch.from_numpy(draw_queries(len(queries), 25, 4))
-    fields = spectra.Fields.of(run.config)
+    fields = outputs.Fields.of(run.config)
     with torch.no_grad():
         rows = [run.model.full_sort_predict(queries.gatherer.batch(one[None], fields)) for one in chosen]
     matrix = torch.cat(rows).double().numpy()[:, 1:]
@@ -618,7 +607,7 @@ def test_nothing_half_written(
 def test_infinite_scores(results: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one of RecBole's own models that takes items out by itself."""
     monkeypatch.setattr(
-        spectra, "query_scores", lambda model, config, batch, n_items: torch.full((len(batch), n_items), -np.inf)
+        outputs, "query_scores", lambda model, config, batch, n_items: torch.full((len(batch), n_items), -np.inf)
     )
     with pytest.raises(InputError, match="GRU4Rec has scores that are infinite or NaN"):
         measure_run(records(results, "GRU4Rec")[0], device="cpu", data_path=data.parent)
@@ -701,7 +690,7 @@ def test_an_output_that_is_no_folder(measured: Spectra, tmp_path: Path) -> None:
 
 def test_groups_are_all_configurations(results: Path) -> None:
     """Of a model, or of those with a setting; labels tell them apart."""
-    labels = [group.label for group in find_spectrum_groups(["GRU4RecMoS"], [results])]
+    labels = [group.label for group in find_trained_groups(["GRU4RecMoS"], [results])]
     assert labels == ["GRU4RecMoS mos_heads=2", "GRU4RecMoS mos_heads=3"]
-    groups = find_spectrum_groups(["GRU4RecMoS:seed=1,mos_heads=3", "GRU4RecSoftmax"], [results])
+    groups = find_trained_groups(["GRU4RecMoS:seed=1,mos_heads=3", "GRU4RecSoftmax"], [results])
     assert [len(group.runs) for group in groups] == [1, 2]

@@ -60,7 +60,7 @@ def plot_singular_values(
             ax.plot(np.arange(1, len(relative) + 1), relative, linewidth=wide, alpha=alpha, **style)
             lowest = min(lowest, float(relative.min()))
     for width in sorted({measured.width for measured in groups if measured.width is not None}):
-        _mark_width(width, ax)
+        mark_width(width, ax)
     ax.set(
         xscale="log",
         yscale="log",
@@ -75,7 +75,7 @@ def plot_singular_values(
     return ax
 
 
-def _mark_width(width: int, ax: Axes) -> None:
+def mark_width(width: int, ax: Axes) -> None:
     """Draws a dotted line at d + 1, with its name to the left, where lines are far above."""
     ax.axvline(width + 1, color=GREY, linestyle=":", linewidth=0.9, zorder=1)
     ax.annotate(
