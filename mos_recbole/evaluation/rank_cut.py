@@ -73,7 +73,8 @@ def leading_directions(log_prob_NV: torch.Tensor, n_directions: int, method: Met
         left_Vl = torch.linalg.svd(log_prob_NV.T, full_matrices=False).U
     else:
         left_Vl = torch.linalg.svd(log_prob_NV, full_matrices=False).Vh.T
-    return left_Vl[:, :n_directions].contiguous()
+    leading_Vn: torch.Tensor = left_Vl[:, :n_directions].contiguous()
+    return leading_Vn
 
 
 def cut_to_ranks(log_prob_bV: torch.Tensor, direction_Vn: torch.Tensor, ranks: Sequence[int]) -> Iterator[torch.Tensor]:
