@@ -98,6 +98,7 @@ BAD = {
     "none": (["--users", "nobody"], "user 'nobody': not in the data of the run"),
     "twice": (["--users", "u1", "u1"], "user 'u1' is named twice"),
     "k": (["--all-users", "--k", "21"], "k is 21; expected 1 to 20"),
+    "k of held-out": (["--held-out", "test", "--k", "21"], "k is 21; expected 1 to 20"),
     "strict": (["--sequences", "{new}/new.txt", "--strict"], "line 2: item 'nonsense' is not in the data"),
     "empty": (["--sequences", "{new}/empty.txt"], "line 2: [] is no sequence"),
     "duplicate": (["--sequences", "{new}/twice.jsonl"], "line 2: the query 'a' comes twice"),
@@ -175,4 +176,8 @@ def test_export_writes_vectors_beside_the_run(call, finished: Path, tmp_path: Pa
     assert status == 2
     assert f"{path}: exists" in error
     path.unlink()
+    pytest.importorskip("onnxruntime")
+    status, _, error = call("export", "--format", "onnx", "--k", 21, "--output", record.folder / "model.onnx")
+    assert (status, "k is 21; expected 1 to 20" in error) == (2, True)
+    assert not (record.folder / "model.onnx").exists()
     assert json.loads((record.folder / "record.json").read_text())["run_id"] == record.run_id

@@ -108,6 +108,13 @@ def test_what_a_run_recommends_for_its_queries_has_its_metrics(
     assert in_list.sum() == (own["rank"] <= 10).sum() > 0
 
 
+def test_a_side_without_queries(data: Path, tmp_path: Path) -> None:
+    """One message, and no file."""
+    record = run_experiment("Pop", str(data), output=tmp_path, device="cpu", epochs=1, held_out="test_only")
+    with pytest.raises(InputError, match="the split 'leave_one_out' of the run holds out nothing for valid"):
+        load_run(record, "cpu", data.parent).recommend(held_out="valid")
+
+
 def test_lists_of_the_queries_of_validation(run: RunResult, data: Path) -> None:
     """Are those of the contexts that validation has: without the last two items of a user."""
     loaded = load_run(run, "cpu", data.parent)
@@ -249,3 +256,6 @@ def test_a_name_that_is_none(data: Path, tmp_path: Path) -> None:
         score_lists(tmp_path / "x.csv", "../x", load_settings("Pop", str(data)), tmp_path)
     with pytest.raises(InputError, match="expected lists as"):
         score_lists(tmp_path / "x.csv", "x", load_settings("Pop", str(data)), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file"):
+        score_lists(tmp_path / "x.csv", "x", load_settings("Pop", str(data)), tmp_path / "file")
