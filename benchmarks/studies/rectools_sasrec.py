@@ -1,4 +1,4 @@
-"""RecTools' SASRec on a file of interactions, recommended and evaluated by RecTools; needs `pip install 'rectools[torch]'`.
+"""RecTools' SASRec on a file of interactions, with RecTools' lists and metrics; needs `pip install 'rectools[torch]'`.
 
 `other_libraries.py` calls it in RecTools' own environment, which has neither this project nor RecBole:
 
