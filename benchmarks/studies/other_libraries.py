@@ -1,13 +1,13 @@
 """Whether lists of other libraries have here, by `mos-recbole score`, the metrics that these libraries give them.
 
-RecBole's SASRec, trained and evaluated by RecBole's own code, and RecTools' SASRec by RecTools, on MovieLens-100K, split
-by leave-one-out. RecTools wants an environment of its own, because it needs an older NumPy (Python below 3.13):
+RecBole's SASRec, trained and evaluated by RecBole's own code, and RecTools' SASRec by RecTools, on MovieLens-100K,
+split by leave-one-out. RecTools wants an environment of its own, because it needs an older NumPy (Python below 3.13):
 
     python -m venv rectools && rectools/bin/pip install 'rectools[torch]'
     python benchmarks/studies/other_libraries.py --rectools-python rectools/bin/python
 
-The data are written anew, with a user's steps for times, so that all sort them alike: three quarters of the ratings have
-the time of another of the same user. Writes to results/other_libraries the metrics side by side.
+The data are written anew, with a user's steps for times, so that all sort them alike: three quarters of the ratings
+have the time of another of the same user. Writes to results/other_libraries the metrics side by side.
 """
 
 import argparse
@@ -86,9 +86,7 @@ def recboles(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--rectools-python", type=Path, metavar="FILE", help="one that has RecTools (default: without)"
-    )
+    parser.add_argument("--rectools-python", type=Path, metavar="FILE", help="one that has RecTools (default: without)")
     parser.add_argument("--output", type=Path, default=Path("results/other_libraries"), metavar="FOLDER")
     options = parser.parse_args()
     # Not resolved: a virtual environment is known by the link that its Python is.
