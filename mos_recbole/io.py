@@ -49,12 +49,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def disk_full(place: object) -> DiskFull:
-    """Returns the error of a file that there was no room for."""
-    return DiskFull(
-        f"{place}: the disk is full; what was there is as it was. Expected room, and the same command again: "
-        "run --resume and sweep go on from the last checkpoint"
-    )
+def disk_full(place: object, expected: str = "room, and the same command again; run goes on by --resume") -> DiskFull:
+    """Returns the error of a file that there was no room for, with what to do."""
+    return DiskFull(f"{place}: the disk is full; what was there is as it was. Expected {expected}")
 
 
 class _Sealing:
@@ -180,7 +177,11 @@ def os_errors_as_input_errors(place: Path, expected: str) -> Iterator[None]:
     """
     try:
         yield
+    except DiskFull as error:
+        raise disk_full(place, expected) from error
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise disk_full(place, expected) from error
         raise InputError(f"{error.filename or place}: {error.strerror or error}; expected {expected}") from error
 
 

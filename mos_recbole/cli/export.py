@@ -11,10 +11,9 @@ examples:
 
 import argparse
 import logging
-from pathlib import Path
 
 from mos_recbole.cli.one_run import add_run_options, find_one_run, load_one_run
-from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.parser import Parser, path
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--k", type=int, default=10, metavar="N", help="onnx: items a list (default: 10)")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path,
         default=None,
         metavar="FILE",
         help="default: model.onnx or vectors.npz in the run's folder",

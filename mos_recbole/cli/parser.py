@@ -26,7 +26,15 @@ class Several(argparse.Action):
         setattr(namespace, self.dest, [*([] if before is parser.get_default(self.dest) else before), *values])
 
 
-_RESULTS = {"type": Path, "metavar": "FOLDER"}
+def path(text: str) -> Path:
+    """Returns the path of an argument; ~ is the user's home, also where the shell leaves it, as in --output=~/x."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text!r}: no such user's home; ./{text} is a folder of that name") from None
+
+
+_RESULTS = {"type": path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
 _METRICS = "MAP@12, Novelty@10, ... (default: the runs' own, or Recall@10 NDCG@10 MRR@10 Recall@100)"
 _COST = "time, processor, energy, memory or parameters: show it, and the front of accuracy and it"
@@ -37,7 +45,7 @@ _FORMATS = ("github", "simple", "latex", "csv")
 # The options that several commands have; what a command declares itself goes first.
 _SHARED: dict[str, dict[str, Any]] = {
     "--best": {"action": "store_true", "help": "for each model, only the configuration that is best on validation"},
-    "--config": {"action": Several, "default": [], "metavar": "FILE", "help": "RecBole YAML files"},
+    "--config": {"action": Several, "default": [], "type": path, "metavar": "FILE", "help": "RecBole YAML files"},
     "--cost": {"metavar": "NAME", "help": _COST},
     "--data-path": {"metavar": "FOLDER", "help": _DATA_PATH},
     "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
@@ -49,7 +57,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     },
     "--metrics": {"action": Several, "metavar": "NAME", "help": _METRICS},
     "--output": _RESULTS | {"default": Path("results"), "help": "for results (default: results)"},
-    "--plugin": {"action": Several, "default": [], "type": Path, "metavar": "FILE", "help": _PLUGIN},
+    "--plugin": {"action": Several, "default": [], "type": path, "metavar": "FILE", "help": _PLUGIN},
     "--quiet": {"action": "store_true", "help": "show results and warnings, no progress"},
     "--results": _RESULTS | {"action": Several, "default": [Path("results")], "help": _READ},
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of the random numbers (default: 0)"},

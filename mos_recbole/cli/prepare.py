@@ -21,7 +21,7 @@ import logging
 import shlex
 from pathlib import Path
 
-from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.parser import Parser, path
 from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ INTERRUPTED = "no partial data are left, and the same command continues a downlo
 def add_options(parser: Parser) -> None:
     parser.add_argument("dataset", metavar="NAME", help="a release of MovieLens; or a data set: name, folder or file")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--zip", type=Path, metavar="FILE", help="unpack this archive")
+    source.add_argument("--zip", type=path, metavar="FILE", help="unpack this archive")
     source.add_argument("--download", action="store_true", help="download the archive from GroupLens")
     parser.add_argument("--data-path", metavar="FOLDER", help="parent of the data set's folder (default: dataset)")
     parser.add_argument("--allow-modified", action="store_true", help="accept data that differ from the published ones")
@@ -70,7 +70,7 @@ def call(options: argparse.Namespace) -> int:
     print(f"file:          {where}")
     entry = entry_of(data.sequences.items)
     print(f"prepared data: {entry or 'none; with these settings every run prepares them through RecBole'}")
-    again = [*(["--config", *options.config] if options.config else []), *options.settings]
+    again = [*(["--config", *map(str, options.config)] if options.config else []), *options.settings]
     dataset = options.dataset if options.data_path is None else str(folder)
     print(f"next:          {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', dataset, *again])}")
     return 0

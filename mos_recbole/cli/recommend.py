@@ -18,10 +18,9 @@ examples:
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from mos_recbole.cli.one_run import add_run_options, load_one_run
-from mos_recbole.cli.parser import Parser, Several
+from mos_recbole.cli.parser import Parser, Several, path
 from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ INTERRUPTED = "no file was written"
 def add_options(parser: Parser) -> None:
     queries = parser.add_mutually_exclusive_group(required=True)
     queries.add_argument("--users", action=Several, nargs="+", metavar="NAME", default=None, help="of the data")
-    queries.add_argument("--sequences", type=Path, metavar="FILE", help=_FILE)
+    queries.add_argument("--sequences", type=path, metavar="FILE", help=_FILE)
     queries.add_argument("--all-users", action="store_true", help="all users of the data")
     queries.add_argument("--held-out", choices=["valid", "test"], help=_HELD_OUT)
     parser.add_argument("--k", type=int, default=10, metavar="N", help="items a list (default: 10)")
@@ -46,7 +45,7 @@ def add_options(parser: Parser) -> None:
         help="leave out items of the query's history (default: as in the run)",
     )
     parser.add_argument("--strict", action="store_true", help="refuse sequences with unknown items")
-    parser.add_argument("--output", type=Path, default=None, metavar="FILE", help=_OUTPUT)
+    parser.add_argument("--output", type=path, default=None, metavar="FILE", help=_OUTPUT)
     add_run_options(parser)
 
 

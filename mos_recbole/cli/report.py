@@ -13,10 +13,9 @@ examples:
 """
 
 import argparse
-from pathlib import Path
 
 from mos_recbole.cli.output import complete_runs
-from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.parser import Parser, path
 
 SUMMARY = "make tables, figures and one page of runs and sweeps"
 
@@ -25,7 +24,7 @@ def add_options(parser: Parser) -> None:
     parser.add_results()
     parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
     parser.add_argument(
-        "--reference", type=Path, metavar="FILE", help="YAML file of published numbers to show beside yours"
+        "--reference", type=path, metavar="FILE", help="YAML file of published numbers to show beside yours"
     )
     parser.add_argument(
         "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"

@@ -13,10 +13,9 @@ examples:
 
 import argparse
 import logging
-from pathlib import Path
 
 from mos_recbole.cli.output import complete_runs
-from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.parser import Parser, path
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ SUMMARY = "evaluate somebody else's recommended lists by the same protocol"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("lists", type=Path, metavar="LISTS", help="file of lists")
+    parser.add_argument("lists", type=path, metavar="LISTS", help="file of lists")
     parser.add_argument("--name", required=True, metavar="NAME", help="what tables call the model")
     parser.add_argument("--dataset", default="ml-100k", help="name or folder (default: ml-100k, built in)")
     parser.add_shared("--config", "--output", "--key=value")

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mos_recbole.cli.parser import Parser, Several
+from mos_recbole.cli.parser import Parser, Several, path
 from mos_recbole.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ INTERRUPTED = "the same command continues after the last epoch"
 
 
 def add_options(parser: Parser) -> None:
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a sweep file (docs/sweeps.md)")
-    parser.add_argument("--from-recbole", type=Path, metavar="TUNING", help=_FROM_RECBOLE)
+    parser.add_argument("file", type=path, nargs="?", metavar="FILE", help="a sweep file (docs/sweeps.md)")
+    parser.add_argument("--from-recbole", type=path, metavar="TUNING", help=_FROM_RECBOLE)
     parser.add_argument("--dry-run", action="store_true", help="print the trials and an estimate of the cost, and stop")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep and its folder (default: the file's name)")
     parser.add_argument("--model", action=Several, metavar="NAME", help="in place of the file's")

@@ -13,9 +13,8 @@ examples:
 
 import argparse
 import shlex
-from pathlib import Path
 
-from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.parser import Parser, path
 
 SUMMARY = "make a data set whose next-item log-probabilities have a known rank"
 _DIVERSITY = "from 0, where an item is close to the one before, to 1, where it is unrelated (default: 1)"
@@ -27,7 +26,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--rank", type=int, required=True, metavar="R", help="rank of the log-probabilities, 1 to V")
     parser.add_argument("--users", type=int, required=True, metavar="N", help="number of users, 3 or more")
     parser.add_argument("--items", type=int, required=True, metavar="V", help="number of items, 2 or more")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new data set")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder of the new data set")
     parser.add_argument("--diversity", type=float, default=1.0, metavar="X", help=_DIVERSITY)
     parser.add_argument("--noise", type=float, default=0.0, metavar="Y", help="share of the context lost (default: 0)")
     parser.add_argument("--entropy", type=float, metavar="NATS", help=_ENTROPY)

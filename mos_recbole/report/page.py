@@ -1,6 +1,7 @@
 """The report as one page that needs nothing but itself."""
 
 import base64
+import hashlib
 import math
 import sys
 from collections.abc import Sequence
@@ -57,8 +58,16 @@ def render_page(
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     environment.filters["sort_key"] = _sort_key
     environment.tests["table"] = lambda item: isinstance(item, Table)
+    # The page's own script is the only one that a browser runs, whatever labels hold.
+    script = (files(__package__) / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
-        sections=sections, missing=missing, command=command, newest=newest, title=title
+        sections=sections,
+        missing=missing,
+        command=command,
+        newest=newest,
+        title=title,
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

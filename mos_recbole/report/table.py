@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
+from mos_recbole.errors import presentable
 from mos_recbole.report.latex import latex_tabular
 
 TABLE_FORMATS = ("github", "simple", "latex", "csv")
@@ -65,14 +67,15 @@ class Table:
 
     def latex(self) -> str:
         """Returns a tabular for the package booktabs, after title and caption as comments."""
-        rows = [[row[column].text for column in self.header] for row in self.rows]
+        rows = [[_one_line(row[column].text) for column in self.header] for row in self.rows]
         tabular = latex_tabular(self.header, rows, list(map(self.is_text, self.header))) if rows else ""
-        lines = [self.title, *self.caption.splitlines(), "Needs \\usepackage{booktabs}."]
+        lines = [_one_line(self.title), *self.caption.splitlines(), "Needs \\usepackage{booktabs}."]
         return "\n".join([*(f"% {line}" for line in lines if line), tabular]) + "\n"
 
     def csv(self) -> str:
-        """Returns the numbers in full precision."""
-        return self.frame.to_csv(index=False, lineterminator="\n")
+        """Returns the numbers in full precision. A text that a spreadsheet would take for a formula begins with '."""
+        frame = self.frame.rename(columns=_no_formula)
+        return frame.map(_no_formula).to_csv(index=False, lineterminator="\n")
 
     def write(self, folder: Path) -> list[Path]:
         """Returns the files that were written into a folder, over earlier ones: Markdown, LaTeX and CSV."""
@@ -92,7 +95,7 @@ class Table:
             return self.csv().rstrip("\n")
         if tablefmt == "latex":
             return self.latex().rstrip("\n")
-        return self.grid(tablefmt) + (f"\n\n{self.caption}" if self.caption else "")
+        return self.grid(tablefmt, _one_line) + (f"\n\n{presentable(self.caption)}" if self.caption else "")
 
     def grid(self, tablefmt: str, escape: Callable[[str], str] = str) -> str:
         """Returns the cells alone in one of tabulate's formats.
@@ -120,5 +123,20 @@ def join_frames(tables: Sequence[Table]) -> Table:
 
 def escape_markdown(text: str) -> str:
     """Returns text that Markdown shows as it is, in one line; an underscore within a word needs no escape."""
-    one_line = " ".join(text.split())
+    one_line = _one_line(text)
     return re.sub(r"[\\`*|<>\[\]$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)
+
+
+def _one_line(text: str) -> str:
+    return presentable(" ".join(text.split()))
+
+
+def _no_formula(value: Any) -> Any:
+    """Returns a value of a CSV file; a text that begins as a formula does, with ' before it, unless it is a number."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

@@ -168,6 +168,7 @@ def load_settings(
         raise InputError("\n".join([*found.faults, _NO_MODEL]))
     model_class = _recommender(name) if model is None or isinstance(model, str) else model
     dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
+    dataset = _at_home(dataset, found)
     for_others = {key for other in beside for key in known_settings(other, dataset)}
     data_path = {}
     if is_table(dataset):
@@ -183,6 +184,7 @@ def load_settings(
     types = setting_types(model_class)
     for key in given:
         values[key] = checked(key, types.get(key), given[key], values[key], found)
+    values["data_path"] = _at_home(values["data_path"], found)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
     if values["split"] == "files" and "train_mode" not in given:
@@ -200,6 +202,17 @@ def load_settings(
     found.warnings += without_effect(values, given)
     asked = expand_metrics(values["metrics"], values["topk"]) if given.keys() & {"metrics", "topk"} else []
     return Settings(model_class, dataset, values, tuple(dict.fromkeys(found.warnings)), unknown, tuple(asked))
+
+
+def _at_home(place: str, found: Findings) -> str:
+    """Returns a path with the user's home for ~, also where no shell has seen it."""
+    if not place.startswith("~"):
+        return place
+    try:
+        return str(Path(place).expanduser())
+    except RuntimeError:
+        found.faults.append(f"{place}: no such user's home; expected a path, such as ./{place}")
+        return place
 
 
 def _named(

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mos_recbole.errors import InputError
+from mos_recbole.io import require_regular
 
 # How deep faults name keys.
 _DEPTH = 4
@@ -17,8 +18,14 @@ Files = Iterable[str | Path | Mapping[str, Any]]
 Overrides = Mapping[str, Any] | Iterable[str]
 
 
+# Of a document of settings. Aliases make a short one large: a value counts as often as it is referred to.
+_LONGEST, _LARGEST, _DEEPEST = 1 << 20, 100_000, 60
+
+
 class YamlLoader(yaml.SafeLoader):
     """YAML without tags that run code, and with 1e-3 as a number (YAML 1.1 would make it text).
+
+    A document that is too large or too deep, and a value that its tag cannot have, are errors of YAML like others.
 
     Attributes:
         doubles: keys that occur twice in one mapping, the last of which counts, with their lines.
@@ -28,6 +35,30 @@ class YamlLoader(yaml.SafeLoader):
         super().__init__(stream)
         self.doubles: list[tuple[int, str]] = []
 
+    def get_single_node(self) -> Any:
+        """Returns the root of the document, which is neither too large nor too deep nor within itself."""
+        try:
+            node = super().get_single_node()
+        except RecursionError:
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, self.get_mark()) from None
+        if node is not None:
+            _require_small(node)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Returns the value of a node."""
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()  # no half of a surrogate pair, which no record could hold
+            return value
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # PyYAML's constructors fail in arbitrary ways on what their tags cannot have
+            kind = node.tag.rpartition(":")[2]
+            reason = str(error) if isinstance(error, ValueError) else f"{str(node.value)[:40]!r} is no {kind}"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from error
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Puts what `<<` merges among a mapping's keys."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -35,6 +66,28 @@ class YamlLoader(yaml.SafeLoader):
             if key.value in keys[:number] and key.value != "<<":
                 self.doubles.append((key.start_mark.line + 1, key.value))
         super().flatten_mapping(node)
+
+
+_TOO_DEEP = f"more than {_DEEPEST} levels"
+
+
+def _require_small(root: yaml.Node) -> None:
+    """Raises ComposerError where a document has too many values, all aliases followed, or too many levels."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, level: int) -> int:
+        if level > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, node.start_mark)
+        if id(node) not in sizes:
+            inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+            parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+            sizes[id(node)] = 1 + sum(size(part, level + 1) for part in parts)
+        if sizes[id(node)] > _LARGEST:
+            problem = f"more than {_LARGEST:,} values, all aliases followed"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return sizes[id(node)]
+
+    size(root, 0)
 
 
 YamlLoader.add_implicit_resolver(
@@ -128,6 +181,9 @@ def _read_yaml(path: Path, found: Findings) -> dict[str, Given]:
     """Returns the keys of a YAML file with their lines."""
     faults = found.faults
     try:
+        require_regular(path)
+        if path.stat().st_size > _LONGEST:
+            raise InputError(f"{path}: {path.stat().st_size:,} bytes; expected a file of settings, of at most 1 MiB")
         with path.open(encoding="utf-8-sig") as file:
             loader = YamlLoader(file)
             try:
@@ -136,6 +192,8 @@ def _read_yaml(path: Path, found: Findings) -> dict[str, Given]:
                 loader.dispose()
                 for line, key in dict.fromkeys(loader.doubles):
                     found.warnings.append(f"{path}, line {line}: the key {key!r} occurs twice; the last one counts")
+    except InputError as error:
+        faults.append(str(error))
     except OSError as error:
         faults.append(f"{path}: {error.strerror}; expected a YAML file of settings")
     except UnicodeDecodeError:
@@ -158,11 +216,13 @@ def _read_node(loader: YamlLoader, path: Path, faults: list[str]) -> dict[str, G
     loader.flatten_mapping(node)
     given: dict[str, Given] = {}
     for key_node, value_node in node.value:
-        key, line = str(loader.construct_object(key_node, deep=True)), key_node.start_mark.line + 1
+        line = key_node.start_mark.line + 1
+        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
         try:
+            key = str(loader.construct_object(key_node, deep=True))
             value = loader.construct_object(value_node, deep=True)
-        except ValueError as error:  # a date of month 13, a number that is none
-            faults.append(f"{path}, line {line}: {key}: {error}")
+        except yaml.MarkedYAMLError as error:  # a date of month 13, a number that is none
+            faults.append(f"{path}, line {line}: {key}: {error.problem}")
             continue
         given[key] = Given(value, f"{path}, line {line}", in_file=True)
     return given
@@ -171,11 +231,11 @@ def _read_node(loader: YamlLoader, path: Path, faults: list[str]) -> dict[str, G
 def _read_argument(argument: str, faults: list[str]) -> dict[str, Given]:
     """Returns the key and value of "key=value"."""
     key, equals, text = argument.removeprefix("--").partition("=")
-    if not equals or not key:
+    if not equals or not key or (not argument.isascii() and re.search("[\ud800-\udfff]", argument)):
         faults.append(f"argument {argument!r}: expected --key=value")
         return {}
     try:
         value = yaml.load(text, Loader=YamlLoader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         value = text
     return {key: Given(value, f"--{key}", text)}

@@ -16,6 +16,8 @@ from mos_recbole.progress import ProgressBar
 
 # What is taken beside the ratings, in lower case.
 _TEXTS = ("readme*", "licen?e*", "checksums.txt")
+# Bytes of such a text at most; a longer one is none, or was made to fill the memory.
+_LONGEST_TEXT = 1 << 20
 
 
 class RatingsArchive:
@@ -40,6 +42,8 @@ class RatingsArchive:
             member
             for member in inside
             if PurePosixPath(member.filename).parent == PurePosixPath(ratings[0].filename).parent
+            and not member.flag_bits & 1
+            and member.file_size <= _LONGEST_TEXT
             and any(fnmatch.fnmatch(_name(member).lower(), pattern) for pattern in _TEXTS)
         ]
         self.place = f"{path}, {ratings[0].filename}"
@@ -55,8 +59,8 @@ class RatingsArchive:
             InputError: the ratings have an unknown header, or a line that is not four numbers.
         """
         for member in self._texts:
-            with _faults_named(self._path):
-                text = self._opened.read(member)
+            with _faults_named(self._path), self._opened.open(member) as stream:
+                text = stream.read(_LONGEST_TEXT)
             write_blocks(file.with_name(_name(member)), [text])
         write_blocks(file, self._blocks())
 

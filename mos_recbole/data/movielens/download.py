@@ -4,6 +4,7 @@ Not by pooch, which discards what came of a download that broke off.
 """
 
 import os
+import zipfile
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from mos_recbole.progress import ProgressBar
 _TRIES, _BACKOFF, _TIMEOUT = 4, 1.0, 30
 # What is under way of a block is lost when an answer breaks off.
 _BLOCK_BYTES = 2**16
+# The largest archive of MovieLens is a tenth of it.
+_LARGEST = 8 << 30
+_OTHER_WAY = "if you fetched the file in another way, --zip FILE takes it"
 
 
 def download(url: str, path: Path) -> None:
@@ -39,6 +43,9 @@ def download(url: str, path: Path) -> None:
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         for _ in range(_TRIES):
             if _fetch_rest(session, url, part):
+                if not zipfile.is_zipfile(part):
+                    part.unlink()
+                    raise InputError(f"{url}: the server sends no archive, perhaps a page to log in; {_OTHER_WAY}")
                 os.replace(part, path)
                 return
     raise InputError(f"{url}: broke off after {_size(part):,} bytes; the same command goes on from there")
@@ -53,10 +60,7 @@ def _fetch_rest(session: requests.Session, url: str, part: Path) -> bool:
         answer = session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.RequestException as error:
         cause = error.args[0] if error.args else error
-        raise InputError(
-            f"{url}: {getattr(cause, 'reason', cause)}; expected an answer "
-            "(if you fetched the file in another way, --zip FILE takes it)"
-        ) from error
+        raise InputError(f"{url}: {getattr(cause, 'reason', cause)}; expected an answer ({_OTHER_WAY})") from error
     with answer:
         sent = answer.headers.get("Content-Range", "")
         modified = answer.headers.get("Last-Modified")
@@ -85,14 +89,18 @@ def _size(part: Path) -> int:
 def _receive(answer: requests.Response, part: Path, start: int) -> bool:
     """Returns whether all came of what was announced; what came is in the part from `start`."""
     length = answer.headers.get("Content-Length")
-    total = None if length is None else start + int(length)
     name = part.name.removesuffix(".part")
+    if length is not None and not (length.isascii() and length.isdecimal() and int(length[:20]) <= _LARGEST):
+        raise InputError(f"{answer.url}: the server says Content-Length: {length}; expected at most {_LARGEST:,} bytes")
+    total = None if length is None else start + int(length)
     with ProgressBar(name, total, "bytes") as bar, part.open("ab" if start else "wb") as file:
         bar.advance(start)
         try:
             for block in answer.iter_content(_BLOCK_BYTES):
                 file.write(block)
                 bar.advance(len(block))
+                if file.tell() > _LARGEST:
+                    raise InputError(f"{answer.url}: no end after {file.tell():,} bytes; expected an archive")
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return False
         file.flush()
