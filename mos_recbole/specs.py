@@ -9,10 +9,14 @@ from pydantic import Field
 
 Spec = TypeVar("Spec")
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# What tensors can be indexed by, and what a 32-bit float can hold.
+_MOST, _LARGEST = 2**31 - 1, 3e38
+
+Positive = Annotated[int, Field(ge=1, le=_MOST)]
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=_LARGEST)]
+NonNegative = Annotated[float, Field(ge=0, le=_LARGEST)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from mos_recbole.data import DATA_SETTINGS, SPLITS
 from mos_recbole.models import ENCODERS, HEADS, SHARED_SETTINGS, EncoderHeadRecommender
 from mos_recbole.settings.translate import is_none, sampled
-from mos_recbole.specs import Count, NonNegative, Positive, Probability, Rate, Setting, Text
+from mos_recbole.specs import Count, Layers, NonNegative, Positive, Probability, Rate, Setting, Text
 
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
 _NUMBER = r"\s*[-+]?(?:inf|\d+\.?\d*(?:[eE][-+]?\d+)?)\s*"
@@ -48,8 +48,9 @@ Columns = Annotated[dict[str, list[str] | Literal["*"] | None] | None, BeforeVal
 
 def _known_encoding(name: str) -> str:
     try:
+        "".encode(name)  # some codecs are of no text, such as rot13
         return codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, ValueError):
         raise ValueError("expected the name of a text encoding, such as utf-8 or latin-1") from None
 
 
@@ -159,7 +160,8 @@ OTHER_DEFAULTS = (
 )
 
 _NAMES_BY_TYPE: list[tuple[Any, str]] = [
-    (Positive, "MAX_ITEM_LIST_LENGTH epochs embedding_size hidden_size inner_size num_layers n_layers n_heads"),
+    (Positive, "MAX_ITEM_LIST_LENGTH epochs embedding_size hidden_size inner_size n_heads"),
+    (Layers, "num_layers n_layers"),
     (Positive, "n_dec_epochs m_step num_clusters metrics_k"),
     (Count, "pretrain_epochs n_enc_epochs warm_up_step"),
     (Rate, "learning_rate layer_norm_eps initializer_range"),
@@ -177,10 +179,14 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     **dict.fromkeys(("load_col", "unload_col", "unused_col"), Columns),
     **dict.fromkeys(
         [
-            *("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"),
             *("additional_feat_suffix", "normalize_field", "numerical_features", "selected_features"),
         ],
         list[Text] | Text | None,
+    ),
+    # RecBole joins lists of them.
+    **dict.fromkeys(
+        ("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"),
+        Annotated[list[Text] | None, BeforeValidator(lambda name: [name] if isinstance(name, str) else name)],
     ),
     "preload_weight": dict[str, Text] | None,
     "seq_len": dict[str, Positive] | None,
