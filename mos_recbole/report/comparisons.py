@@ -34,6 +34,10 @@ def comparisons_table(comparisons: Comparisons) -> Table:
     )
 
 
+_NOT_OF_PAIRS = ("A", "B", "d_z", "p", "p (flips)")
+_MOST_NAMED = 4  # groups with one seed
+
+
 def pairs_table(comparisons: Comparisons, pairs: Sequence[tuple[RunGroup, RunGroup]]) -> Table:
     """Returns `comparisons_table` for models beside their baselines: settings as short columns, fewer statistics.
 
@@ -49,14 +53,14 @@ def pairs_table(comparisons: Comparisons, pairs: Sequence[tuple[RunGroup, RunGro
             "model": words(runs[row.second].model),
             **setting_cells(columns, number[row.second]),
             "baseline": words(runs[row.first].model),
-            **{name: cell for name, cell in _cells(row).items() if name not in ("A", "B", "d_z", "p", "p (flips)")},
+            **{name: cell for name, cell in _cells(row).items() if name not in _NOT_OF_PAIRS},
         }
         for row in comparisons.rows
     ]
-    table = comparisons_table(comparisons)
-    lines = ["A is the baseline of B, the model, in all settings that both have the same.", table.caption, stands_for]
-    caption = "\n".join(filter(None, lines))
-    return Table("paired", "Differences from the baseline in the same settings", caption, rows, table.frame)
+    said = "A is the baseline of B, the model, in all settings that both have the same."
+    caption = "\n".join(filter(None, [said, _caption(comparisons, _NOT_OF_PAIRS), stands_for]))
+    frame = comparisons_table(comparisons).frame
+    return Table("paired", "Differences from the baseline in the same settings", caption, rows, frame)
 
 
 def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping[str, str]) -> str:
@@ -113,7 +117,8 @@ def cautions(groups: tuple[RunGroup, ...]) -> list[str]:
     """Returns what a caption must say of groups with one seed, of different code, and that validation chose."""
     lines = list(filter(None, [different_code(groups)]))
     if single := [group.label for group in groups if len(group.runs) == 1]:
-        lines.append(f"With one seed, nothing is said of other seeds of {', '.join(single)}.")
+        of_whom = f" of {', '.join(single)}" if len(single) <= _MOST_NAMED else ""
+        lines.append(f"With one seed, nothing is said of other seeds{of_whom}.")
     if chosen := [group.label for group in groups if group.by_validation]:
         lines.append(f"Configurations chosen by validation: {', '.join(chosen)}.")
     return lines
@@ -136,8 +141,8 @@ def _cells(row: Comparison) -> dict[str, Cell]:
     }
 
 
-def _caption(comparisons: Comparisons) -> str:
-    """Returns what the table's numbers mean, in a few lines."""
+def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
+    """Returns what the table's numbers mean, in a few lines, but for columns that it leaves out."""
     groups, n_queries = comparisons.groups, comparisons.n_queries
     several = any(len(group.runs) > 1 for group in groups)
     numbers = {len(group.runs) for group in groups}
@@ -146,19 +151,23 @@ def _caption(comparisons: Comparisons) -> str:
         if len(numbers) == 1
         else "seeds (" + ", ".join(f"{group.label}: {len(group.runs)}" for group in groups) + ")"
     )
+    d_z = "" if "d_z" in left_out else " d_z: in standard deviations of users' differences."
     lines = [
         f"B - A: difference of the means over {seeds} and {format_count(n_queries, 'query', 'queries')} of "
         f"{format_count(comparisons.n_users, 'user')}, the same for all; its interval is not adjusted for the "
-        "number of comparisons. d_z: in standard deviations of users' differences.",
+        f"number of comparisons.{d_z}",
         f"p: two-sided, of the null hypothesis that A and B have the same mean over all users"
         f"{' and seeds' if several else ''}. Users are the unit, paired"
         + ("; seeds are random too, those of A independent of those of B" if several else "")
         + "; Student's t with Satterthwaite's degrees of freedom (after Clark's min F').",
         "p (Holm), the one to report: p corrected by Holm's method for the "
         f"{format_count(len(comparisons.rows), 'comparison')} of this table.",
-        "p (flips): of the null hypothesis that users' differences are symmetric about 0, by flips of their signs; "
-        "assumes no normality, but takes the seeds as given: of other seeds it says nothing. Not corrected.",
     ]
+    if "p (flips)" not in left_out:
+        lines.append(
+            "p (flips): of the null hypothesis that users' differences are symmetric about 0, by flips of their signs; "
+            "assumes no normality, but takes the seeds as given: of other seeds it says nothing. Not corrected."
+        )
     if of_lists := dict.fromkeys(row.metric for row in comparisons.rows if row.signs is None):
         lines.append(f"{', '.join(of_lists)}: of all lists together; the users' part of p is by the bootstrap.")
     if comparisons.where:
