@@ -3,6 +3,7 @@
 import heapq
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,9 +24,9 @@ class _Watched:
     """What was seen of a trial.
 
     Attributes:
-        began: when it began in this session.
+        began: when it began in this session: when the trial before it made room for it.
         epochs: of its reports in this session, each with its time; the epoch with which it began first.
-        first: whether it was among the first of the session, whose processes have still to load everything.
+        first: whether no trial was before it, so that its process has still to load everything.
         beside: seconds that it took beside its epochs; None until it has ended.
     """
 
@@ -61,14 +62,16 @@ class Pace:
     """
 
     def __init__(self, at_a_time: int, earlier: Mapping[str, float], beside: Sequence[float] = ()) -> None:
-        self._slots = self._at_a_time = at_a_time
+        self._at_a_time = at_a_time
+        self._freed = deque[float]()
         self._watched: dict[str, _Watched] = {}
         self._earlier, self._earlier_beside = dict(earlier), list(beside)
 
     def start(self, run: str, epoch: int) -> None:
         """Notes that a trial begins after an epoch."""
-        now, first = time.monotonic(), len(self._watched) < self._slots
-        self._watched[run] = _Watched(now, [(epoch, now)], first)
+        first = not self._freed
+        began = time.monotonic() if first else self._freed.popleft()
+        self._watched[run] = _Watched(began, [(epoch, began)], first)
 
     def report(self, run: str, epoch: int) -> None:
         """Notes that a trial has ended an epoch."""
@@ -76,6 +79,7 @@ class Pace:
 
     def end(self, run: str) -> None:
         """Notes that a trial has ended."""
+        self._freed.append(time.monotonic())
         if (seen := self._watched.get(run)) is not None and seen.epoch_seconds is not None:
             trained = seen.epochs[-1][0] - seen.epochs[0][0]
             seen.beside = max(0.0, time.monotonic() - seen.began - trained * seen.epoch_seconds)

@@ -101,3 +101,20 @@ def test_before_the_first_epoch_and_of_another_model(monkeypatch: pytest.MonkeyP
     assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [(b, 0)]) == pytest.approx(20 * 2.0)
     assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [(trials["A-0"], 0)]) == pytest.approx(10 * 2.0)
     assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (a, 10)}, {}, [], 3) == 0.0
+
+
+def test_the_time_between_trials_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when a trial made room for the next one, which begins later."""
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    trials = {run: one for run, (one, _) in trials_of("A", lambda *_: 1.0, epochs=2).items()}
+    watched = Pace(1, {})
+    for run in ("A-0", "A-1", "A-2"):
+        clock[0] += 7.0  # until it begins
+        watched.start(run, 0)
+        for epoch in (1, 2):
+            clock[0] += 1.0
+            watched.report(run, epoch)
+        watched.end(run)
+    ended = {run: (trials[run], 2) for run in ("A-0", "A-1", "A-2")}
+    assert watched.seconds_left(ended, {}, [(trials["A-2"], 0)]) == pytest.approx(9.0)
