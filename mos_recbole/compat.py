@@ -74,7 +74,8 @@ def _torch_load(*arguments: Any, **options: Any) -> Any:
 def _get_model(name: str) -> type:
     """Stands in for `recbole.utils.get_model`: finds this project's models beside RecBole's."""
     is_stock = is_recbole_model_name(name, (*RECBOLE_MODEL_KINDS, "exlib_recommender"))
-    found: type = _STOCK_GET_MODEL(name) if is_stock else importlib.import_module(_OWN_MODELS).resolve_model(name)
+    with _autograd_left_alone():
+        found: type = _STOCK_GET_MODEL(name) if is_stock else importlib.import_module(_OWN_MODELS).resolve_model(name)
     return found
 
 

@@ -126,6 +126,9 @@ def test_what_is_patched(stock: Path, tmp_path: Path) -> None:
     assert before == (torch.load, Config._load_internal_config_dict, recbole.utils.get_model)
     for module in (recbole.config.configurator, recbole.quick_start.quick_start, recbole.utils.utils):
         assert module.get_model is get_model
+    torch.autograd.set_detect_anomaly(False)
+    assert get_model("SASRec").__module__ == "recbole.model.sequential_recommender.sasrec"
+    assert not torch.is_anomaly_enabled()
     with pytest.raises(ValueError, match="did you mean GRU4RecMoS"):
         get_model("GRU4RecMos")
     torch.save({"path": tmp_path}, tmp_path / "pickle.pt")
