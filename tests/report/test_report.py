@@ -561,7 +561,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 def test_the_command_says_where_the_report_is(call: Callable[..., tuple[int, str, str]], make: Maker) -> None:
     """In the first results folder, or where --output says; by another metric too, which the page's command has."""
     make.study((8,))
-    status, out, error = call(make.folder)
+    status, out, error = call(make.folder, "--quiet")
     assert (status, error) == (0, "")
     assert out.startswith(f"{make.folder}/report/report.html\n")
     other = make.folder.parent / "other"
