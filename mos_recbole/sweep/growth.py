@@ -10,7 +10,7 @@ from mos_recbole.experiment import code_version, protocol_hash, versions
 from mos_recbole.results import RunResult, SweepPlan
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 
-_WAY_OUT = "expected a sweep of its own: another --name, or another --output"
+_WAY_OUT = "give this one a folder of its own, by --name or --output"
 # Versions that are part of a run's id.
 _PACKAGES = ("torch", "recbole", "numpy")
 
@@ -31,7 +31,7 @@ def grown_plan(there: SweepPlan, planner: Planner, folder: Path) -> SweepPlan:
     # As a file has it, so that the two can be compared.
     ours = SweepPlan.model_validate_json(planner.plan().model_dump_json())
     if reasons := _other_ways(there, ours, planner):
-        raise InputError(f"{folder}: holds another sweep: {'; '.join(reasons)}. Here {_WAY_OUT}")
+        raise InputError(f"{folder}: holds another sweep: {'; '.join(reasons)}; {_WAY_OUT}")
     space = there.space | {key: _both(there.space.get(key, {}), spec) for key, spec in ours.space.items()}
     samples = [search["samples"] for search in (there.search, ours.search) if "samples" in search]
     return ours.model_copy(
@@ -77,7 +77,7 @@ def refusal(folder: Path, earlier: RunResult | None, there: SweepPlan, now: Plan
     if not (keys and len(keys) == len(causes) and comparable):
         return message + _WAY_OUT
     grids = ", ".join(f"{key}: {{grid: {json.dumps([old.get(key), new.get(key)])}}}" for key in keys)
-    return f"{message}to have both in this sweep, write {grids} into its space; else {_WAY_OUT}"
+    return f"{message}to have both in this sweep, write {grids} into its space; or {_WAY_OUT}"
 
 
 def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str]:

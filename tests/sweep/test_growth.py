@@ -187,7 +187,7 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
     state = sweep.state()
     message = refused(lambda: sweep.ledger(**after))
     assert fragment in message
-    assert message.endswith("expected a sweep of its own: another --name, or another --output")
+    assert message.endswith("give this one a folder of its own, by --name or --output")
     assert sweep.state() == state
 
 
@@ -198,9 +198,9 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
             {"settings": {"epochs": 2}},
             ["other epochs (1, now 2); to have both", "write epochs: {grid: [1, 2]} into its space"],
         ),
-        ({"settings": {"filter_seen": True}}, ["other filter_seen (False, now True); expected a sweep of its own"]),
+        ({"settings": {"filter_seen": True}}, ["other filter_seen (False, now True); give this one a folder of its own"]),
         ({"space": RATES | {"filter_seen": {"grid": [True]}}}, ["filter_seen changes what is measured"]),
-        ({"datasets": ["changed"]}, ["other data; expected a sweep of its own"]),
+        ({"datasets": ["changed"]}, ["other data; give this one a folder of its own"]),
     ],
 )
 def test_other_settings_and_data_are_refused(

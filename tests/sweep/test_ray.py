@@ -206,8 +206,8 @@ def half_trained(folder: Path) -> bool:
 
 
 def one_error(error: str) -> str:
-    """Returns the message, after checking that it is the only one and no traceback."""
-    assert error.startswith("mos-recbole: error: "), error
+    """Returns the message, after checking that it is the only one and no traceback; before it there is progress only."""
+    assert "\nmos-recbole: error: " in f"\n{error}", error
     assert "Traceback" not in error
     assert error.count("error:") == 1, error
     return error.partition("error: ")[2]
@@ -484,7 +484,7 @@ def test_folders_of_something_else_are_refused(call, file: Path, data: Path, tmp
     run = trials[0].run[:-16] + "0123456789abcdef"
     of_other_code = trials[0].model_copy(update={"run": run, "number": 9, "ended": "stopped"})
     of_other_code.write(folder)
-    assert "its trials have other code, package versions, data or device; expected a sweep of its own" in refusal(file)
+    assert "its trials have other code, package versions, data or device; give this one a folder of its own" in refusal(file)
     path = folder / "trials" / "0123456789abcdef.json"
     path.write_text("{")
     assert f"{path}: not a trial" in refusal(file)
