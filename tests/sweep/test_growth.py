@@ -198,7 +198,10 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
             {"settings": {"epochs": 2}},
             ["other epochs (1, now 2); to have both", "write epochs: {grid: [1, 2]} into its space"],
         ),
-        ({"settings": {"filter_seen": True}}, ["other filter_seen (False, now True); give this one a folder of its own"]),
+        (
+            {"settings": {"filter_seen": True}},
+            ["other filter_seen (False, now True); give this one a folder of its own"],
+        ),
         ({"space": RATES | {"filter_seen": {"grid": [True]}}}, ["filter_seen changes what is measured"]),
         ({"datasets": ["changed"]}, ["other data; give this one a folder of its own"]),
     ],

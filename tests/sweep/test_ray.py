@@ -206,7 +206,7 @@ def half_trained(folder: Path) -> bool:
 
 
 def one_error(error: str) -> str:
-    """Returns the message, after checking that it is the only one and no traceback; before it there is progress only."""
+    """Returns the message, the only one and no traceback; before it there may be progress."""
     assert "\nmos-recbole: error: " in f"\n{error}", error
     assert "Traceback" not in error
     assert error.count("error:") == 1, error
@@ -484,7 +484,9 @@ def test_folders_of_something_else_are_refused(call, file: Path, data: Path, tmp
     run = trials[0].run[:-16] + "0123456789abcdef"
     of_other_code = trials[0].model_copy(update={"run": run, "number": 9, "ended": "stopped"})
     of_other_code.write(folder)
-    assert "its trials have other code, package versions, data or device; give this one a folder of its own" in refusal(file)
+    assert "its trials have other code, package versions, data or device; give this one a folder of its own" in refusal(
+        file
+    )
     path = folder / "trials" / "0123456789abcdef.json"
     path.write_text("{")
     assert f"{path}: not a trial" in refusal(file)
