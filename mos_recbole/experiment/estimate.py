@@ -18,7 +18,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.experiment import run
 from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.machine import choose_device, peak_memory, reset_peak_memory
-from mos_recbole.experiment.run import KEPT_ITEMS, Run
+from mos_recbole.experiment.run import Run
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
@@ -219,7 +219,7 @@ def _cut(data: RunData, n_queries: int) -> RunData:
 def _bytes_of_further_outcomes(record: RunResult, data: RunData) -> int:
     """Returns the memory that the outcomes of the queries take of which a cut run has none."""
     frame = record.outcomes()
-    lists = KEPT_ITEMS * (np.int32().nbytes + np.bool_().nbytes)
+    lists = record.top_items().items.shape[1] * (np.int32().nbytes + np.bool_().nbytes)
     bytes_each = frame.memory_usage(index=False, deep=True).sum() / len(frame) + lists
     return int(bytes_each * (data.split.test.n_targets - len(frame)))
 

@@ -54,9 +54,6 @@ _log = logging.getLogger(__name__)
 
 _FINAL_FOLDER = "final_fit"  # of a run, while its last fit is under way
 
-# Of every test query so many of the best items are kept, or more where a metric's cut-off is larger.
-KEPT_ITEMS = 10
-
 
 def run_experiment(
     settings: Settings | str,
@@ -207,8 +204,7 @@ class Run:
         valid = self._metrics("valid") if self.settings.validates else {}
         if self.settings.values["final_fit"] != "none":
             self._fit_again()
-        cut_offs = [parse_metric(name)[1] or 0 for name in self.settings.metric_names]
-        test, ranks = self._evaluate("test", max(KEPT_ITEMS, *cut_offs))
+        test, ranks = self._evaluate("test", self.settings.kept_items)
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
 

@@ -17,7 +17,6 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, versions
 from mos_recbole.experiment.outcomes import outcomes_table
-from mos_recbole.experiment.run import KEPT_ITEMS
 from mos_recbole.experiment.run_data import RunData, in_history
 from mos_recbole.io import require_writable
 from mos_recbole.progress import ProgressBar, tracked
@@ -125,7 +124,7 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     data = RunData(settings, torch.device("cpu"))
     lists = _numbered(path, table, data)
     cut_offs = {metric: parse_metric(metric)[1] or 0 for metric in settings.metric_names}
-    ranks = _ranks(path, lists, data, max(KEPT_ITEMS, *cut_offs.values()))
+    ranks = _ranks(path, lists, data, max(settings.kept_items, *cut_offs.values()))
     assert ranks.top_items is not None
     longest = ranks.top_items.shape[1]
     if short := [metric for metric, k in cut_offs.items() if k > longest]:

@@ -12,7 +12,7 @@ from recbole.utils.argument_list import dataset_arguments
 from mos_recbole import compat
 from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import EvaluationProtocol, expand_metrics
+from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top_items, parse_metric
 from mos_recbole.models import EncoderHeadRecommender, baseline_of, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
@@ -30,8 +30,11 @@ from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_tr
 
 # Settings that cannot change what a run learns, and so are no part of its identity. Metrics follow from the outcomes.
 _NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {
-    *("data_path", "eval_batch_size", "metrics", "topk")
+    *("data_path", "eval_batch_size", "metrics", "topk", "kept_items")
 }
+
+# Where nothing else says how many.
+_KEPT_ITEMS = 10
 
 # Settings that decide about the prepared data and the targets in them.
 _DATA_SETTINGS = frozenset(
@@ -86,6 +89,13 @@ class Settings:
         """
         names = expand_metrics(self.values["metrics"], self.values["topk"])
         return list(dict.fromkeys([*names, self.values["valid_metric"]]))
+
+    @property
+    def kept_items(self) -> int:
+        """How many of the best items of each test query are kept: never fewer than the metrics of lists look at."""
+        asked = self.values["kept_items"]
+        names = [name for name in self.metric_names if asked is None or needs_top_items(name)]
+        return max(asked or _KEPT_ITEMS, 1, *(parse_metric(name)[1] or 0 for name in names))
 
     @property
     def split(self) -> SplitSpec:

@@ -146,6 +146,12 @@ OWN = (
         "Rank of a target among candidates with equal scores: in their middle (mean), before (optimistic), or after "
         "them (pessimistic).",
     ),
+    Setting(
+        "kept_items",
+        Positive | None,
+        None,
+        "Best items of each test query that the outcomes keep; None: as many as the largest cut-off, 10 at least.",
+    ),
 )
 
 # RecBole's, with other defaults than RecBole's.

@@ -153,6 +153,16 @@ def test_records_of_lists_are_runs_like_any_other(run: RunResult, data: Path, tm
     assert "Other" in capsys.readouterr().out
 
 
+def test_how_many_items_are_kept(run: RunResult, data: Path, tmp_path: Path) -> None:
+    """As asked for, but never fewer than metrics of lists need; the run is the same."""
+    rank_metrics = {"metrics": ["Recall"], "topk": [5, 15], "device": "cpu", "epochs": 1, "output": tmp_path}
+    for options, kept in (({}, 15), ({"kept_items": 3}, 3), ({"kept_items": 17}, 17)):
+        record = run_experiment("GRU4RecSoftmax", str(data), **rank_metrics | options)
+        assert record.run_id == run.run_id
+        assert record.top_items().items.shape[1] == kept
+    assert load_settings("Pop", overrides=OPTIONS | {"kept_items": 3}).kept_items == 10
+
+
 def test_diversity_of_finished_runs(run: RunResult, data: Path, tmp_path: Path, capsys) -> None:
     """Computed from the data once, as for a run that was asked for it; refused for other data."""
     folder = shutil.copytree(run.folder, tmp_path / "runs" / run.folder.name)
