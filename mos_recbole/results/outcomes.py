@@ -141,8 +141,8 @@ OUTCOME_COLUMNS = {
         OutcomeColumn(
             "top_items",
             "list",
-            "the best candidates, the best first: `kept_items`, or as many as the largest cut-off of the run's metrics, "
-            "10 at least",
+            "the best candidates, the best first: `kept_items`, or as many as the largest cut-off of the run's "
+            "metrics, 10 at least",
             is_answer=True,
             is_optional=True,
         ),
