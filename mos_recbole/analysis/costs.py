@@ -31,6 +31,11 @@ class Cost:
     help: str
     of: Callable[[RunResult], float | None]
 
+    @property
+    def header(self) -> str:
+        """The label with the unit."""
+        return f"{self.label} [{self.unit}]" if self.unit else self.label
+
     def interval(self, runs: Sequence[RunResult]) -> Interval | None:
         """Returns the mean with Student's interval over seeds, of no width for one seed; None where a run lacks it."""
         values = [value for run in runs if (value := self.of(run)) is not None]
@@ -49,17 +54,17 @@ def _memory(run: RunResult) -> float | None:
 COSTS: Mapping[str, Cost] = {
     cost.name: cost
     for cost in (
-        Cost("time", "training time", "s", "the time of training", lambda run: run.train_seconds),
+        Cost("time", "training time", "s", "by the clock", lambda run: run.train_seconds),
         Cost(
             "processor",
             "processor time",
             "s",
-            "processor-seconds of training, of all cores together",
+            "of training, of all cores together",
             lambda run: run.train_processor_seconds,
         ),
-        Cost("energy", "energy", "Wh", "energy of training, validation and test, as estimated", _energy),
-        Cost("memory", "memory", "GB", "the peak of memory, of the GPU's where it is larger", _memory),
-        Cost("parameters", "parameters", "", "trainable parameters", lambda run: float(run.parameters)),
+        Cost("energy", "energy", "Wh", "of training, validation and test, as estimated", _energy),
+        Cost("memory", "memory", "GB", "its peak, on the GPU where that is larger", _memory),
+        Cost("parameters", "parameters", "", "trainable ones", lambda run: float(run.parameters)),
     )
 }
 

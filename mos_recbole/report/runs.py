@@ -66,7 +66,7 @@ def configurations_table(
         metrics: of the rows' metrics those that are shown; all by default.
         caption: of the table.
         short: show the settings as short columns, behind the metrics, and not in the name.
-        cost: shown in place of the training time, with a mark of the rows on the front of the first metric and it.
+        cost: shown in place of the training time, with a star in the rows on the front of the first metric and it.
     """
     shown = [list(row.intervals) if metrics is None else list(metrics) for row in rows]
     frame = pd.DataFrame(
@@ -135,14 +135,15 @@ def _costs(row: ConfigurationRow, cost: Cost | None, is_on_front: bool) -> dict[
     if cost is None:
         seconds = float(np.median([run.train_seconds for run in row.runs]))
         return {**cells, "training time": Cell(format_duration(seconds), seconds)}
-    shown = {} if cost.label in cells else {cost.label: _cost_cell(cost, cost.interval(row.runs))}
-    return {**cells, **shown, "front": Cell("★" if is_on_front else "", float(is_on_front))}
+    return {**cells, cost.header: _cost_cell(cost.interval(row.runs), is_on_front)}
 
 
-def _cost_cell(cost: Cost, interval: Interval | None) -> Cell:
-    """Returns "35.2 s ± 1.1 s", without the half of the interval where it has no width."""
+def _cost_cell(interval: Interval | None, is_on_front: bool) -> Cell:
+    """Returns "★ 35.2 ± 1.1", without the half of the interval where it has no width."""
     if interval is None:
         return NOTHING
-    values = [interval.mean, *([interval.half_width] if interval.half_width else [])]
-    texts = [format_duration(value) if cost.unit == "s" else f"{value:.3g} {cost.unit}" for value in values]
-    return Cell(" ± ".join(texts), interval.mean)
+    mean, half = (
+        f"{value:,.0f}" if value >= 100 else f"{value:.{digits}g}"
+        for value, digits in ((interval.mean, 3), (interval.half_width, 2))
+    )
+    return Cell("★ " * is_on_front + (f"{mean} ± {half}" if interval.half_width else mean), interval.mean)

@@ -222,12 +222,11 @@ def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Map
     if len(points) < 2:
         return []
     caption = (
-        f"Test {metric} against {cost.help}, a point a configuration: means with 95 % intervals, over users and seeds "
-        "(bootstrap) and over seeds (Student's t). The line is the front: for no more, no other point has as good a "
-        f"{metric}. Intervals have no part in it."
+        f"Test {metric} against {cost.label} ({cost.help}), a point a configuration: means with 95 % intervals, over "
+        "users and seeds (bootstrap) and over seeds (Student's t). The line is the front: for no more, no other "
+        f"point has as good a {metric}. Intervals have no part in it."
     )
-    label = cost.label if not cost.unit else f"{cost.label} [{cost.unit}]"
-    return [draw_costs(points, metric, label, looks, caption)]
+    return [draw_costs(points, metric, cost.header, looks, caption)]
 
 
 def _unlike_devices(section: Section) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -44,13 +43,22 @@ def draw_costs(points: Sequence[Point], metric: str, cost: str, looks: Mapping[s
 
 
 def plot_costs(points: Sequence[Point], looks: Mapping[str, Look], ax: Axes) -> Axes:
-    """Returns the axes with means and both intervals; the front is a line, what is not on it is hollow."""
+    """Returns the axes with means and both intervals; the front is a line, what is not on it is hollow.
+
+    An interval of the cost that reaches 0 or below has no end on the logarithmic axis, and goes on to the margin.
+    """
     ax.set_xscale("log")
     for point in points:
-        look, place = looks[point.model], max(point.cost.mean, _LEAST)
-        draw_intervals(ax, [place], [point.score], look, hollow=not point.on_front)
-        ends = np.maximum([point.cost.low, point.cost.high], _LEAST)
-        ax.plot(ends, [point.score.mean] * 2, color=look.colour, linewidth=1)
+        place = max(point.cost.mean, _LEAST)
+        draw_intervals(ax, [place], [point.score], looks[point.model], hollow=not point.on_front)
+        ax.update_datalim([(max(point.cost.high, place), point.score.mean)])
+        if point.cost.low > 0:
+            ax.update_datalim([(point.cost.low, point.score.mean)])
+    ax.autoscale_view()
+    ax.set_xlim(ax.get_xlim())
+    for point in points:
+        low = point.cost.low if point.cost.low > 0 else ax.get_xlim()[0]
+        ax.hlines(point.score.mean, low, max(point.cost.high, _LEAST), color=looks[point.model].colour, linewidth=1)
     front = sorted((point for point in points if point.on_front), key=lambda point: point.cost.mean)
     places = [max(point.cost.mean, _LEAST) for point in front]
     scores = [point.score.mean for point in front]
