@@ -110,9 +110,11 @@ class TrackerCallback(tune.Callback):
         for run, report in result.get(MEMBERS, {trial.config["trial"]["run"]: result}).items():
             if run not in self._open or ERROR in report:
                 continue
+            repeated = report[EPOCH] <= self._epochs.get(run, 0)  # by another attempt, with the same values
             self._epochs[run] = report[EPOCH]
             if report.get(FINISHED):
                 self._end(run, "finished")
+            if run not in self._open or repeated:
                 continue
             metrics = {key: value for key, value in report.items() if key == "loss" or key.startswith(VALID)}
             self._tell("log", self._open[run], self._epochs[run], metrics)

@@ -184,6 +184,9 @@ def test_runs_that_are_trained_as_one_are_runs_of_their_own(ledger: Ledger, fini
     first = next(iter(ledger.trials))
     callback.on_trial_start(0, [], group)
     callback.on_trial_result(0, [], group, {MEMBERS: {first: {EPOCH: 1, "loss": 0.5, "valid/NDCG@10": 0.1, BEST: 1}}})
+    # Another attempt repeats an epoch.
+    callback.on_trial_start(0, [], group)
+    callback.on_trial_result(0, [], group, {MEMBERS: {first: {EPOCH: 1, "loss": 0.5, "valid/NDCG@10": 0.1, BEST: 1}}})
     finished(0)
     callback.on_trial_result(0, [], group, {MEMBERS: {first: {EPOCH: 2, FINISHED: True}}})
     callback.on_trial_error(0, [], group)
