@@ -1,6 +1,7 @@
 """Configurations: runs that differ in the seed only, how they are told apart, and their test metrics."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -69,10 +70,16 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     """
     if not records:
         raise InputError("no finished runs to compare")
-    protocols = {record.protocol_hash for record in records}
+    protocols = Counter(record.protocol_hash for record in records)
     if len(protocols) > 1:
-        differ = sorted({f"{record.protocol_hash}: {record.dataset} {record.protocol}" for record in records})
-        raise InputError("runs of different protocols do not belong in one table; choose one of\n" + "\n".join(differ))
+        examples = {record.protocol_hash: record for record in records[::-1]}
+        lines = [
+            f"{key}: {one.dataset}, {one.protocol}, {protocols[key]} of the runs, such as {one.folder}"
+            for key, one in sorted(examples.items())
+        ]
+        raise InputError(
+            "runs of different protocols do not belong in one table; choose one by --protocol:\n" + "\n".join(lines)
+        )
     groups = group_by_configuration(records)
     first_seen = list(dict.fromkeys(record.model for record in records))
     labelled = zip(labels(groups), groups, strict=True)

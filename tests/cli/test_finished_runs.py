@@ -229,7 +229,9 @@ def test_ls_shows_what_differs(call: Call, make: Maker, tmp_path: Path) -> None:
     assert "n layers" not in out
     by_metric = call("ls", "--sort", "metric")[1].splitlines()[2:5]
     assert [row.split()[2] for row in by_metric] == ["16", "32", "8"]
-    make(MOS, code=NEW, dataset="other")
+    other = make(MOS, code=NEW, dataset="other", protocol_hash="cafe")
+    refused = call("table")[2]
+    assert f"cafe: other, {other.protocol}, 1 of the runs, such as {other.folder.relative_to(tmp_path)}" in refused
     Maker(tmp_path / "results" / "more")(MOS)
     out = call("ls")[1]
     assert {"data", "code"} <= set(out.splitlines()[0].split())
