@@ -3,6 +3,7 @@ ls, table, compare, slice and report take it.
 
 LISTS is a .csv, .tsv, .parquet or .jsonl file with the columns user, item and rank or score, or a TREC run file.
 Queries without a list count as misses. Where there are scores, lists are ordered by them and equal scores are ties.
+A column position, as in outcomes.parquet and of `recommend --held-out`, says which of a user's queries a list is for.
 
 examples:
   the lists of another library, beside your own runs
