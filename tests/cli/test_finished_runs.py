@@ -198,6 +198,17 @@ def test_best_is_of_the_newest_code_and_says_what_it_leaves_out(call: Call, make
     assert f"{SOFTMAX} code=aaaaaa learning_rate=1 " in call("compare", f"{SOFTMAX}:code=aaaaaa", MOS, "--best")[1]
 
 
+def test_best_is_of_the_newest_file_of_a_plugin(call: Call, make: Maker) -> None:
+    """The kind: the package's code is the same, and the file of the head was edited."""
+    make(SOFTMAX)
+    make(MOS, plugins={"MoS": "c0ffee" + "0" * 58}, valid=0.9)
+    make(MOS, plugins={"MoS": "facade" + "0" * 58}, valid=0.1)
+    status, out, error = call("compare", SOFTMAX, MOS, "--best")
+    assert (status, f"| {MOS} plugin=facade " in out) == (0, True)
+    assert f"1 of code=abc,plugin=c0ffee ({MOS}:code=abc,plugin=c0ffee)" in error
+    assert call("compare", SOFTMAX, f"{MOS}:code=abc,plugin=c0ffee")[0] == 0
+
+
 def test_a_report_chooses_from_the_newest_code(make: Maker) -> None:
     """In its findings, slices and figures, and its notes say so."""
     make(SOFTMAX, code=OLD, valid=0.9)
