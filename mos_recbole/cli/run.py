@@ -60,8 +60,7 @@ def add_options(parser: Parser) -> None:
 def call(options: argparse.Namespace) -> int:
     # Not at the top, so that --help and ls do not wait for PyTorch.
     from mos_recbole.analysis import Trained, partner_notes
-    from mos_recbole.experiment import count_parameters, load_settings, match_parameters
-    from mos_recbole.experiment.forecast import preview_runs
+    from mos_recbole.experiment import count_parameters, load_settings, match_parameters, preview_runs
     from mos_recbole.models import load_plugin, model_name
     from mos_recbole.settings import named_model
 
@@ -85,7 +84,7 @@ def call(options: argparse.Namespace) -> int:
         _log.warning(warning)
     if options.dry_run:
         if is_main():
-            print(preview_runs(runs, options.device, options.output))
+            print(preview_runs(runs, options.device, options.output, options.resume))
         return 0
     records, failures = _train(runs, options)
     refused = any(isinstance(error, InputError) for _, error in failures)

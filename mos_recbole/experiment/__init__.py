@@ -2,6 +2,7 @@
 
 from mos_recbole.experiment.distances import add_distances
 from mos_recbole.experiment.estimate import Estimate, count_parameters, earlier_epochs, estimate_cost
+from mos_recbole.experiment.forecast import preview_runs
 from mos_recbole.experiment.fused import run_fused
 from mos_recbole.experiment.identity import code_version, data_fingerprint, protocol_hash, run_name, versions
 from mos_recbole.experiment.load import TrainedRun, load_run
@@ -24,6 +25,7 @@ __all__ = [
     "load_run",
     "load_settings",
     "match_parameters",
+    "preview_runs",
     "protocol_hash",
     "run_experiment",
     "run_fused",

@@ -9,7 +9,10 @@ import torch
 from tabulate import tabulate
 
 from mos_recbole.experiment.estimate import Estimate, earlier_epochs, estimate_cost
+from mos_recbole.experiment.identity import data_fingerprint, run_name
+from mos_recbole.experiment.machine import choose_device
 from mos_recbole.progress import ProgressBar, format_duration
+from mos_recbole.results import RECORD_FILE, RUNS_FOLDER
 from mos_recbole.settings import Settings
 from mos_recbole.training import Span
 
@@ -76,19 +79,24 @@ def too_much_memory(estimate: Estimate, at_a_time: int = 1) -> str | None:
     return f"warning: {what} about {needed / 1e9:.1f} GB of memory; this machine has {there / 1e9:.1f}"
 
 
-def preview_runs(runs: Sequence[Settings], device: str, results: Path) -> str:
+def preview_runs(runs: Sequence[Settings], device: str, results: Path, resume: bool = False) -> str:
     """Returns what runs would cost, one after the other: a table with a row a model, and sentences.
 
     Args:
         runs: of one data set; those of a model differ in the seed only.
         device: as of `run_experiment`.
         results: folder with earlier runs.
+        resume: whether those that are finished there are kept, and cost nothing more.
 
     Raises:
         InputError: as `run_experiment`.
     """
+    left = [one for one in runs if not (resume and _is_finished(one, device, results))]
+    finished = [f"{len(runs) - len(left)} of {len(runs)} runs are finished in {results}."] * (len(left) < len(runs))
+    if not left:
+        return finished[0]
     models: dict[str, list[Settings]] = {}
-    for one in runs:
+    for one in left:
         models.setdefault(one.model, []).append(one)
     rows, lines, estimates, total = [], [], [], Span()
     with ProgressBar("measuring", len(models), "models") as bar:
@@ -112,9 +120,22 @@ def preview_runs(runs: Sequence[Settings], device: str, results: Path) -> str:
             estimates.append(estimate)
             bar.advance(1)
     warnings = dict.fromkeys(filter(None, map(too_much_memory, estimates)))
-    count = f"{len(runs)} runs, one after the other, take" if len(runs) > 1 else "The run takes"
-    ends = f"Started now, {'they end' if len(runs) > 1 else 'it ends'} {end_in_words(total, datetime.now())}."
+    count = f"{len(left)} runs, one after the other, take" if len(left) > 1 else "The run takes"
+    ends = f"Started now, {'they end' if len(left) > 1 else 'it ends'} {end_in_words(total, datetime.now())}."
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     return "\n".join(
-        [table, "", f"{count} {time_in_words(total)}. {ends}", *lines, *circumstances(estimates, device), *warnings]
+        [
+            table,
+            "",
+            *finished,
+            f"{count} {time_in_words(total)}. {ends}",
+            *lines,
+            *circumstances(estimates, device),
+            *warnings,
+        ]
     )
+
+
+def _is_finished(settings: Settings, device: str, results: Path) -> bool:
+    name = run_name(settings, data_fingerprint(settings), choose_device(device).type)
+    return (results / RUNS_FOLDER / name / RECORD_FILE).exists()

@@ -13,7 +13,7 @@ from fabricated import MOS, Maker
 from mos_recbole import cli
 from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast, load_settings, run_experiment
 from mos_recbole.settings import Settings
-from mos_recbole.training import Span, StepTimer, TimedLoader
+from mos_recbole.training import Span, StepTimer, TimedLoader, Watch
 
 SMALL = {"embedding_size": 8, "hidden_size": 8, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 32, "epochs": 2}
 
@@ -133,6 +133,19 @@ def test_steps_are_counted_until_the_time_is_up(
     assert (timer.steps, timer.left.busy) == (steps, pytest.approx(left))
 
 
+@pytest.mark.parametrize(("waited", "quiet"), [(0.0, 10.0), (6.0, 4.0), (9.5, 2.0), (-1.0, 10.0)])
+def test_a_watch_tells_waiting_from_work(waited: float, quiet: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten seconds, two on the processor: waiting is left out, but nothing takes less than its work."""
+    readings = {"perf_counter": 0.0, "process_time": 0.0, "waited": 0.0}
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"time.{clock}", lambda clock=clock: readings[clock])
+    monkeypatch.setattr("mos_recbole.training.timing._waited_seconds", lambda: readings["waited"])
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    watch = Watch()
+    readings |= {"perf_counter": 10.0, "process_time": 2.0, "waited": waited}
+    assert watch.read() == Span(quiet, 10.0)
+
+
 def test_when_it_ends() -> None:
     noon = datetime(2026, 5, 1, 12)
     assert forecast.end_in_words(Span(60, 7200), noon) == "between 12:01 and 14:00"
@@ -154,3 +167,14 @@ def test_a_dry_run_prints_costs_and_trains_nothing(
     assert f"{MOS}: 2 epochs." in out
     assert "Pop: 1 epoch." in out
     assert not (tmp_path / "results").exists()
+
+
+def test_what_is_finished_costs_nothing_more(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["run", "--model", "Pop", "--dataset", str(data), "--output", str(tmp_path)]
+    assert cli.main([*options, "--quiet"]) == 0
+    capsys.readouterr()
+    assert cli.main([*options, "--resume", "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"1 of 1 runs are finished in {tmp_path}.\n"
+    assert cli.main([*options, "--seeds", "1", "2020", "--resume", "--dry-run"]) == 0
+    assert "1 of 2 runs are finished" in (out := capsys.readouterr().out)
+    assert "The run takes" in out
