@@ -13,9 +13,10 @@ from tabulate import tabulate
 
 from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast
 from mos_recbole.progress import ProgressBar
-from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, Trial, format_parameter
+from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, SWEEP_FILE, Trial, format_parameter
 from mos_recbole.sweep.cluster import trials_at_a_time
 from mos_recbole.sweep.fusing import describe_fusing, fused_groups
+from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 from mos_recbole.training import Span
 
@@ -104,6 +105,8 @@ def preview(planner: Planner, *, local: bool, folder: Path) -> str:
         InputError: as the sweep itself would.
     """
     sweep, trials, resources = planner.sweep, planner.preview(), planner.sweep.resources
+    if (folder / SWEEP_FILE).exists():  # whose trials these may not belong to
+        Ledger(planner, trials if sweep.search.method != "optuna" else [], folder)
     machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
     at_a_time = trials_at_a_time([machine], resources) if local else None
     torch.set_num_threads(resources.cpus_per_trial)

@@ -7,7 +7,7 @@ import pytest
 
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import RECORD_FILE, read_plan, read_trials
-from mos_recbole.sweep import Planner
+from mos_recbole.sweep import Planner, preview
 from mos_recbole.sweep.ledger import Ledger
 from tests.sweeps import MakePlanner, random_search, refused
 
@@ -188,6 +188,8 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
     message = refused(lambda: sweep.ledger(**after))
     assert fragment in message
     assert message.endswith("give this one a folder of its own, by --name or --output")
+    made = sweep.planner(**after)
+    assert refused(lambda: preview(made, local=True, folder=sweep.folder)) == message
     assert sweep.state() == state
 
 
