@@ -102,14 +102,14 @@ def call(options: argparse.Namespace) -> int:
             files = write_sweep_report(folder, figures=False).files
             _log.info("Tables of what has finished: %s", _listed(folder, files))
         raise
-    _print(folder, write_sweep_report(folder))
+    print_end(folder, write_sweep_report(folder))
     failed = [trial for trial in trials if trial.status(folder) == "failed"]
     for trial in failed:
         print(f"trial {trial.number} failed {trial.attempts} times: {trial.error}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _print(folder: Path, report: "SweepReport") -> None:
+def print_end(folder: Path, report: "SweepReport") -> None:
     """Prints the best configurations, the files, and the next commands."""
     from mos_recbole.report import print_fitted
     from mos_recbole.results import read_plan
@@ -117,7 +117,7 @@ def _print(folder: Path, report: "SweepReport") -> None:
     plan = read_plan(folder)
     if sys.stdout.isatty():
         left_out: dict[str, None] = {}
-        print(f"\nBest configurations by validation {plan.metric}; test metrics with their 95 % interval:")
+        print(f"\nBest configurations by validation {plan.metric}, test metrics ± 95 % interval")
         for table in report.best:
             left_out |= dict.fromkeys(print_fitted(table, report.dispensable))
         also = f" It also has: {', '.join(left_out)}." if left_out else ""

@@ -72,7 +72,7 @@ def write_sweep_report(folder: Path, *, figures: bool = True) -> SweepReport:
     if figures:
         paths += _write_figures(read, folder / _FIGURES_FOLDER)
     less = [f"test {metric} {arrow(metric)}" for metric in metrics[::-1] if metric != read.plan.metric]
-    return SweepReport(tuple(paths), tuple(best.values()), (*_BESIDE, *less))
+    return SweepReport(tuple(paths), tuple(best.values()), (*_BESIDE, *less, "seeds"))
 
 
 def _write_figures(sweep: Sweep, folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Tables as wide as a terminal."""
 
+import re
 from collections.abc import Sequence
 
 from rich import box
@@ -28,16 +29,25 @@ def print_fitted(table: Table, dispensable: Sequence[str], console: Console | No
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     shown.title, shown.title_justify, shown.title_style = table.title, "left", "bold"
     for column in columns:
-        is_text = table.is_text(column)
-        shown.add_column(column, justify="left" if is_text else "right", min_width=columns[column], overflow="fold")
+        if table.is_text(column):
+            shown.add_column(column, min_width=columns[column], overflow="fold")
+        else:
+            shown.add_column(_heading(column), justify="right", width=columns[column])
     for row in table.rows:
         shown.add_row(*(row[column].text for column in columns))
     console.print(shown, markup=False)
     return [column for column in table.header if column in left_out]
 
 
+def _heading(column: str) -> str:
+    """Returns a column's heading whose arrow does not wrap."""
+    return re.sub(" (?=[↑↓])", "", column)
+
+
 def _least_width(table: Table, column: str) -> int:
     """Returns the width of a column's longest word, or of its longest number with its interval."""
     cells = [row[column].text for row in table.rows]
-    words = column.split() + [part for text in cells for part in (text.split() if table.is_text(column) else [text])]
+    words = _heading(column).split() + [
+        part for text in cells for part in (text.split() if table.is_text(column) else [text])
+    ]
     return max(map(len, words))

@@ -26,6 +26,7 @@ from mos_recbole.analysis.selection import (
     validation_scores,
 )
 from mos_recbole.analysis.sweep_frame import COST_COLUMNS, pareto_frontier, read_sweep, trials_frame
+from mos_recbole.cli.sweep import print_end
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report import write_sweep_report
@@ -418,6 +419,26 @@ def test_the_same_sweep_gives_the_same_bytes(small: Path) -> None:
     assert sorted(path for path in small.glob("*") if path.is_file()) == sorted(
         [small / "sweep.json", *(path for path in paths if path.parent == small)]
     )
+
+
+@pytest.mark.usefixtures("tables_only")
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_end_of_a_sweep_on_a_terminal(width: int, small: Path, monkeypatch, capsys) -> None:
+    """The best configurations fit the terminal; what is left out is named, and so are the next commands."""
+    report = write_sweep_report(small)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_end(small, report)
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    table = out[out.index("toy") : out.index("best.md says")].splitlines()
+    assert max(map(len, table)) <= width
+    assert "0.3000" in " ".join(table)
+    assert "0.1215 ± 0.1026" in " ".join(table)
+    assert ("It also has: trial, tried, compared" in out) == (width == 60)
+    assert out.splitlines()[-2:] == [
+        f"  mos-recbole compare A B --results {small} --best",
+        f"  mos-recbole report {small}",
+    ]
 
 
 def test_tables_do_not_import_matplotlib() -> None:
