@@ -140,7 +140,7 @@ def test_faults_of_a_sweep_file(case: str, tmp_path: Path) -> None:
         ("models: [Pop]\nmodels: [BPR]\n", "the key 'models' occurs twice"),
         ("", "models is missing"),
         ("- models", "expected key: value"),
-        ("models: !!python/object/apply:os.getcwd []", "not YAML"),
+        ("models: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
     ],
 )
 def test_files_that_are_no_sweep(text: str, fragment: str, tmp_path: Path) -> None:
