@@ -10,6 +10,7 @@ from mos_recbole.analysis.queries import Condition, parse_condition
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.analysis.study import Section
 from mos_recbole.errors import InputError
+from mos_recbole.io import require_regular
 from mos_recbole.results import RunResult
 
 # Counts that differ by less than this share are of the same data: publications count in different ways.
@@ -129,16 +130,19 @@ def read_reference(path: Path) -> Reference:
         InputError: the file is missing, is no YAML, or has a key or value that is not understood.
     """
     try:
+        require_regular(path)
         reference = Reference.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         for difference in reference.differences:
             parse_condition(difference.where) if difference.where is not None else None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a YAML file of published numbers") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
     except pydantic.ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:3])
         raise InputError(f"{path}: not a file of published numbers: {faults}") from error
+    except InputError:
+        raise
+    except Exception as error:  # PyYAML's constructors fail in arbitrary ways on what their tags cannot have
+        raise InputError(f"{path}: not YAML: {error}") from error
     return reference
 
 

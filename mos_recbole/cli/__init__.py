@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal's alphabet
     parser = make_parser()
     if fault := environment_fault():
-        parser.error(fault)
+        print(f"{parser.prog}: error: {fault}", file=sys.stderr)
+        return 2
     options = parser.parse_args(arguments)
     if several_processes() and options.command != "run":
         parser.error(f"{options.command} runs in one process; only run takes several, as torchrun starts them")

@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import platform
+import select
 import sys
 import tempfile
 import traceback
@@ -29,9 +30,13 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
     """Returns the exit status of a command: its own, or that of the error that ended it, which is then told."""
     try:
         status = call(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
+        fault = _flush_fault()
+        if fault is None:
+            return status
+        if isinstance(fault, BrokenPipeError):
+            return CLOSED_PIPE  # as of head, which has read enough
+        print_failure(f"{program}: error: standard output: {fault.strerror}; files were written as far as told")
+        return INPUT
     except InputError as error:
         print_failure(f"{program}: error: {error}")
         return INPUT
@@ -42,12 +47,8 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
         print_failure(f"{program}: interrupted; {options.interrupted}")
         return INTERRUPTED
     except Exception as error:
-        fault = _broken_output()
-        if fault is not None:
-            if isinstance(fault, BrokenPipeError):
-                return CLOSED_PIPE  # as of head, which has read enough
-            print_failure(f"{program}: error: standard output: {fault.strerror}; files were written as far as told")
-            return INPUT
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return CLOSED_PIPE
         if message := _outer_fault(error):
             print_failure(f"{program}: error: {message}")
             return INPUT
@@ -56,22 +57,36 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
         return UNEXPECTED
 
 
-def _broken_output() -> OSError | None:
-    """Returns the error of a standard output that cannot be written to, which is then left alone; None if it can."""
+def _flush_fault() -> OSError | None:
+    """Returns the error of a standard output that cannot be written to; None if it can."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        # The interpreter would flush it again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return error
     return None
+
+
+def _reader_has_gone() -> bool:
+    """Returns whether standard output is a pipe that nobody reads any more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    gone = any(event & select.POLLERR for _, event in output.poll(0))
+    if gone:
+        _leave_output()
+    return gone
+
+
+def _leave_output() -> None:
+    """Lets the interpreter, which flushes standard output once more at its end, do so to no effect."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _outer_fault(error: Exception) -> str | None:
     """Returns what to say of an error that disk, memory or permissions gave; None for others."""
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return str(disk_full(error.filename or "a file"))
+        return str(disk_full(error.filename or "a file, or standard output"))
     if isinstance(error, OSError) and error.filename is not None and error.errno in _PLACE:
         return f"{os.fsdecode(str(error.filename))}: {error.strerror}"
     if isinstance(error, MemoryError) or (

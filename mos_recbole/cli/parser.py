@@ -5,6 +5,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,12 +120,21 @@ class Parser(argparse.ArgumentParser):
         settings: list[str] = []
         if self._takes_settings():
             arguments, settings = self._take_settings(arguments)
+        self._require_once(arguments)
         options, rest = super().parse_known_args(arguments, namespace)
         if rest:
             self.error(f"argument {rest[0]!r} not understood; {self._expected(rest[0])}")
         if self._takes_settings():
             options.settings = settings
         return options, rest
+
+    def _require_once(self, arguments: Sequence[str]) -> None:
+        """Exits with status 2 where an option that takes one value is given twice."""
+        given = [argument.partition("=")[0] for argument in takewhile(lambda one: one != "--", arguments)]
+        for name in dict.fromkeys(given):
+            action = self._option_string_actions.get(name)
+            if action is not None and action.nargs is None and given.count(name) > 1:
+                self.error(f"argument {name} is given {given.count(name)} times; expected once")
 
     def _takes_settings(self) -> bool:
         return _SETTING in self._option_string_actions

@@ -26,6 +26,8 @@ def outcomes_table(
     user_number, context_start = split.test.user[segment], split.test.context_start[segment]
     target = sequences.items[rows]
     time_gap = sequences.times[rows] - sequences.times[rows - 1]
+    if (time_gap < 0).any():  # times at both ends of int64
+        time_gap = sequences.times[rows].astype(np.float64) - sequences.times[rows - 1]
     oldest = np.maximum(rows - max_length, context_start)
     had_before = in_history(sequences, rows, user_number, np.column_stack([target, items]))
     frame = outcomes_frame(

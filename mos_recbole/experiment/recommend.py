@@ -21,7 +21,7 @@ from mos_recbole.data.sequences import read_rows
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.evaluation import seen_of, top_lists, top_lists_by_scores
 from mos_recbole.heads import MixtureHead
-from mos_recbole.io import atomic_write, os_errors_as_input_errors
+from mos_recbole.io import atomic_write, os_errors_as_input_errors, require_regular
 from mos_recbole.models import CausalEncoder, EncoderHeadRecommender
 from mos_recbole.progress import ProgressBar
 from mos_recbole.training import QuerySet, excluded_items, queries_of, query_scores, score_batch_size
@@ -319,6 +319,8 @@ def read_sequences(path: Path) -> Iterator[NamedSequence]:
     Raises:
         InputError: the file cannot be read, or a line is none of these.
     """
+    with os_errors_as_input_errors(path, "a file with a sequence a line"):
+        require_regular(path)
     with os_errors_as_input_errors(path, "a file with a sequence a line"), path.open(encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, start=1):

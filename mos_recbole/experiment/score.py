@@ -18,7 +18,7 @@ from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_directio
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, versions
 from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run_data import RunData, in_history
-from mos_recbole.io import require_writable
+from mos_recbole.io import require_regular, require_writable
 from mos_recbole.progress import ProgressBar, tracked
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, run_identity, write_outcomes
 from mos_recbole.settings import Settings
@@ -47,6 +47,7 @@ def read_lists(path: Path) -> pd.DataFrame:
     # Scores as they were written: what is equal is a tie.
     options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
     try:
+        require_regular(path)
         match path.suffix:
             case ".parquet":
                 table = pd.read_parquet(path)

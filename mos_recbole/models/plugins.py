@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.errors import InputError
+from mos_recbole.io import require_regular
 from mos_recbole.models.registry import ENCODERS, HEADS
 
 # How the names of plugins' modules begin.
@@ -26,6 +27,7 @@ def load_plugin(path: Path) -> None:
     """
     path = path.expanduser().absolute()
     try:
+        require_regular(path)
         source = path.read_bytes()
     except OSError as error:
         raise InputError(

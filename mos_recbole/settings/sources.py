@@ -146,9 +146,13 @@ def read_given(config_files: Files, overrides: Overrides, found: Findings) -> di
         given |= _of_mapping(file) if isinstance(file, Mapping) else _read_yaml(Path(file), found)
     if isinstance(overrides, Mapping):
         return given | _of_mapping(overrides)
+    arguments: dict[str, Given] = {}
     for argument in overrides:
-        given |= _read_argument(argument, found.faults)
-    return given
+        for key, item in _read_argument(argument, found.faults).items():
+            if key in arguments:
+                found.faults.append(f"--{key} is given twice, as {arguments[key].text} and {item.text}; expected one")
+            arguments[key] = item
+    return given | arguments
 
 
 def _of_mapping(values: Mapping[str, Any]) -> dict[str, Given]:

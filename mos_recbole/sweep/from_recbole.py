@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from mos_recbole.errors import InputError, nearest
+from mos_recbole.io import require_regular
 from mos_recbole.models import load_plugin
 from mos_recbole.settings import accepted_settings, given_settings, hint, settings_of_any_model
 from mos_recbole.sweep.sweep_faults import checked_sweep
@@ -165,6 +166,7 @@ def _read(path: Path) -> tuple[dict[str, _Range], list[str]]:
         InputError: it cannot be read or has no range.
     """
     try:
+        require_regular(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a tuning file of RecBole") from None

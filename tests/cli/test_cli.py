@@ -214,8 +214,8 @@ def test_run_main_is_run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_training_that_diverges_ends_with_status_1(call, data: Path, tmp_path: Path) -> None:
     """One message that names the epoch and the learning rate; no record, no table."""
-    arguments = ["--learner=sgd", "--learning_rate=1e30", "--train_batch_size=16"]
-    status, out, error = call("run", *RUN, *arguments, "--dataset", data, "--output", tmp_path / "results", "--quiet")
+    arguments = ["--learner=sgd", "--learning_rate=1e30", "--train_batch_size=16", "--output", tmp_path / "results"]
+    status, out, error = call("run", "--model", "GRU4RecMoS", *arguments, "--dataset", data, "--quiet")
     assert (status, out) == (1, "")
     assert error.startswith("mos-recbole: training failed: ")
     assert "epoch" in error
@@ -454,7 +454,9 @@ def test_wrong_arguments_are_refused(case: str, call, data: Path, results: Path)
     """Status 2, one message that names the thing and what was expected; nothing is written."""
     arguments, fragments = BAD_ARGUMENTS[case]
     before = contents(results)
-    status, out, error = call("run", *RUN, "--dataset", data, "--output", results, "--quiet", *arguments)
+    run = ["run", *RUN] if "--device" not in arguments else ["run", *RUN[:2], *RUN[4:]]
+    run += [] if "--dataset" in arguments else ["--dataset", data]
+    status, out, error = call(*run, "--output", results, "--quiet", *arguments)
     assert (status, out) == (2, "")
     message = one_error(error)
     for fragment in fragments:
@@ -584,7 +586,7 @@ def test_a_refusal_as_a_user_sees_it(tmp_path: Path) -> None:
 
 
 # Long enough to be killed in the middle: some seconds, by many small batches.
-LONG = [*RUN[:-1], "--train_batch_size=8", "--epochs=20", "--stopping_step=20", "--quiet"]
+LONG = [*RUN[:-2], "--train_batch_size=8", "--epochs=20", "--stopping_step=20", "--quiet"]
 
 
 def start(*arguments: object) -> subprocess.Popen:
