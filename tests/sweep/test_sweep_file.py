@@ -152,7 +152,7 @@ def test_files_that_are_no_sweep(text: str, fragment: str, tmp_path: Path) -> No
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """Missing, a folder, no text."""
     assert "No such file" in refused(lambda: read_sweep_file(tmp_path / "none.yaml"))
-    assert "expected a YAML file" in refused(lambda: read_sweep_file(tmp_path))
+    assert "a folder; expected a file" in refused(lambda: read_sweep_file(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"models: [\xff]")
     assert "UTF-8" in refused(lambda: read_sweep_file(tmp_path / "latin.yaml"))
 
