@@ -179,7 +179,7 @@ class Planner:
     def epochs(self, model: str, dataset: str) -> int:
         """Returns the last epoch of a model's trials, where epochs are not swept."""
         # Of one configuration: without the swept parameters, the settings of a model need not fit together.
-        return self.trial(0, model, dataset, self.sweep.seeds[0], self.configurations(model, dataset)[0]).epochs
+        return self.trial(1, model, dataset, self.sweep.seeds[0], self.configurations(model, dataset)[0]).epochs
 
     def plan(self) -> SweepPlan:
         """Returns everything that decides which trials the sweep has."""
