@@ -32,6 +32,8 @@ COST_COLUMNS = (
     "train_seconds",
     "eval_seconds",
     "wall_seconds",
+    "train_processor_seconds",
+    "eval_processor_seconds",
     "peak_resident_MB",
     "peak_gpu_MB",
     "device",
@@ -164,7 +166,7 @@ class Sweep:
                 **{"epochs": run.epochs, "best_epoch": run.best_epoch, "model_parameters": run.parameters},
                 **{f"valid {name}": metric.value for name, metric in run.valid.items()},
                 **{f"test {name}": metric.value for name, metric in run.test.items()},
-                **{name: getattr(run, name) for name in ("train_seconds", "eval_seconds", "wall_seconds", "device")},
+                **{name: getattr(run, name) for name in COST_COLUMNS if name in RunResult.model_fields},
                 **{f"peak_{kind}_MB": size / 1e6 for kind, size in run.peak_memory_bytes.items()},
             }
         if log is not None and len(log):

@@ -146,6 +146,7 @@ class SweepWriter:
             train_seconds=2.0 * self.slowness * epochs,
             eval_seconds=0.5 * self.slowness * epochs,
             wall_seconds=9.0 * self.slowness,
+            train_processor_seconds=4.0 * self.slowness,
             peak_memory_bytes={"resident": int(1e9 * self.slowness)},
             resumed=False,
             device="cpu" if self.slowness == 1 else "another",
@@ -308,7 +309,7 @@ def test_trials_are_one_row_each(small: Path) -> None:
     assert (stopped["epochs"], stopped["best_epoch"], stopped["valid NDCG@10"]) == (3, 2, 0.1)
     assert (stopped["train_seconds"], stopped["eval_seconds"]) == (6.0, 1.5)
     assert frame["test NDCG@10"].notna().tolist() == [True, True, False, False, False, True]
-    assert frame["peak_resident_MB"].iloc[0] == 1000
+    assert (frame["peak_resident_MB"].iloc[0], frame["train_processor_seconds"].iloc[0]) == (1000, 4)
     assert frame["epochs"].isna().tolist() == [False, False, False, True, False, False]
     pd.testing.assert_frame_equal(pd.read_parquet(small / "trials.parquet"), frame)
     read = pd.read_csv(small / "trials.csv", float_precision="round_trip")
