@@ -19,6 +19,7 @@ _Thing = TypeVar("_Thing")
 
 # Seconds before a bar appears, before the first line in a log, and between lines.
 _APPEARS, _FIRST_LINE, _NEXT_LINE = 1.0, 3.0, 10.0
+_BAR_WIDTH = 24
 
 
 def format_duration(seconds: float) -> str:
@@ -115,15 +116,19 @@ class ProgressBar:
         # Not at the top: most processes draw nothing.
         import rich
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.table import Column
 
         # Bars can be nested on one console only, and rich's own is on standard output at first.
         if not rich.get_console().stderr:
             rich.reconfigure(stderr=True)
         count = "{task.completed:,.0f}" + ("" if self._total is None else "/{task.total:,.0f}") + f" {self._unit}"
         count = count if self._unit else ""
-        texts = [TextColumn(text, markup=False) for text in ("{task.description}", count, "{task.fields[state]}")]
+        texts = [TextColumn(text, markup=False) for text in ("{task.description}", count)]
+        # Only the state may be cut, where the terminal is narrow.
+        cut = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        state = TextColumn("{task.fields[state]}", markup=False, table_column=cut)
         times = [TimeElapsedColumn(), TimeRemainingColumn()]
-        bars = Progress(texts[0], BarColumn(), texts[1], *times, texts[2], transient=True)
+        bars = Progress(texts[0], BarColumn(_BAR_WIDTH), texts[1], *times, state, transient=True, expand=True)
         bars.add_task(self._name, total=self._total, completed=self._done, state=self._state)
         bars.start()
         self._bars = bars

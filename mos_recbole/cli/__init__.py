@@ -1,14 +1,17 @@
 """The command line: parses, calls, prints.
 
 A command is a file. Its docstring is the help text, and `SUMMARY` is its line in the list of commands. `add_options`
-declares its options, and `call` does the work and returns the exit status. `parser.py` tells options from settings.
+declares its options, and `call` does the work and returns the exit status. `LOADS` names what takes seconds to import.
+`parser.py` tells options from settings.
 """
 
+import argparse
 import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from mos_recbole import __version__
 from mos_recbole.cli import (
@@ -31,6 +34,7 @@ from mos_recbole.cli import (
 from mos_recbole.cli.door import leave_by
 from mos_recbole.cli.output import environment_fault, is_main, log_on_stderr, several_processes
 from mos_recbole.cli.parser import Parser
+from mos_recbole.progress import ProgressBar
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
@@ -58,7 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{options.command} runs in one process; only run takes several, as torchrun starts them")
     level = logging.WARNING if options.quiet else logging.INFO
     with log_on_stderr(level if is_main() else logging.CRITICAL):
-        return leave_by(options.call, options, parser.prog)
+        return leave_by(_call, options, parser.prog)
+
+
+def _call(options: argparse.Namespace) -> int:
+    """Returns the exit status of the command, which may begin with seconds of imports."""
+    if options.loads is not None:
+        with ProgressBar("loading PyTorch and what needs it"):
+            import_module(options.loads)
+    return options.call(options)
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:
@@ -83,5 +95,5 @@ def make_parser() -> Parser:
         module.add_options(command)
         command.add_shared("--quiet")
         interrupted = getattr(module, "INTERRUPTED", "nothing was changed")
-        command.set_defaults(call=module.call, interrupted=interrupted)
+        command.set_defaults(call=module.call, interrupted=interrupted, loads=getattr(module, "LOADS", None))
     return parser

@@ -19,6 +19,7 @@ from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.cli.trained_runs import add_trained_run_options, ask_groups
 
 SUMMARY = "measure whether trained models use their rank: cut their log-probabilities to lower ranks"
+LOADS = "mos_recbole.experiment"
 INTERRUPTED = "nothing was written"
 _RANKS = "to cut to (default: 1, 2, 4, ... and d, d + 1)"
 

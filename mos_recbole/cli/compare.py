@@ -18,6 +18,7 @@ from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "test runs or models against each other, in pairs"
+LOADS = "mos_recbole.report"
 _RUN = (
     "two or more: a run's folder; a run id or its first six or more digits; a model, over all its seeds; "
     "or Model:key=value,key=value if there are runs with several settings"

@@ -18,6 +18,7 @@ from mos_recbole.cli.parser import Parser, path
 _log = logging.getLogger(__name__)
 
 SUMMARY = "write a trained model as ONNX, or its vectors"
+LOADS = "mos_recbole.experiment.export"
 INTERRUPTED = "no file was written"
 _OUTPUT = "default: model.onnx or vectors.npz in the run's folder"
 _FILES = {"onnx": "model.onnx", "npz": "vectors.npz"}

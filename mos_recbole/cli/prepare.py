@@ -27,6 +27,7 @@ from mos_recbole.errors import InputError
 _log = logging.getLogger(__name__)
 
 SUMMARY = "download or unpack MovieLens, check a data set, prepare it for runs"
+LOADS = "mos_recbole.experiment"
 INTERRUPTED = "no partial data are left, and the same command continues a download"
 
 

@@ -26,6 +26,7 @@ from mos_recbole.errors import InputError
 _log = logging.getLogger(__name__)
 
 SUMMARY = "recommend items by a trained model, for users or new sequences"
+LOADS = "mos_recbole.experiment.recommend"
 _FILE = "new sequences: a line each, items with spaces between them; .jsonl: lists, or objects with query and items"
 _HELD_OUT = "the queries that the run itself was selected (valid) or judged by (test), with their positions"
 _OUTPUT = ".csv, .parquet or .jsonl (default: CSV on standard output)"

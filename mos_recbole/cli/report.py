@@ -18,6 +18,7 @@ from mos_recbole.cli.output import complete_runs
 from mos_recbole.cli.parser import Parser, path
 
 SUMMARY = "make tables, figures and one page of runs and sweeps"
+LOADS = "mos_recbole.report"
 
 
 def add_options(parser: Parser) -> None:

@@ -37,6 +37,7 @@ Failure: TypeAlias = tuple[str, InputError | TrainingDiverged]
 _log = logging.getLogger(__name__)
 
 SUMMARY = "train models, evaluate them by one protocol, print a table"
+LOADS = "mos_recbole.experiment"
 _MODEL = (
     "an encoder with a head, such as GRU4RecMoS or NARMSoftmax; a sequential or general model of RecBole; "
     "with --head, an encoder"

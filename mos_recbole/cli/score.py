@@ -21,6 +21,7 @@ from mos_recbole.cli.parser import Parser, path
 _log = logging.getLogger(__name__)
 
 SUMMARY = "evaluate somebody else's recommended lists by the same protocol"
+LOADS = "mos_recbole.experiment"
 
 
 def add_options(parser: Parser) -> None:

@@ -22,6 +22,7 @@ from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "show a metric by columns of the outcomes: where do two models differ?"
+LOADS = "mos_recbole.report"
 _BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or each; once or twice"
 
 

@@ -21,6 +21,7 @@ from mos_recbole.cli.parser import Parser
 from mos_recbole.cli.trained_runs import add_trained_run_options, ask_groups
 
 SUMMARY = "measure the rank of trained models: singular values of their log-probabilities"
+LOADS = "mos_recbole.experiment.spectra"
 INTERRUPTED = "nothing was written"
 
 

@@ -6,6 +6,7 @@ from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
 SUMMARY = "rebuild the comparison table from the files of finished runs"
+LOADS = "mos_recbole.report"
 
 
 def add_options(parser: Parser) -> None:

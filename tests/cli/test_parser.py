@@ -1,6 +1,7 @@
 """The parser: every option of every command in both spellings, and what is a setting."""
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,10 @@ def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str]) -> None:
     given = [argument.format(results=RESULTS) for argument in arguments]
     done = subprocess.run([sys.executable, "-c", program, *given], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
+
+
+def test_what_commands_load_is_there() -> None:
+    """Of the commands that load something, most do; the sweep says itself what it loads, and lists need nothing."""
+    loads = {name: parser.get_default("loads") for name, parser in commands().items()}
+    assert {name for name, room in loads.items() if room is None} == {"sweep", "synth", "ls", "rm"}
+    assert all(importlib.util.find_spec(room) for room in loads.values() if room)
