@@ -7,7 +7,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ class Estimate:
         epoch: for training an epoch and writing its files.
         validation: for a validation.
         unvalidated_epochs: at the beginning, before early stopping counts.
+        imports: what the first run of a process has to load; none where it was loaded before.
     """
 
     parameters: int
@@ -59,6 +60,7 @@ class Estimate:
     epoch: Span
     validation: Span
     unvalidated_epochs: int
+    imports: Span = field(default_factory=Span)
 
     def epochs(self, settings: Settings, earlier: Sequence[int] = ()) -> tuple[int, int]:
         """Returns the fewest epochs that a run may need, and the most.
@@ -111,6 +113,8 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
     gc.collect()
     reset_peak_memory()
     watch = Watch()
+    torch.optim.SGD([torch.zeros(1)])  # the first optimizer of a process makes PyTorch import its compiler
+    imports, watch = watch.read(), Watch()
     chosen = choose_device(device)
     data = RunData(runs[0], chosen)
     with tempfile.TemporaryDirectory() as folder, _silently():
@@ -147,6 +151,7 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
         epoch=epoch - validation + timer.left,
         validation=validation * more_valid,
         unvalidated_epochs=unvalidated,
+        imports=imports,
     )
 
 

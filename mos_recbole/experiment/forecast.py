@@ -104,7 +104,7 @@ def preview_runs(runs: Sequence[Settings], device: str, results: Path, resume: b
             estimate, earlier = estimate_cost(own[:1], device), earlier_epochs(own[0], results)
             fewest, most = estimate.epochs(own[0], earlier)
             span, epoch = estimate.seconds(own[:1], earlier), estimate.epoch + estimate.validation
-            total += span * len(own)
+            total += estimate.imports + span * len(own)
             rows.append(
                 {
                     "model": model,
