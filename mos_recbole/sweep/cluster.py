@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ def prepare_ray(address: str | None) -> None:
     if address is None:
         # This makes Ray listen on loopback only.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Others on this machine reach loopback too, and whom Ray listens to can run code.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @dataclass(frozen=True)

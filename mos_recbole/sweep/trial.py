@@ -1,9 +1,11 @@
 """Trials in a worker process: runs that report validation metrics, and no test metrics, to Ray Tune."""
 
+import contextlib
 import gc
 import getpass
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -117,11 +119,27 @@ def run_trial(
 
 def _run_in_storage(runs: Mapping[str, Settings], storage: Storage, sweep: str, name: str, device: str) -> None:
     # The same folder for every attempt on this machine, so that a killed one leaves nothing behind for long.
-    scratch = Path(tempfile.gettempdir()) / f"mos_recbole-{getpass.getuser()}" / sweep / name
+    scratch = private_folder(f"mos_recbole-{getpass.getuser()}") / sweep / name
     for run in runs:
         storage.fetch(scratch / RUNS_FOLDER / run, checkpoints=True)
     _run(runs, scratch, device, lambda run: storage.push(scratch / RUNS_FOLDER / run))
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def private_folder(name: str) -> Path:
+    """Returns a folder of this name, among temporary files, that only this user can enter; made where it is missing.
+
+    Raises:
+        InputError: somebody else made one of that name, or it is something else.
+    """
+    folder = Path(tempfile.gettempdir()) / name
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise InputError(f"{folder}: belongs to somebody else; expected TMPDIR to name another folder")
+    folder.chmod(0o700)
+    return folder
 
 
 def _run(runs: Mapping[str, Settings], output: Path, device: str, save: Callable[[str], None]) -> None:

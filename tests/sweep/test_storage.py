@@ -1,12 +1,15 @@
 """Storages: interrupted copies are not seen."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyarrow import fs
 
+from mos_recbole.errors import InputError
 from mos_recbole.sweep.storage import Storage
+from mos_recbole.sweep.trial import private_folder
 from tests.sweeps import names_in, refused
 
 FILES = ("best.pt", "last.pt", "training_log.csv", "outcomes.parquet", "items.parquet", "record.json")
@@ -120,3 +123,17 @@ def test_storages_that_are_refused(tmp_path: Path) -> None:
         assert "expected a folder or URI" in message
         assert len(message.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_scratch_folders_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody else put in their place is not used; an open one of ours is closed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "open").mkdir(mode=0o777)
+    for name in ("new", "open"):
+        assert private_folder(name).stat().st_mode & 0o777 == 0o700
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(InputError, match="belongs to somebody else"):
+            private_folder(name)
