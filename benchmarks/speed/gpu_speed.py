@@ -46,9 +46,9 @@ from synthetic_log import write_log
 from tabulate import tabulate
 
 from mos_recbole.data import SequenceDataset
-from mos_recbole.experiment import load_settings
+from mos_recbole.experiment import StepTimer, TimedLoader, load_settings
 from mos_recbole.losses import need_triton
-from mos_recbole.training import BenchmarkTrainer, StepTimer, TimedLoader, make_train_loader
+from mos_recbole.training import BenchmarkTrainer, make_train_loader
 from mos_recbole.training.loaders import TrainLoader
 
 

@@ -10,11 +10,15 @@ from mos_recbole.experiment.matching import match_parameters
 from mos_recbole.experiment.run import run_experiment
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.experiment.score import score_lists
+from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader
 from mos_recbole.settings import load_settings
 
 __all__ = [
     "Estimate",
     "RunData",
+    "Span",
+    "StepTimer",
+    "TimedLoader",
     "TrainedRun",
     "add_distances",
     "code_version",

@@ -20,17 +20,14 @@ from mos_recbole.experiment.build import build_model, count_trainable
 from mos_recbole.experiment.machine import choose_device, peak_memory, reset_peak_memory
 from mos_recbole.experiment.run import Run
 from mos_recbole.experiment.run_data import RunData
+from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader, Watch
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
 from mos_recbole.training import (
     EpochReport,
     FusedTrial,
     Selection,
-    Span,
-    StepTimer,
-    TimedLoader,
     TrainLoader,
-    Watch,
     random_state,
     score_batch_size,
     train_fused,

@@ -11,10 +11,10 @@ from tabulate import tabulate
 from mos_recbole.experiment.estimate import Estimate, earlier_epochs, estimate_cost
 from mos_recbole.experiment.identity import data_fingerprint, run_name
 from mos_recbole.experiment.machine import choose_device
+from mos_recbole.experiment.timing import Span
 from mos_recbole.progress import ProgressBar, format_duration
 from mos_recbole.results import RECORD_FILE, RUNS_FOLDER
 from mos_recbole.settings import Settings
-from mos_recbole.training import Span
 
 # With a smaller share of the processor's time than this, others are worth a word.
 _QUIET = 0.9

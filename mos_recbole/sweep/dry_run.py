@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast
+from mos_recbole.experiment import Estimate, Span, earlier_epochs, estimate_cost, forecast
 from mos_recbole.progress import ProgressBar
 from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, SWEEP_FILE, Trial, format_parameter
 from mos_recbole.sweep.cluster import trials_at_a_time
 from mos_recbole.sweep.fusing import describe_fusing, fused_groups
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.plan import PlannedTrial, Planner
-from mos_recbole.training import Span
 
 # About how many units are measured, and for how many seconds of training all together.
 _MEASURED, _SECONDS = 12, 8.0

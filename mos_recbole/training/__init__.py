@@ -16,7 +16,6 @@ from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
-from mos_recbole.training.timing import Span, StepTimer, TimedLoader, Watch
 from mos_recbole.training.trainer import BenchmarkTrainer
 
 __all__ = [
@@ -29,11 +28,7 @@ __all__ = [
     "Processes",
     "QuerySet",
     "Selection",
-    "Span",
-    "StepTimer",
-    "TimedLoader",
     "TrainLoader",
-    "Watch",
     "evaluate_model",
     "excluded_items",
     "join_processes",

@@ -12,8 +12,8 @@ from fabricated import MOS, Maker
 
 from mos_recbole import cli
 from mos_recbole.experiment import Estimate, earlier_epochs, estimate_cost, forecast, load_settings, run_experiment
+from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader, Watch
 from mos_recbole.settings import Settings
-from mos_recbole.training import Span, StepTimer, TimedLoader, Watch
 
 SMALL = {"embedding_size": 8, "hidden_size": 8, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 32, "epochs": 2}
 
@@ -139,7 +139,7 @@ def test_a_watch_tells_waiting_from_work(waited: float, quiet: float, monkeypatc
     readings = {"perf_counter": 0.0, "process_time": 0.0, "waited": 0.0}
     for clock in ("perf_counter", "process_time"):
         monkeypatch.setattr(f"time.{clock}", lambda clock=clock: readings[clock])
-    monkeypatch.setattr("mos_recbole.training.timing._waited_seconds", lambda: readings["waited"])
+    monkeypatch.setattr("mos_recbole.experiment.timing._waited_seconds", lambda: readings["waited"])
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     watch = Watch()
     readings |= {"perf_counter": 10.0, "process_time": 2.0, "waited": waited}

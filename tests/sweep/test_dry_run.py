@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from mos_recbole import cli
-from mos_recbole.experiment import Estimate
+from mos_recbole.experiment import Estimate, Span
 from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, format_parameter
 from mos_recbole.settings import Settings
 from mos_recbole.sweep import preview
 from mos_recbole.sweep.dry_run import estimate_units
 from mos_recbole.sweep.sweep_file import Resources
-from mos_recbole.training import Span
 from tests.sweeps import CONDITIONAL, GRID, SMALL, MakePlanner, refused, written
 
 

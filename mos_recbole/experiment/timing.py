@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from recbole.data.interaction import Interaction
 
-from mos_recbole.training.epoch import Moment
-from mos_recbole.training.loaders import TrainLoader
+from mos_recbole.training import Moment, TrainLoader
 
 # Steps of the first epoch, which are slower than later ones: memory is allocated, kernels are chosen.
 _WARM_UP = 3
