@@ -15,6 +15,9 @@ from mos_recbole.training import model_data
 
 # RecBole's models, PyTorch's layers, and heads and encoders refuse values by these exceptions.
 _REFUSALS = (ValueError, NotImplementedError, AssertionError)
+# Of code that is not ours, any error may be about a setting.
+_OTHERS = (TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, AttributeError, RuntimeError)
+_OTHERS_MODULES = ("recbole.model.", "torch.nn.")
 _REFUSING_MODULES = ("recbole.model.", "torch.nn.", "mos_recbole.heads.", "mos_recbole.models.")
 
 
@@ -74,4 +77,7 @@ def _refuses_settings(error: Exception) -> bool:
     Values that make models fail in other ways are refused by `models.requirement_faults`.
     """
     *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, _REFUSALS) and innermost.f_globals.get("__name__", "").startswith(_REFUSING_MODULES)
+    module = innermost.f_globals.get("__name__", "")
+    return (isinstance(error, _REFUSALS) and module.startswith(_REFUSING_MODULES)) or (
+        isinstance(error, _OTHERS) and module.startswith(_OTHERS_MODULES)
+    )

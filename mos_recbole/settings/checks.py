@@ -26,6 +26,7 @@ _FIXED = {
     "transform": "a model comes with the transform of its batches",
 }
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
+_MOST = 2**31 - 1  # what tensors can be indexed by
 WIDTHS = ("embedding_size", "hidden_size")
 
 
@@ -168,7 +169,20 @@ def _keys_in(value: Any) -> set[str]:
 
 
 def _type_of_default(default: Any) -> Any:
-    return Any if default is None else type(default)
+    """Returns the type of a setting by its default, with bounds: what is positive there is no number below zero."""
+    match default:
+        case None:
+            return Any
+        case bool():
+            return bool
+        case int():
+            return Annotated[int, pydantic.Field(ge=0 if default > 0 else -_MOST, le=_MOST)]
+        case float():
+            return Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
+        case [_, *_] if all(type(one) is int for one in default):
+            number = Annotated[int, pydantic.Field(ge=1 if min(default) > 0 else -_MOST, le=_MOST)]
+            return Annotated[list[number], pydantic.Field(min_length=1)]  # type: ignore[valid-type]
+    return type(default)
 
 
 def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:

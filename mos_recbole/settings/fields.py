@@ -36,6 +36,7 @@ def _pair_as_interval(value: Any) -> Any:
 Intervals = Annotated[str, BeforeValidator(_pair_as_interval), AfterValidator(_as_intervals)]
 _Item = TypeVar("_Item")
 NonEmpty = Annotated[list[_Item], Field(min_length=1)]
+_Weight = Annotated[int, Field(ge=-(2**31), lt=2**31)] | Annotated[float, Field(ge=-3e38, le=3e38)]
 
 
 def _of_interactions(value: Any) -> Any:
@@ -211,7 +212,7 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     ],
     "hidden_act": Literal["gelu", "relu", "swish", "tanh", "sigmoid"],
     "loss_type": Literal["CE", "BPR"],
-    "reg_weight": Any,
+    "reg_weight": _Weight | NonEmpty[_Weight],
     "reranker_CAN_NUM": Positive | Text,
     "mask_ratio": Annotated[float, Field(gt=0, le=1)],
     "ft_ratio": Annotated[float, Field(ge=0, le=1)],
