@@ -181,7 +181,7 @@ def _type_of_default(default: Any) -> Any:
             return Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
         case [_, *_] if all(type(one) is int for one in default):
             number = Annotated[int, pydantic.Field(ge=1 if min(default) > 0 else -_MOST, le=_MOST)]
-            return Annotated[list[number], pydantic.Field(min_length=1)]  # type: ignore[valid-type]
+            return Annotated[list[number], pydantic.Field(min_length=1)]
     return type(default)
 
 
