@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before PyTorch is loaded: by default its OpenMP threads wait for each other busily for long, which on a machine
     # that other programs use too makes the small steps of a recurrent network ten times slower and more.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ["MPLBACKEND"] = "agg"  # figures are files, whatever the user's sessions draw on
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal's alphabet
