@@ -10,11 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole
-import recbole.utils
 import torch
-from recbole.config import Config
 from scipy import sparse
+
+from mos_recbole.errors import NotInstalled
+from mos_recbole.installation import RECBOLE, recbole_command
+
+try:
+    import recbole
+    import recbole.utils
+    from recbole.config import Config
+except ModuleNotFoundError as error:
+    if error.name != "recbole":
+        raise
+    raise NotInstalled(f"RecBole is not installed; expected: {recbole_command()}") from None
+if f"recbole=={recbole.__version__}" != RECBOLE:
+    raise NotInstalled(f"RecBole {recbole.__version__} is installed; expected: {recbole_command()}")
 
 # Aliases that RecBole reads, the type they stood for, and the NumPy version that removed each.
 _NUMPY_ALIASES = {

@@ -37,6 +37,10 @@ class InputError(ValueError):
         super().__init__(presentable(message))
 
 
+class NotInstalled(InputError, ImportError):
+    """A package is missing. The message has the command that installs it."""
+
+
 class DiskFull(InputError):
     """There was no room for a file. What was there before is as it was; a run goes on from its last checkpoint."""
 

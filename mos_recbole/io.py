@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import filelock
+import platformdirs
 
 from mos_recbole.errors import DiskFull, InputError
 
@@ -26,6 +27,12 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Whether it was said that files without a checksum were read.
 _said_unsealed: list[Path] = []
+
+
+def cache_folder() -> Path:
+    """Returns where prepared data are kept: $MOS_RECBOLE_CACHE, or mos_recbole in the user's cache folder."""
+    chosen = os.environ.get("MOS_RECBOLE_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("mos_recbole", appauthor=False)
 
 
 @contextmanager

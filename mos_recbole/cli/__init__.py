@@ -17,6 +17,7 @@ from mos_recbole import __version__
 from mos_recbole.cli import (
     ablate_rank,
     compare,
+    doctor,
     export,
     ls,
     prepare,
@@ -40,7 +41,7 @@ __all__ = ["main", "make_parser", "run_main", "sweep_main"]
 
 _COMMANDS = (
     *(run, sweep, prepare, synth, ls, rm, table, compare, slice, report),
-    *(spectrum, ablate_rank, score, recommend, export),
+    *(spectrum, ablate_rank, score, recommend, export, doctor),
 )
 
 

@@ -23,6 +23,7 @@ _PLACE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
     *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE),
 )
+_OWN = "mos_recbole"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
@@ -84,11 +85,13 @@ def _leave_output() -> None:
 
 
 def _outer_fault(error: Exception) -> str | None:
-    """Returns what to say of an error that disk, memory or permissions gave; None for others."""
+    """Returns what to say of an error that disk, memory, permissions or a missing package gave; None for others."""
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return str(disk_full(error.filename or "a file, or standard output"))
     if isinstance(error, OSError) and error.filename is not None and error.errno in _PLACE:
         return f"{os.fsdecode(str(error.filename))}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and not (error.name or _OWN).startswith(_OWN):
+        return f"the package {error.name} is not installed; expected what mos-recbole doctor says"
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
     ):

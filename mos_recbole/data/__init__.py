@@ -1,5 +1,6 @@
 """From atomic files to flat sequences, and where in them the targets of training, validation and test are."""
 
+from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.data.dataset import SequenceDataset, interactions_fingerprint
 from mos_recbole.data.reading import dataset_name, is_table
 from mos_recbole.data.sequences import Segments, Sequences

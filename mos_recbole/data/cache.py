@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +18,9 @@ from typing import Any
 
 import filelock
 import numpy as np
-import platformdirs
 
 from mos_recbole.errors import InputError
-from mos_recbole.io import atomic_folder, os_errors_as_input_errors
+from mos_recbole.io import atomic_folder, cache_folder, os_errors_as_input_errors
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +75,6 @@ def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
-
-
-def cache_folder() -> Path:
-    """Returns where entries are kept: $MOS_RECBOLE_CACHE, or mos_recbole in the user's cache folder."""
-    chosen = os.environ.get("MOS_RECBOLE_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("mos_recbole", appauthor=False)
 
 
 def entry_of(array: np.ndarray) -> Path | None:

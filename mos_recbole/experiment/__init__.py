@@ -1,5 +1,6 @@
 """Runs: from settings to records, and from records back to models."""
 
+from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.experiment.distances import add_distances
 from mos_recbole.experiment.estimate import Estimate, count_parameters, earlier_epochs, estimate_cost
 from mos_recbole.experiment.forecast import preview_runs

@@ -3,6 +3,7 @@
 `from mos_recbole.models import GRU4RecMoS` works for every encoder with every head.
 """
 
+from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.errors import InputError
 from mos_recbole.heads import HeadSpec
 from mos_recbole.models.combinations import model_name, own_model_class, own_model_names, resolve_model

@@ -1,5 +1,6 @@
 """Settings of a run: RecBole's YAML files and `key=value` arguments, checked as a whole before anything runs."""
 
+from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.settings.build import Settings, accepted_settings, known_settings, load_settings, named_model
 from mos_recbole.settings.checks import settings_of_any_model
 from mos_recbole.settings.fields import own_settings

@@ -1,5 +1,6 @@
 """Batches, the training loop, checkpoints, and the evaluation of a trained model."""
 
+from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.training.checkpoint import load_checkpoint, random_state
 from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.evaluate import (

@@ -210,5 +210,5 @@ def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str]) -> None:
 def test_what_commands_load_is_there() -> None:
     """Of the commands that load something, most do; the sweep says itself what it loads, and lists need nothing."""
     loads = {name: parser.get_default("loads") for name, parser in commands().items()}
-    assert {name for name, room in loads.items() if room is None} == {"sweep", "synth", "ls", "rm"}
+    assert {name for name, room in loads.items() if room is None} == {"sweep", "synth", "ls", "rm", "doctor"}
     assert all(importlib.util.find_spec(room) for room in loads.values() if room)
