@@ -68,17 +68,8 @@ def test_the_metadata_leave_recbole_to_its_own_command(wheel: Path) -> None:
     needed = {Requirement(text).name: Requirement(text).marker for text in metadata.get_all("Requires-Dist")}
     assert "recbole" not in needed
     always = {name for name, marker in needed.items() if marker is None}
-    assert always >= {
-        "torch",
-        "colorama",
-        "colorlog",
-        "psutil",
-        "scikit-learn",
-        "tensorboard",
-        "texttable",
-        "thop",
-        "tqdm",
-    }
+    of_recbole = {"colorama", "colorlog", "psutil", "scikit-learn", "tensorboard", "texttable", "thop", "tqdm"}
+    assert always >= {"torch", *of_recbole}
 
 
 def test_recboles_version_is_the_same_everywhere() -> None:
@@ -115,9 +106,7 @@ def test_the_wheel_runs_in_an_empty_environment(installer: str, wheel: Path, tmp
     assert (record.model, record.epochs) == ("GRU4RecMoS", 1)
 
     call([*install, f"mos_recbole[report,sweep] @ {wheel.as_uri()}", pinned], tmp_path)
-    assert not {"  report", "  sweep"} & {
-        line[:8].rstrip() for line in call([program, "doctor"], tmp_path).splitlines()
-    }
+    assert not re.search(r"^  (report|sweep) ", call([program, "doctor"], tmp_path), re.MULTILINE)
     call([program, "report", "results", "--output", "report"], tmp_path)
     assert (tmp_path / "report" / "report.html").is_file()
     call([bin / "python", "-c", "from ray import tune; import mos_recbole.sweep"], tmp_path)

@@ -133,7 +133,8 @@ class Parser(argparse.ArgumentParser):
         given = [argument.partition("=")[0] for argument in takewhile(lambda one: one != "--", arguments)]
         for name in dict.fromkeys(given):
             action = self._option_string_actions.get(name)
-            if action is not None and action.nargs is None and given.count(name) > 1:
+            takes_one = action is not None and action.nargs is None and not isinstance(action, argparse._AppendAction)
+            if takes_one and given.count(name) > 1:
                 self.error(f"argument {name} is given {given.count(name)} times; expected once")
 
     def _takes_settings(self) -> bool:
