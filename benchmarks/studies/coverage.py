@@ -7,6 +7,11 @@
                unequal numbers; the second model is no different or better; also the relative difference, by Fieller's
                interval and by the delta method, and the cells that tables mark as small
     null.csv   hits of one and the same model with two sets of seeds, of which some matter and some do not
+    printed.csv  the same hits: every interval that tables print, with two, three and five seeds
+    pooled.csv  two models whose seeds alone matter, of equal and of different variances: the degrees of freedom by
+               Satterthwaite, pooled over the two, and pooled over eight models of a table, four of either variance
+
+`--parts printed pooled` runs these alone.
 
 Percentages are of repetitions in which a 95 % interval misses the truth, or a test at the 5 % level rejects it: nominal
 are 5. The standard error of a percentage around 5 is .7 for 1,000 repetitions, 1.0 for 500.
@@ -14,13 +19,13 @@ are 5. The standard error of a percentage around 5 is .7 for 1,000 repetitions, 
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,8 +34,12 @@ from scipy import special, stats
 from mos_recbole.analysis.slices import FEWEST_THAT_DIFFER, FEWEST_USERS
 from mos_recbole.evaluation import (
     bootstrap_difference,
+    compare_counts,
     compare_means,
+    counts_interval,
+    effect_size,
     effective_number,
+    mean_interval,
     relative_difference,
     sign_flip_test,
     sign_test,
@@ -211,6 +220,93 @@ def of_null(case: Hits, repetitions: int) -> dict[str, float]:
     return _row(case, wrong, repetitions, ("t", "bootstrap", "flips", "signs"))
 
 
+# ---------------------------------------------------------------------------------------------------- printed
+
+_PRINTED_USERS: tuple[tuple[int, Sizes], ...] = ((60, "one"), (600, "one"), (60, "lognormal"))
+PRINTED = [
+    Hits(n_users, sizes, -0.5, 0.0, 0.3, seed_deviation, n_seeds)
+    for (n_users, sizes), seed_deviation, n_seeds in product(_PRINTED_USERS, (0.0, 0.1, 0.3), (2, 3, 5))
+]
+_ITEMS, _LISTS = 80, 5
+
+
+def of_printed(case: Hits, repetitions: int) -> dict[str, float]:
+    """Returns the case with the shares, in %, of printed intervals that miss: means, differences, ratios, d_z, and
+    means and differences of coverage, whose truth is the mean of all repetitions."""
+    generator = _generator(case)
+    first, second = true_means(case)
+    wrong: Counter[str] = Counter()
+    coverage = []
+    for repetition in range(repetitions):
+        first_SQ, second_SQ, user_Q = draw_hits(case, generator)
+        mean = mean_interval(second_SQ, user_Q)
+        difference = compare_means(first_SQ, second_SQ, user_Q)
+        relative = relative_difference(first_SQ, second_SQ, user_Q)
+        size = effect_size(first_SQ, second_SQ, user_Q)
+        wrong["mean"] += not mean.low <= second <= mean.high
+        wrong["difference"] += not difference.low <= second - first <= difference.high
+        wrong["relative"] += relative is None or not relative.low <= second / first - 1 <= relative.high
+        # Without a difference d_z is 0 whatever users' standard deviation is.
+        wrong["d_z"] += abs(second - first) < 1e-3 and not size.low <= 0 <= size.high
+        if case.sizes == "one" and repetition < repetitions // 5:
+            coverage.append(_coverage_intervals(case, generator))
+    row = _row(case, wrong, repetitions, ("mean", "difference", "relative", "d_z"))
+    if coverage:
+        low, mean, high, low_of_difference, high_of_difference = np.array(coverage).T
+        row["coverage_%"] = 100 * float(((mean.mean() < low) | (mean.mean() > high)).mean())
+        row["coverage_difference_%"] = 100 * float(((low_of_difference > 0) | (high_of_difference < 0)).mean())
+    return row
+
+
+def _coverage_intervals(case: Hits, generator: np.random.Generator) -> tuple[float, ...]:
+    """Returns the interval of a model's item coverage with its mean, and that of the difference from the same model."""
+    popularity = 1 / np.arange(1, _ITEMS)
+
+    def side() -> np.ndarray:
+        seeds = []
+        for _ in range(case.n_seeds):
+            score_V = np.log(popularity) + 3 * case.seed_deviation * generator.normal(size=_ITEMS - 1)
+            score_UV = score_V + generator.gumbel(size=(case.n_users, _ITEMS - 1))
+            seeds.append(1 + np.argsort(-score_UV, axis=1)[:, :_LISTS])
+        return np.stack(seeds)
+
+    users, (first, second) = np.arange(case.n_users), (side(), side())
+    own = counts_interval("ItemCoverage@5", first, users, _ITEMS)
+    _, difference = compare_counts("ItemCoverage@5", first, second, users, _ITEMS)
+    return own.low, own.mean, own.high, difference.low, difference.high
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Two models whose seeds alone matter, with their standard deviations."""
+
+    n_seeds: int
+    deviation_A: float
+    deviation_B: float
+
+
+POOLED = [Pooled(n, 1.0, other) for n, other in product((2, 3, 5), (1.0, 1.5, 2.0, 4.0))]
+
+
+def of_pooled(case: Pooled, repetitions: int) -> dict[str, float]:
+    """Returns the case with the shares, in %, of tests that reject the truth, by how degrees of freedom are counted."""
+    generator, n = _generator(case), case.n_seeds
+    deviation_G = np.array([case.deviation_A, case.deviation_B] * 4)
+    values = generator.normal(size=(20 * repetitions, 8, n)) * deviation_G[:, None]
+    mean, variance = values.mean(axis=2), values.var(axis=2, ddof=1)
+    pair = variance[:, :2] / n
+    error = np.sqrt(pair.sum(axis=1))
+    t = np.abs(mean[:, 1] - mean[:, 0])
+    freedom = pair.sum(axis=1) ** 2 / (pair**2 / (n - 1)).sum(axis=1)
+    p_values = {
+        "satterthwaite": 2 * stats.t.sf(t / error, freedom),
+        "pooled_pair": 2 * stats.t.sf(t / error, 2 * (n - 1)),
+        "pooled_table": 2 * stats.t.sf(t / np.sqrt(2 * variance.mean(axis=1) / n), 8 * (n - 1)),
+    }
+    rates = {f"{name}_%": 100 * float((p <= 0.05).mean()) for name, p in p_values.items()}
+    return asdict(case) | {"repetitions": len(t)} | rates
+
+
 # ---------------------------------------------------------------------------------------------------- all
 
 
@@ -220,7 +316,7 @@ def _errors(first_SQ: np.ndarray, second_SQ: np.ndarray, user_Q: np.ndarray, tru
     return Counter(t=not interval.low <= truth <= interval.high, bootstrap=not resampled.low <= truth <= resampled.high)
 
 
-def _generator(case: Means | Hits) -> np.random.Generator:
+def _generator(case: Means | Hits | Pooled) -> np.random.Generator:
     return np.random.default_rng([*repr(case).encode()])
 
 
@@ -232,16 +328,26 @@ def _row(case: Means | Hits, wrong: Counter[str], repetitions: int, names: tuple
     )
 
 
+_PARTS: dict[str, tuple[Callable[..., dict[str, float]], Sequence[Any], int]] = {
+    "means": (of_means, MEANS, 2),
+    "null": (of_null, NULL, 1),
+    "cells": (of_cells, CELLS, 1),
+    "printed": (of_printed, PRINTED, 2),
+    "pooled": (of_pooled, POOLED, 2),
+}
+
+
 def main() -> None:
     """Runs all cases and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=500, help="of a case (default: 500); twice for means.csv")
     parser.add_argument("--output", type=Path, default=Path("results/coverage"), metavar="FOLDER")
+    parser.add_argument("--parts", nargs="+", choices=list(_PARTS), default=list(_PARTS), help="default: all")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    parts = (("means", of_means, MEANS, 2), ("null", of_null, NULL, 1), ("cells", of_cells, CELLS, 1))
     with ProcessPoolExecutor() as pool:
-        for name, simulate, cases, times in parts:
+        for name in options.parts:
+            simulate, cases, times = _PARTS[name]
             rows = pool.map(partial(simulate, repetitions=times * options.repetitions), cases)
             table = pd.DataFrame(rows).round(3)
             table.to_csv(options.output / f"{name}.csv", index=False)
