@@ -16,7 +16,7 @@ import pandas as pd
 
 from mos_recbole.analysis import aligned_outcomes, group_by_configuration, labels, metric_values, user_numbers
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Difference, Interval, bootstrap_mean, compare_means, holm
+from mos_recbole.evaluation import Difference, Interval, compare_means, holm, mean_interval
 from mos_recbole.report import Table
 from mos_recbole.report.formatting import (
     difference_cell,
@@ -125,7 +125,7 @@ def _caption(effects: TieEffects) -> str:
     return (
         f"{effects.dataset}: {effects.tied_share:.1%} of the interactions share their time with another of the same "
         f"user, and {effects.tied_test_share:.1%} of the test's targets have the time of the item before them: which "
-        "of the two is first is the file's choice. Test means ± half the width of the 95 % bootstrap interval over "
+        "of the two is first is the file's choice. Test means ± half the width of the 95 % interval over "
         "users and seeds; models are trained and tested on the same interactions with ties in the file's order, "
         "in one random order, and in the file's order backwards.\n"
         f"less the file's order: on the {format_count(common, 'target')} or more that are queries in both; p: "
@@ -198,7 +198,7 @@ def _row(label: str, order: str, runs: Sequence[RunResult], reference: Sequence[
 
     def mean_of(chosen: np.ndarray) -> Interval | None:
         chosen = chosen & defined
-        return bootstrap_mean(values_SQ[:, chosen], users[chosen]) if chosen.any() else None
+        return mean_interval(values_SQ[:, chosen], users[chosen]) if chosen.any() else None
 
     difference, n_common = None, 0
     if order != "file":
@@ -213,7 +213,7 @@ def _row(label: str, order: str, runs: Sequence[RunResult], reference: Sequence[
         label=label,
         order=order,
         n_seeds=len(runs),
-        mean=bootstrap_mean(values_SQ[:, defined], users[defined]),
+        mean=mean_interval(values_SQ[:, defined], users[defined]),
         tied=mean_of(is_tied),
         untied=mean_of(~is_tied),
         difference=difference,

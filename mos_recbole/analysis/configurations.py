@@ -2,15 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 
 import numpy as np
 
 from mos_recbole.analysis.outcomes import TABLE_METRICS, checked_metrics, iterate_query_values, user_numbers
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Interval, bootstrap_mean, bootstrap_means, counts_interval
+from mos_recbole.evaluation import Interval, counts_interval, mean_interval
 from mos_recbole.results import RunResult, attributes, differing_settings
 
 
@@ -61,7 +61,7 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     """Returns a row per model and settings, with test metrics; runs that differ in the seed only share a row.
 
     The metrics are recomputed from the outcomes files, whatever cut-offs the runs were configured with; an interval is
-    the 95 % bootstrap interval over users, and over seeds where there are several (`evaluation.bootstrap_mean`, and
+    the 95 % interval over users, and over seeds where there are several (`evaluation.mean_interval`, and
     `counts_interval` of metrics of all lists together).
 
     Raises:
@@ -99,46 +99,28 @@ def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[
 
 
 def group_intervals(groups: Sequence[Sequence[RunResult]], metrics: Sequence[str]) -> list[dict[str, Interval]]:
-    """Returns `metric_intervals` of several configurations on the same queries, in a fraction of the time.
+    """Returns `metric_intervals` of several configurations on the same queries.
 
-    Drawing the users takes long, and configurations with as many seeds have the same draws. Queries without a metric
-    (GAUC) are left out of it.
+    Queries without a metric (GAUC) are left out of it.
     """
     if not groups:
         return []
-    in_order = sorted(range(len(groups)), key=lambda number: len(groups[number]))
     # One after the other: of millions of queries, not all fit into memory.
-    runs = iterate_query_values([groups[0][0], *(run for number in in_order for run in groups[number])], metrics)
+    runs = iterate_query_values([groups[0][0], *(run for group in groups for run in group)], metrics)
     user_Q = user_numbers(next(runs)[0])
-    n_users = len(np.unique(user_Q))
-    found: list[dict[str, Interval]] = [{} for _ in groups]
-
-    def values(numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        for number in numbers:
-            own = list(islice(runs, len(groups[number])))
-            for metric in metrics:
-                values_SQ = np.stack([of_run[metric] for _, of_run in own])
-                if values_SQ.ndim == 3:
-                    n_items = groups[number][0].n_items
-                    found[number][metric] = counts_interval(metric, values_SQ, user_Q, n_items)
-                    continue
-                defined = ~np.isnan(values_SQ).any(axis=0)
-                if defined.all():
-                    yield values_SQ
-                else:
-                    found[number][metric] = bootstrap_mean(values_SQ[:, defined], user_Q[defined])
-
-    for n_seeds, same in groupby(in_order, key=lambda number: len(groups[number])):
-        numbers = list(same)
-        # In batches: the sums of many configurations by metric, seed and user can be large.
-        batch = max(1, 2**25 // (len(metrics) * n_seeds * n_users))
-        for start in range(0, len(numbers), batch):
-            chosen = numbers[start : start + batch]
-            intervals = iter(bootstrap_means(values(chosen), user_Q))
-            for number in chosen:
-                own = found[number]
-                found[number] = {metric: own[metric] if metric in own else next(intervals) for metric in metrics}
+    found = []
+    for group in groups:
+        own = [of_run for _, of_run in islice(runs, len(group))]
+        values = {metric: np.stack([of_run[metric] for of_run in own]) for metric in metrics}
+        found.append({metric: _interval(metric, one, user_Q, group[0].n_items) for metric, one in values.items()})
     return found
+
+
+def _interval(metric: str, values_SQ: np.ndarray, user_Q: np.ndarray, n_items: int) -> Interval:
+    if values_SQ.ndim == 3:
+        return counts_interval(metric, values_SQ, user_Q, n_items)
+    defined_Q = ~np.isnan(values_SQ).any(axis=0)
+    return mean_interval(values_SQ[:, defined_Q], user_Q[defined_Q])
 
 
 def _natural(label: str) -> list[tuple[int, str]]:

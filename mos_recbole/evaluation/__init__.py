@@ -2,7 +2,7 @@
 
 from mos_recbole.evaluation.counts import compare_counts, counts_interval
 from mos_recbole.evaluation.distance import ItemDistance, item_distance
-from mos_recbole.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means, student_interval
+from mos_recbole.evaluation.intervals import Interval, student_interval
 from mos_recbole.evaluation.lists import Lists, distance_sums
 from mos_recbole.evaluation.metrics import (
     METRICS,
@@ -66,8 +66,6 @@ __all__ = [
     "Spectrum",
     "TargetRanks",
     "bootstrap_difference",
-    "bootstrap_mean",
-    "bootstrap_means",
     "canonical_metric",
     "centre_",
     "compare_counts",

@@ -88,9 +88,14 @@ def compare_means(
 def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
     """Returns the mean over seeds and queries with the interval of Student's t that `compare_means` gives differences.
 
+    With one seed the interval says nothing of what another seed would give. One user says nothing of others: the
+    interval is infinite.
+
     Raises:
-        ValueError: as `compare_means`.
+        ValueError: shapes that do not fit, no seed, or values that are not finite.
     """
+    if len(np.unique(user_Q)) < 2:
+        return Interval(float(values_SQ.mean()), -np.inf, np.inf)
     difference = compare_means(np.zeros((1, len(user_Q))), values_SQ, user_Q, level=level)
     return Interval(difference.effect, difference.low, difference.high)
 

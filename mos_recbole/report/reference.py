@@ -57,7 +57,7 @@ def _numbers_table(reference: Reference, section: Section, rows: Mapping[str, Co
             )
     caption = (
         f"{reference.source}: {reference.citation}. Here: test metrics, means over seeds and queries ± half the width "
-        f"of the 95 % bootstrap interval. {_PROTOCOL} {reference.notes}"
+        f"of the 95 % interval. {_PROTOCOL} {reference.notes}"
     )
     title = f"Beside {reference.source}"
     return Table("reference", title, caption.strip(), cells, pd.DataFrame(records))

@@ -40,7 +40,7 @@ _MOST_CURVES = 6  # panels of training curves, each by one setting
 _MOST_PAIRS = 12  # that a table compares in the same settings
 
 _MODELS_CAPTION = (
-    "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % bootstrap interval over "
+    "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % interval over "
     "users and, where there are several, seeds. Intervals of two rows that overlap say little about the difference "
     "between them, which the paired table tests."
 )
@@ -223,8 +223,8 @@ def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Map
         return []
     caption = (
         f"Test {metric} against {cost.label} ({cost.help}), a point a configuration: means with 95 % intervals, over "
-        "users and seeds (bootstrap) and over seeds (Student's t). The line is the front: for no more, no other "
-        f"point has as good a {metric}. Intervals have no part in it."
+        "users and seeds and over seeds. The line is the front: for no more, no other point has as good a "
+        f"{metric}. Intervals have no part in it."
     )
     return [draw_costs(points, metric, cost.header, looks, caption)]
 

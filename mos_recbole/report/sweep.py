@@ -106,7 +106,7 @@ def _configurations_table(sweep: Sweep, rows: Sequence[ConfigurationResult], met
         f"All configurations, by data set and model, the best validation {sweep.plan.metric} first: the first row of "
         "a model is the chosen one. Validation of finished configurations is the mean over the seeds on which they "
         f"were compared ({compared or 'none yet'}), of others the best that they reached so far. Test metrics are "
-        "means over all finished seeds ± half the width of the 95 % bootstrap interval over users and seeds."
+        "means over all finished seeds ± half the width of the 95 % interval over users and seeds."
     )
     cells = [_configuration_cells(sweep, row, metrics) for row in rows]
     frame = pd.DataFrame([_configuration_numbers(sweep, row, metrics) for row in rows])
@@ -173,7 +173,7 @@ def _best_text(sweep: Sweep, best: Mapping[str, Table]) -> str:
         f"({better} is better); the test set had no part in the choice. Configurations are compared on the same seeds, "
         "those under *compared on*: the plan's first seed with which any finished, and the others with which all that "
         "finished with it did. Test metrics are those of the chosen configuration over all its *seeds*, ± half the "
-        "width of the 95 % bootstrap interval over users and, where there are several, seeds.",
+        "width of the 95 % interval over users and, where there are several, seeds.",
         f"{len(sweep.trials)} trials: {counts}.",
         "**Caveat.** The best of n validation scores is optimistic, the more so the larger n (*tried*): it is the "
         "extreme of n scores with noise in them. The test score of the configuration so chosen is not, as long as "

@@ -16,7 +16,6 @@ from mos_recbole.evaluation import (
     ItemDistance,
     Lists,
     TargetRanks,
-    bootstrap_mean,
     compare_counts,
     compute_metrics,
     counts_interval,
@@ -449,84 +448,6 @@ def test_intervals_of_metrics_of_all_lists_hold_the_truth(metric: str) -> None:
     assert found.effect == pytest.approx(second - first)
     assert found.p_value < 0.05
     assert not found.over_seeds
-
-
-# --- Intervals ---------------------------------------------------------------------------------------------------
-
-
-def clustered_sample(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values of the queries of 80 users, with user effects, and the users. The true mean is 0.
-
-    Cluster sizes are random and independent of the values.
-    """
-    size = generator.integers(1, 7, 80)
-    user = np.repeat(np.arange(80), size)
-    return generator.normal(size=80)[user] + 0.5 * generator.normal(size=len(user)), user
-
-
-def test_bootstrap_covers() -> None:
-    """Over 300 simulated data sets with queries clustered in users the 95 % interval holds the true mean in 91 to
-    98.5 % of them (4 standard errors of the simulation below nominal, 2.8 above; the percentile bootstrap of 80
-    clusters covers about 94 %); an interval that takes the queries as independent does not."""
-    generator = np.random.default_rng(20)
-    covered = independent = 0
-    for number in range(300):
-        values, user = clustered_sample(generator)
-        interval = bootstrap_mean(values[None], user, resamples=400, seed=number)
-        covered += interval.low <= 0 <= interval.high
-        naive = bootstrap_mean(values[None], np.arange(len(values)), resamples=100, seed=number)
-        independent += naive.low <= 0 <= naive.high
-    assert 0.91 <= covered / 300 <= 0.985
-    assert independent / 300 < 0.85
-
-
-def test_bootstrap_of_several_seeds_covers() -> None:
-    """With effects of 8 training seeds and of 40 users the interval covers the true mean at least at 90 %; with the
-    seeds averaged beforehand, which hides their variation, it covers less."""
-    generator = np.random.default_rng(21)
-    covered = averaged = 0
-    for number in range(200):
-        values = generator.normal(size=(8, 1)) + generator.normal(size=(1, 40)) + 0.3 * generator.normal(size=(8, 40))
-        interval = bootstrap_mean(values, np.arange(40), resamples=400, seed=number)
-        covered += interval.low <= 0 <= interval.high
-        narrow = bootstrap_mean(values.mean(axis=0, keepdims=True), np.arange(40), resamples=400, seed=number)
-        averaged += narrow.low <= 0 <= narrow.high
-    assert covered / 200 >= 0.9 > averaged / 200 + 0.1
-
-
-def test_bootstrap_mean_is_the_mean() -> None:
-    """The mean is the plain one over seeds and queries; the interval holds it; more confidence makes it wider."""
-    values, user = clustered_sample(np.random.default_rng(1))
-    both = np.stack([values, values + 1])
-    interval = bootstrap_mean(both, user)
-    assert interval.mean == both.mean()
-    assert interval.low < interval.mean < interval.high
-    assert interval.half_width == (interval.high - interval.low) / 2
-    assert bootstrap_mean(both, user, level=0.99).half_width > interval.half_width
-    assert bootstrap_mean(both, user, level=0.5).half_width < interval.half_width
-
-
-def test_bootstrap_width_is_that_of_the_normal_interval() -> None:
-    """With one query a user the half width is 1.96 standard errors, to the bootstrap's own noise."""
-    values = np.random.default_rng(2).normal(size=(1, 400))
-    interval = bootstrap_mean(values, np.arange(400), resamples=4000)
-    assert interval.half_width == pytest.approx(1.96 * values.std() / 20, rel=0.06)
-
-
-def test_bootstrap_of_constant_values() -> None:
-    """Values that do not vary have an interval of width 0."""
-    interval = bootstrap_mean(np.full((3, 10), 0.25), np.repeat([7, 9], 5))
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25), abs=1e-15)
-
-
-def test_bootstrap_repeats_itself() -> None:
-    """The same seed gives the same interval, another seed another; names and order of the users do not matter."""
-    values, user = clustered_sample(np.random.default_rng(3))
-    first = bootstrap_mean(values[None], user, seed=4)
-    assert first == bootstrap_mean(values[None], user, seed=4)
-    assert first != bootstrap_mean(values[None], user, seed=5)
-    renamed = bootstrap_mean(values[None], user * 10 + 3, seed=4)
-    assert (renamed.low, renamed.high) == (first.low, first.high)
 
 
 # --- Distance ----------------------------------------------------------------------------------------------------

@@ -48,6 +48,11 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert found.mean == pytest.approx(values.mean())
 
 
+def test_one_user_says_nothing_of_others() -> None:
+    found = mean_interval(np.array([[1.0, 0.0]]), np.array([7, 7]))
+    assert (found.mean, found.low, found.high) == (0.5, -np.inf, np.inf)
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20))
 def test_users_are_counted_by_weight(size: list[int]) -> None:
     """As many as there are where they are equal, else fewer, and one at least."""
@@ -264,12 +269,26 @@ def test_a_model_does_not_differ_from_itself(coverage: ModuleType, n_seeds: int)
     assert max(quiet["t_%"], quiet["bootstrap_%"], quiet["flips_%"], quiet["signs_%"]) <= 10
 
 
+@pytest.mark.parametrize("n_seeds", [2, 3])
+def test_printed_intervals_hold_with_few_seeds(coverage: ModuleType, n_seeds: int) -> None:
+    """Where seeds matter most; the standard error is 1.5 %."""
+    row = coverage.of_printed(coverage.Hits(60, "one", -0.5, 0.0, 0.3, 0.3, n_seeds), 200)
+    assert max(row[f"{name}_%"] for name in ("mean", "difference", "relative", "d_z")) <= 10
+
+
+def test_pooling_the_seeds_would_reject_too_often(coverage: ModuleType) -> None:
+    """Why degrees of freedom are Satterthwaite's: models' seeds differ in variance."""
+    row = coverage.of_pooled(coverage.Pooled(2, 1.0, 4.0), 1000)
+    assert row["satterthwaite_%"] <= 6
+    assert min(row["pooled_pair_%"], row["pooled_table_%"]) > 6
+
+
 @pytest.mark.slow
 def test_the_script(tmp_path: Path) -> None:
     """Writes a row a case."""
     command = [sys.executable, str(_SCRIPT), "--repetitions", "2", "--output", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("means", "cells", "null"):
+    for name in ("means", "cells", "null", "printed", "pooled"):
         table = pd.read_csv(tmp_path / f"{name}.csv")
-        assert table["t_%"].between(0, 100).all()
-        assert (table["repetitions"] == 2).all()
+        (rates, *_) = (table[column] for column in table if column.endswith("_%"))
+        assert rates.between(0, 100).all()

@@ -195,7 +195,7 @@ BEST = """\
 For every data set and model the configuration with the best mean validation NDCG@10 (higher is better); the test set \
 had no part in the choice. Configurations are compared on the same seeds, those under *compared on*: the plan's first \
 seed with which any finished, and the others with which all that finished with it did. Test metrics are those of the \
-chosen configuration over all its *seeds*, ± half the width of the 95 % bootstrap interval over users and, where there \
+chosen configuration over all its *seeds*, ± half the width of the 95 % interval over users and, where there \
 are several, seeds.
 
 6 trials: 3 finished, 1 stopped, 1 failed, 1 unfinished.

@@ -25,7 +25,7 @@ def draw_widths(means: Mapping[tuple[str, int], Interval], metric: str, looks: M
     there = {model: look for model, look in looks.items() if any(name == model for name, _ in means)}
     plot_widths(means, there, ax).set(xlabel="width d", ylabel=f"test {metric}")
     add_legend(drawing, there)
-    caption = f"Test {metric} by width: means over seeds and queries with 95 % bootstrap intervals."
+    caption = f"Test {metric} by width: means over seeds and queries with 95 % intervals."
     return Figure("widths", f"{metric} by model and width", caption, drawing)
 
 
