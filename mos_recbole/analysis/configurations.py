@@ -112,13 +112,13 @@ def group_intervals(groups: Sequence[Sequence[RunResult]], metrics: Sequence[str
     for group in groups:
         own = [of_run for _, of_run in islice(runs, len(group))]
         values = {metric: np.stack([of_run[metric] for of_run in own]) for metric in metrics}
-        found.append({metric: _interval(metric, one, user_Q, group[0].n_items) for metric, one in values.items()})
+        found.append({metric: _interval(metric, one, user_Q, group[0]) for metric, one in values.items()})
     return found
 
 
-def _interval(metric: str, values_SQ: np.ndarray, user_Q: np.ndarray, n_items: int) -> Interval:
+def _interval(metric: str, values_SQ: np.ndarray, user_Q: np.ndarray, run: RunResult) -> Interval:
     if values_SQ.ndim == 3:
-        return counts_interval(metric, values_SQ, user_Q, n_items)
+        return counts_interval(metric, values_SQ, user_Q, run.n_items)
     defined_Q = ~np.isnan(values_SQ).any(axis=0)
     return mean_interval(values_SQ[:, defined_Q], user_Q[defined_Q])
 
