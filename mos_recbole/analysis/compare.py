@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from typing import Literal
 
 import numpy as np
 
@@ -19,11 +20,18 @@ from mos_recbole.evaluation import (
     compare_means,
     effect_size,
     holm,
+    is_equivalent,
+    metric_direction,
     relative_difference,
     sign_flip_test,
     sign_test,
 )
 from mos_recbole.progress import tracked
+
+MARGIN = 0.01
+"""Differences within ± 1 % are called equivalent, where nothing else is asked for."""
+
+Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,10 @@ class Comparison:
 
     Attributes:
         difference: of B from A, with interval and p value as if it were the only one.
-        adjusted_p_value: corrected by Holm's method for all comparisons made together.
         relative: (B - A) / A; None where A is 0.
+        margin: of the relative difference, within which A and B count as equivalent.
+        equivalent: whether two one-sided tests at 5 % show that they are.
+        adjusted_p_value: corrected by Holm's method for all comparisons made together; None where a side has one seed.
         effect_size: d_z, the difference in standard deviations of users' differences. None, as are those below, for a
             metric of all lists together, of which users have no values (`evaluation.compare_counts`).
         bootstrap: the difference with its bootstrap interval.
@@ -47,12 +57,28 @@ class Comparison:
     first_mean: float
     second_mean: float
     difference: Difference
-    adjusted_p_value: float
     relative: Interval | None
+    margin: float
+    equivalent: bool
+    adjusted_p_value: float | None = None
     effect_size: Interval | None = None
     bootstrap: Interval | None = None
     sign_flip_p_value: float | None = None
     signs: SignTest | None = None
+
+    @property
+    def detectable(self) -> float:
+        """The smallest relative difference that is found with a probability of 80 %; NaN where A is 0."""
+        return self.difference.detectable / self.first_mean if self.first_mean else np.nan
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What is shown of B against A at 5 %, p corrected; None where a side has one seed."""
+        if self.adjusted_p_value is None:
+            return None
+        if self.adjusted_p_value < 0.05:
+            return "better" if (self.difference.effect > 0) == (metric_direction(self.metric) == "higher") else "worse"
+        return "equivalent" if self.equivalent else "undecided"
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,10 @@ class Comparisons:
 
 
 def compare_groups(
-    groups: Sequence[RunGroup], metrics: Sequence[str] = TABLE_METRICS, where: Sequence[Condition] = ()
+    groups: Sequence[RunGroup],
+    metrics: Sequence[str] = TABLE_METRICS,
+    where: Sequence[Condition] = (),
+    margin: float = MARGIN,
 ) -> Comparisons:
     """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
 
@@ -84,14 +113,17 @@ def compare_groups(
         groups: two or more, evaluated by one protocol.
         metrics: any, whatever metrics and cut-offs the runs were configured with.
         where: conditions; only queries that fulfil all are compared.
+        margin: of relative differences that count as equivalent, above 0.
 
     Raises:
-        InputError: fewer than two groups, a run in two of them, different protocols or queries, a metric that is
-            unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a condition that
-            no query fulfils.
+        InputError: fewer than two groups, a margin that is none, a run in two groups, different protocols or queries, a
+            metric that is unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a
+            condition that no query fulfils.
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
+    if not 0 < margin < 1:
+        raise InputError(f"--margin {100 * margin:g}; expected a percentage above 0 and below 100")
     names = checked_metrics(metrics)
     queries = read_queries(groups, names, where=where)
     users = queries.user_Q
@@ -105,13 +137,12 @@ def compare_groups(
     for (a, b), metric in tracked(pairs, "testing differences", "tests"):
         first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))
         try:
-            rows.append(_compare((groups[a], groups[b]), metric, first, second, users[defined[metric]]))
+            rows.append(_compare((groups[a], groups[b]), metric, first, second, users[defined[metric]], margin))
         except ValueError as error:
             raise InputError(f"{groups[a].label} and {groups[b].label}, {metric}: {error}") from error
-    adjusted = holm([row.difference.p_value for row in rows])
     return Comparisons(
         groups=tuple(groups),
-        rows=tuple(replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)),
+        rows=_adjusted(rows),
         n_queries=len(users),
         n_users=queries.n_users,
         where=tuple(where),
@@ -120,14 +151,20 @@ def compare_groups(
 
 
 def _compare(
-    groups: tuple[RunGroup, RunGroup], metric: str, first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray
+    groups: tuple[RunGroup, RunGroup],
+    metric: str,
+    first_SQ: np.ndarray,
+    second_RQ: np.ndarray,
+    user_Q: np.ndarray,
+    margin: float,
 ) -> Comparison:
     """Returns the comparison as if it were the only one."""
     first, second = (group.label for group in groups)
     if first_SQ.ndim == 3:
         n_items = groups[0].runs[0].n_items
         means, difference = compare_counts(metric, first_SQ, second_RQ, user_Q, n_items)
-        return Comparison(first, second, metric, *means, difference, difference.p_value, None)
+        equivalent = difference.is_within(margin * abs(means[0]))
+        return Comparison(first, second, metric, *means, difference, None, margin, equivalent)
     difference = compare_means(first_SQ, second_RQ, user_Q)
     return Comparison(
         first=first,
@@ -136,8 +173,9 @@ def _compare(
         first_mean=float(first_SQ.mean()),
         second_mean=float(second_RQ.mean()),
         difference=difference,
-        adjusted_p_value=difference.p_value,
         relative=relative_difference(first_SQ, second_RQ, user_Q),
+        margin=margin,
+        equivalent=is_equivalent(first_SQ, second_RQ, user_Q, margin),
         effect_size=effect_size(first_SQ, second_RQ, user_Q),
         bootstrap=bootstrap_difference(first_SQ, second_RQ, user_Q),
         sign_flip_p_value=sign_flip_test(first_SQ, second_RQ, user_Q),
@@ -154,6 +192,14 @@ def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
     groups = {group.label: group for part in parts for group in part.groups}
     assert len({group.runs[0].protocol_hash for group in groups.values()}) == 1
     rows = [row for part in parts for row in part.rows]
-    adjusted = holm([row.difference.p_value for row in rows])
-    joined = [replace(row, adjusted_p_value=p_value) for row, p_value in zip(rows, adjusted, strict=True)]
-    return replace(parts[0], groups=tuple(groups.values()), rows=tuple(joined))
+    return replace(parts[0], groups=tuple(groups.values()), rows=_adjusted(rows))
+
+
+def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Returns comparisons with their p values corrected for the number of those that have one."""
+    p_values = [row.difference.p_over_seeds for row in rows]
+    adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
+    return tuple(
+        replace(row, adjusted_p_value=None if p_value is None else next(adjusted))
+        for row, p_value in zip(rows, p_values, strict=True)
+    )

@@ -112,9 +112,10 @@ class Slices:
 
     @property
     def adjusted_p_values(self) -> list[float | None]:
-        """The cells' p values, corrected by Holm's method for their number; None where there is no test."""
-        adjusted = iter(holm([cell.difference.p_value for cell in self.cells if cell.difference is not None]))
-        return [None if cell.difference is None else next(adjusted) for cell in self.cells]
+        """The cells' p values, corrected by Holm's method for their number; None where there is none."""
+        p_values = [None if cell.difference is None else cell.difference.p_over_seeds for cell in self.cells]
+        adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
+        return [None if p_value is None else next(adjusted) for p_value in p_values]
 
 
 def slice_groups(

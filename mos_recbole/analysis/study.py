@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mos_recbole.analysis.compare import Comparison, compare_groups, join_comparisons
+from mos_recbole.analysis.compare import MARGIN, Comparison, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import group_by_configuration, labels
 from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.analysis.run_groups import RunGroup, best_on_validation
@@ -144,7 +144,7 @@ class Section:
                 found.append(Matchup(baseline, model, pairs))
         return found
 
-    def findings(self, metric: str) -> list[tuple[RunGroup, RunGroup, Comparison]]:
+    def findings(self, metric: str, margin: float = MARGIN) -> list[tuple[RunGroup, RunGroup, Comparison]]:
         """Returns the best configuration of every model after its baseline's, both as validation chose, and the test.
 
         p values are corrected for all of them.
@@ -152,7 +152,7 @@ class Section:
         pairs = [(self.best[one], self.best[other]) for one, other in self.rivals if {one, other} <= self.best.keys()]
         if not pairs:
             return []
-        rows = join_comparisons([compare_groups(pair, [metric]) for pair in pairs]).rows
+        rows = join_comparisons([compare_groups(pair, [metric], margin=margin) for pair in pairs]).rows
         return [(first, second, row) for (first, second), row in zip(pairs, rows, strict=True)]
 
 

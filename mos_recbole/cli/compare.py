@@ -28,6 +28,7 @@ _RUN = (
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
     parser.add_shared("--metrics", "--data-path", "--results", "--dataset", "--best", "--where")
+    parser.add_shared("--margin")
     parser.add_table()
 
 
@@ -39,5 +40,5 @@ def call(options: argparse.Namespace) -> int:
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
     runs = [run for group in groups for run in group.runs]
     metrics = complete_runs(runs, options.metrics, options.data_path)
-    print_tables([comparisons_table(compare_groups(groups, metrics, where))], options)
+    print_tables([comparisons_table(compare_groups(groups, metrics, where, options.margin / 100))], options)
     return 0

@@ -39,6 +39,7 @@ _RESULTS = {"type": path, "metavar": "FOLDER"}
 _PLUGIN = "Python files with your own heads or encoders (docs/plugins.md)"
 _METRICS = "MAP@12, Novelty@10, ... (default: the runs' own, or Recall@10 NDCG@10 MRR@10 Recall@100)"
 _COST = "time, processor, energy, memory or parameters: show it, and the front of accuracy and it"
+_MARGIN = "relative differences within it count as equivalent (default: 1)"
 _DATA_PATH = "parent of the data set's folder, for IntraListDiversity (default: dataset)"
 _READ = "of finished runs, or with such folders in it (default: results)"
 _WRITTEN = "write the table there too, as .md, .tex and .csv"
@@ -52,6 +53,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--dataset": {"metavar": "NAME", "help": "only runs on this data set"},
     "--device": {"default": "auto", "help": "auto, cpu, cuda or cuda:N (default: auto)"},
     "--format": {"default": "github", "choices": _FORMATS, "help": "default: github"},
+    "--margin": {"type": float, "default": 1.0, "metavar": "PERCENT", "help": _MARGIN},
     "--metric": {
         "metavar": "NAME",
         "help": "sliced and drawn, a mean over queries (default: the first of --metrics, or Recall@100)",

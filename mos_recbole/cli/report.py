@@ -30,7 +30,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"
     )
-    parser.add_shared("--metric", "--metrics", "--data-path", "--cost")
+    parser.add_shared("--metric", "--metrics", "--data-path", "--cost", "--margin")
 
 
 def call(options: argparse.Namespace) -> int:
@@ -49,6 +49,7 @@ def call(options: argparse.Namespace) -> int:
         options.baseline,
         options.metrics,
         options.cost,
+        options.margin / 100,
     )
     print(f"{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return 0

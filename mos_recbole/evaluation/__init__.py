@@ -33,6 +33,7 @@ from mos_recbole.evaluation.significance import (
     compare_means,
     effect_size,
     effective_number,
+    is_equivalent,
     mean_interval,
     relative_difference,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "exact_spectrum",
     "expand_metrics",
     "holm",
+    "is_equivalent",
     "item_distance",
     "leading_directions",
     "list_overlap",

@@ -28,6 +28,21 @@ class Difference:
     degrees_of_freedom: float
     over_seeds: bool
 
+    @property
+    def p_over_seeds(self) -> float | None:
+        """The p value; None where a side has one seed, since other seeds of it may differ as much from each other."""
+        return self.p_value if self.over_seeds else None
+
+    @property
+    def detectable(self) -> float:
+        """The smallest effect that a test at the 5 % level finds with a probability of 80 %, by Student's t."""
+        return float(special.stdtrit(self.degrees_of_freedom, (0.975, 0.8)).sum() * self.standard_error)
+
+    def is_within(self, margin: float, level: float = 0.05) -> bool:
+        """Returns whether two one-sided tests at this level put the effect within ± margin (Schuirmann 1987)."""
+        reach = float(special.stdtrit(self.degrees_of_freedom, 1 - level)) * self.standard_error
+        return abs(self.effect) + reach < margin
+
 
 def compare_means(
     first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95
@@ -135,6 +150,21 @@ def relative_difference(
         high *= 2
     high = optimize.brentq(beyond, ratio, high) if high < _UNBOUNDED else np.inf
     return Interval(ratio - 1, float(low) - 1, float(high) - 1)
+
+
+def is_equivalent(
+    first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, margin: float, *, level: float = 0.05
+) -> bool:
+    """Returns whether (B - A) / A is shown to be within ± margin: by two one-sided tests at this level.
+
+    They reject where the interval of `relative_difference` at 1 - 2 level lies within (Schuirmann, Journal of
+    Pharmacokinetics and Biopharmaceutics 1987), which takes into account that A is an estimate too.
+
+    Raises:
+        ValueError: as `compare_means`.
+    """
+    found = relative_difference(first_SQ, second_RQ, user_Q, level=1 - 2 * level)
+    return found is not None and -margin < found.low and found.high < margin
 
 
 def effect_size(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:

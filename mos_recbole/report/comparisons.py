@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from mos_recbole.analysis.compare import Comparison, Comparisons
 from mos_recbole.analysis.run_groups import RunGroup
-from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.formatting import (
     NOTHING,
     arrow,
@@ -73,35 +73,35 @@ def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping
         said_of: the settings of configurations in words, by label.
     """
     models = [first.runs[0].model, second.runs[0].model]
-    verdict = _verdict(row)
-    said = (
-        f"No difference shown between {models[1]} and {models[0]}"
-        if verdict == NO_DIFFERENCE
-        else f"{models[1]} is {verdict} than {models[0]}"
-    )
     settings = [
         ", ".join(filter(None, [said_of[group.label], format_count(len(group.runs), "seed")]))
         for group in (first, second)
     ]
     chosen = " Validation chose the settings." if first.by_validation or second.by_validation else ""
     code = different_code((first, second))
-    one_seed = " With one seed, nothing is said of other seeds." if 1 in map(len, (first.runs, second.runs)) else ""
+    if row.adjusted_p_value is None:
+        tested = "no p with one seed a side: the interval is given these trained models"
+    else:
+        tested = f"p {format_p_value(row.adjusted_p_value).replace('<', '< ')}"
     return (
-        f"{said}: {row.metric} {row.second_mean:.4f} against {row.first_mean:.4f}, a difference of "
+        f"{_verdict(row, *models)}: {row.metric} {row.second_mean:.4f} against {row.first_mean:.4f}, a difference of "
         f"{row.difference.effect:+.4f} (95 % interval {row.difference.low:+.4f} to {row.difference.high:+.4f}), "
-        f"p {format_p_value(row.adjusted_p_value).replace('<', '< ')}. "
-        f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{one_seed}{f' {code}' if code else ''}"
+        f"{tested}. A difference of {100 * row.detectable:.1f} % would be found in 80 % of such comparisons. "
+        f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{f' {code}' if code else ''}"
     )
 
 
-NO_DIFFERENCE = "no difference shown"
-
-
-def _verdict(row: Comparison) -> str:
-    """Returns "better", "worse" or "no difference shown", at 5 %, of B against A."""
-    if not row.adjusted_p_value < 0.05:
-        return NO_DIFFERENCE
-    return "better" if (row.difference.effect > 0) == (metric_direction(row.metric) == "higher") else "worse"
+def _verdict(row: Comparison, first: str, second: str) -> str:
+    """Returns what is shown of the second model against the first."""
+    match row.verdict:
+        case None:
+            return f"{second} beside {first}"
+        case "equivalent":
+            return f"{second} and {first} are equivalent within ± {100 * row.margin:g} %"
+        case "undecided":
+            return f"No difference shown between {second} and {first}, nor that they are equivalent"
+        case "better" | "worse":
+            return f"{second} is {row.verdict} than {first}"
 
 
 def different_code(groups: Sequence[RunGroup]) -> str:
@@ -118,7 +118,10 @@ def cautions(groups: tuple[RunGroup, ...]) -> list[str]:
     lines = list(filter(None, [different_code(groups)]))
     if single := [group.label for group in groups if len(group.runs) == 1]:
         of_whom = f" of {', '.join(single)}" if len(single) <= _MOST_NAMED else ""
-        lines.append(f"With one seed, nothing is said of other seeds{of_whom}.")
+        lines.append(
+            f"With one seed, nothing is said of other seeds{of_whom}: there is no p, and intervals are given these "
+            "trained models."
+        )
     if chosen := [group.label for group in groups if group.by_validation]:
         lines.append(f"Configurations chosen by validation: {', '.join(chosen)}.")
     return lines
@@ -135,35 +138,48 @@ def _cells(row: Comparison) -> dict[str, Cell]:
         "B - A [95 % interval]": difference_cell(row.difference),
         "relative": Cell(f"{100 * relative:+.2f} %" if row.relative else "n/a", relative),
         "d_z": NOTHING if row.effect_size is None else number_cell(row.effect_size.mean, "+.3f"),
-        "p": p_value_cell(row.difference.p_value),
+        "p": p_value_cell(row.difference.p_over_seeds),
         "p (Holm)": p_value_cell(row.adjusted_p_value),
-        "p (flips)": p_value_cell(row.sign_flip_p_value),
+        "p (flips)": p_value_cell(row.sign_flip_p_value if row.difference.over_seeds else None),
+        "detectable": NOTHING if np.isnan(row.detectable) else Cell(f"{100 * row.detectable:.1f} %", row.detectable),
+        "verdict": words(row.verdict or NOTHING.text),
     }
 
 
 def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
     """Returns what the table's numbers mean, in a few lines, but for columns that it leaves out."""
     groups, n_queries = comparisons.groups, comparisons.n_queries
-    several = any(len(group.runs) > 1 for group in groups)
     numbers = {len(group.runs) for group in groups}
     seeds = (
         format_count(numbers.pop(), "seed")
         if len(numbers) == 1
         else "seeds (" + ", ".join(f"{group.label}: {len(group.runs)}" for group in groups) + ")"
     )
+    tested = sum(row.adjusted_p_value is not None for row in comparisons.rows)
     d_z = "" if "d_z" in left_out else " d_z: in standard deviations of users' differences."
     lines = [
         f"B - A: difference of the means over {seeds} and {format_count(n_queries, 'query', 'queries')} of "
         f"{format_count(comparisons.n_users, 'user')}, the same for all; its interval is not adjusted for the "
-        f"number of comparisons.{d_z}",
-        f"p: two-sided, of the null hypothesis that A and B have the same mean over all users"
-        f"{' and seeds' if several else ''}. Users are the unit, paired"
-        + ("; seeds are random too, those of A independent of those of B" if several else "")
-        + "; Student's t with Satterthwaite's degrees of freedom (after Clark's min F').",
-        "p (Holm), the one to report: p corrected by Holm's method for the "
-        f"{format_count(len(comparisons.rows), 'comparison')} of this table.",
+        f"number of comparisons. All is given this training set.{d_z}",
     ]
-    if "p (flips)" not in left_out:
+    if tested:
+        lines += [
+            "p: two-sided, of the null hypothesis that A and B have the same mean over all users and seeds. Users are "
+            "the unit, paired; seeds are random too, those of A independent of those of B; Student's t with "
+            "Satterthwaite's degrees of freedom (after Clark's min F').",
+            "p (Holm), the one to report: p corrected by Holm's method for the "
+            f"{format_count(tested, 'comparison')} of this table.",
+        ]
+    lines.append(
+        "detectable: the smallest difference, in % of A, that p < .05 would find in 80 % of such comparisons."
+        + (
+            " verdict: better or worse by p (Holm) < .05; else equivalent where two one-sided tests at 5 % put the "
+            f"relative difference within ± {100 * comparisons.rows[0].margin:g} %; else undecided."
+            if tested
+            else ""
+        )
+    )
+    if tested and "p (flips)" not in left_out:
         lines.append(
             "p (flips): of the null hypothesis that users' differences are symmetric about 0, by flips of their signs; "
             "assumes no normality, but takes the seeds as given: of other seeds it says nothing. Not corrected."
@@ -176,7 +192,9 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
     return "\n".join([*lines, *cautions(groups)])
 
 
-def _numbers(row: Comparison) -> dict[str, str | float]:
+def _numbers(row: Comparison) -> dict[str, str | float | None]:
+    nothing = float("nan")
+    over_seeds = row.difference.over_seeds
     return {
         "A": row.first,
         "B": row.second,
@@ -192,10 +210,14 @@ def _numbers(row: Comparison) -> dict[str, str | float]:
         "bootstrap high": row.bootstrap.high if row.bootstrap else float("nan"),
         **interval_columns("relative", row.relative),
         **interval_columns("d_z", row.effect_size),
-        "p": row.difference.p_value,
-        "p (Holm)": row.adjusted_p_value,
-        "p (flips)": float("nan") if row.sign_flip_p_value is None else row.sign_flip_p_value,
-        "p (signs)": row.signs.p_value if row.signs else float("nan"),
+        "p": row.difference.p_value if over_seeds else nothing,
+        "p (Holm)": nothing if row.adjusted_p_value is None else row.adjusted_p_value,
+        "p (flips)": nothing if row.sign_flip_p_value is None or not over_seeds else row.sign_flip_p_value,
+        "p (signs)": row.signs.p_value if row.signs and over_seeds else nothing,
+        "detectable": row.detectable,
+        "margin": row.margin,
+        "equivalent": row.equivalent,
+        "verdict": row.verdict,
         "users better": row.signs.better if row.signs else float("nan"),
         "users worse": row.signs.worse if row.signs else float("nan"),
     }

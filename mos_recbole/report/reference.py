@@ -81,18 +81,19 @@ def _differences_table(reference: Reference, section: Section) -> Table:
                 "queries": words(queries),
                 reference.source: Cell(f"{100 * difference.relative:+.2f} %", difference.relative),
                 "here [95 %]": relative_cell(compared.relative),
-                "p": p_value_cell(compared.difference.p_value),
+                "p": p_value_cell(compared.difference.p_over_seeds),
                 "protocol": words(protocol),
             }
         )
         own = {"A": pair[0].label, "B": pair[1].label, **difference.settings, "metric": difference.metric}
         own |= {"queries": queries, reference.source: difference.relative}
-        tested = {"p": compared.difference.p_value, "protocol": protocol}
+        tested = {"p": compared.difference.p_over_seeds, "protocol": protocol}
         records.append(own | interval_columns("here", compared.relative) | tested)
     caption = (
         f"Relative differences (B - A) / A. {reference.source}: {reference.citation}. Here: with the 95 % interval "
-        "over users and seeds. p: two-sided, not corrected, of the null hypothesis that both have the same mean over "
-        f"all users and seeds; users are the unit, seeds the second level. {_PROTOCOL}"
+        "over users and seeds, given this training set. p: two-sided, not corrected, of the null hypothesis that both "
+        "have the same mean over all users and seeds; users are the unit, seeds the second level; none where a side "
+        f"has one seed. {_PROTOCOL}"
     )
     title = f"The differences of {reference.source}"
     return Table("reference-differences", title, caption, cells, pd.DataFrame(records))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from mos_recbole.analysis.compare import compare_groups, join_comparisons
+from mos_recbole.analysis.compare import MARGIN, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
 from mos_recbole.analysis.costs import Cost, on_front, usual_cost
 from mos_recbole.analysis.outcomes import TABLE_METRICS
@@ -68,6 +68,7 @@ def section_contents(
     step: Callable[[str], None] = lambda _: None,
     metrics: Sequence[str] = TABLE_METRICS,
     cost: Cost | None = None,
+    margin: float = MARGIN,
 ) -> Contents:
     """Returns the tables and figures of one protocol's runs.
 
@@ -78,6 +79,7 @@ def section_contents(
         step: called after each of `count_steps`, with what was done.
         metrics: that tables of models and of differences show, beside `metric`.
         cost: which `metric` is set against; None for `usual_cost`.
+        margin: of relative differences that count as equivalent.
 
     Raises:
         InputError: outcomes that are missing, broken or not of the same queries.
@@ -94,7 +96,7 @@ def section_contents(
     items: list[Table | Figure] = [configurations_table(best_first, shown, caption, short=True, cost=cost)]
     notes = [*section.notes, *_unlike_devices(section)]
     said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
-    findings = [finding(*found, said_of) for found in section.findings(metric)]
+    findings = [finding(*found, said_of) for found in section.findings(metric, margin)]
     pairs = section.matched_pairs
     if len(pairs) > _MOST_PAIRS:
         chosen = {group.label for group in section.chosen.values()}
@@ -103,7 +105,8 @@ def section_contents(
         )
         pairs = [pair for pair in pairs if pair[1].label in chosen]
     if pairs:
-        items.append(pairs_table(join_comparisons([compare_groups(pair, shown) for pair in pairs]), pairs))
+        compared = join_comparisons([compare_groups(pair, shown, margin=margin) for pair in pairs])
+        items.append(pairs_table(compared, pairs))
     else:
         notes.append("No paired differences: no model has its baseline beside it in the same settings and code.")
     step("compared")

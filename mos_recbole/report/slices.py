@@ -62,7 +62,7 @@ def _cells(slices: Slices, part: Part, adjusted: float | None) -> Mapping[str, C
         "mean B": _mean_cell(part.means[1]),
         "B - A [95 % interval]": difference_cell(part.difference),
         "relative [95 % interval]": relative_cell(part.relative) if part.difference else NOTHING,
-        "p": p_value_cell(part.difference.p_value if part.difference else None),
+        "p": p_value_cell(part.difference.p_over_seeds if part.difference else None),
         "p (Holm)": p_value_cell(adjusted),
     }
 
@@ -84,7 +84,7 @@ def _caption(slices: Slices) -> Iterator[str]:
         else " and seeds."
     )
     if paired:
-        tests = sum(cell.difference is not None for cell in slices.cells)
+        tests = sum(p_value is not None for p_value in slices.adjusted_p_values)
         yield (
             "p: two-sided, of the null hypothesis that A and B have the same mean in the cell; p (Holm): corrected "
             f"by Holm's method for the {format_count(tests, 'cell')} tested."
@@ -134,7 +134,7 @@ def _numbers(slices: Slices, part: Part, adjusted: float | None) -> dict[str, An
             **interval_columns("B - A", difference),
             "standard error": test.standard_error if test else np.nan,
             **interval_columns("relative", part.relative),
-            "p": test.p_value if test else np.nan,
+            "p": np.nan if test is None or test.p_over_seeds is None else test.p_over_seeds,
             "p (Holm)": np.nan if adjusted is None else adjusted,
         }
     return row | {"small": part.small}

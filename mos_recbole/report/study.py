@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mos_recbole.analysis.compare import MARGIN
 from mos_recbole.analysis.costs import cost_named
 from mos_recbole.analysis.outcomes import asked_metrics, checked_metrics, leading_metric, mean_metric
 from mos_recbole.analysis.reference import read_reference
@@ -33,6 +34,7 @@ def write_report(
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
     cost: str | None = None,
+    margin: float = MARGIN,
 ) -> list[Path]:
     """Returns the files of the report: the page, then tables and figures of every protocol.
 
@@ -49,6 +51,7 @@ def write_report(
         metrics: that tables of models and of differences show; by default those that the runs were asked for.
         cost: one of `analysis.COSTS`, which the metric is set against; by default the processor's time, or the training
             time where it is not all or not known.
+        margin: of relative differences that count as equivalent.
 
     Raises:
         InputError: no finished runs, a folder that is missing, a record or outcomes that are broken, outcomes of one
@@ -62,14 +65,14 @@ def write_report(
     published = None if reference is None else read_reference(reference)
     study = read_study(folders, baseline)
     kind = None if cost is None else cost_named(cost)
-    command = _command(folders, metric, reference, baseline, metrics, cost)
+    command = _command(folders, metric, reference, baseline, metrics, cost, margin)
     shown = checked_metrics(metrics or asked_metrics([run for section in study.sections for run in section.runs]))
     metric = mean_metric(metric or leading_metric(shown))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
         step = partial(bar.advance, 1)
-        contents = [section_contents(one, metric, published, step, shown, kind) for one in study.sections]
+        contents = [section_contents(one, metric, published, step, shown, kind, margin) for one in study.sections]
     newest = max(run.finished for section in study.sections for run in section.runs)
     n_items = sum(len(content.items) for content in contents)
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
@@ -124,6 +127,7 @@ def _command(
     baseline: str | None,
     metrics: Sequence[str] | None,
     cost: str | None,
+    margin: float,
 ) -> str:
     """Returns what a user types to get this report."""
     options = [] if metric is None else ["--metric", mean_metric(metric)]
@@ -131,6 +135,7 @@ def _command(
     options += [] if reference is None else ["--reference", str(reference)]
     options += [] if baseline is None else ["--baseline", baseline]
     options += [] if cost is None else ["--cost", cost]
+    options += [] if margin == MARGIN else ["--margin", f"{100 * margin:g}"]
     return shlex.join(["mos-recbole", "report", *map(str, folders), *options])
 
 

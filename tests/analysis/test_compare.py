@@ -332,7 +332,7 @@ def test_the_table_and_its_caption(call, make: Maker) -> None:
     assert (status, error) == (0, "")
     head, *rows = cells(out)
     expected = ["A", "B", "metric", "mean A", "mean B", "B - A [95 % interval]", "relative", "d_z"]
-    assert head == [*expected, "p", "p (Holm)", "p (flips)"]
+    assert head == [*expected, "p", "p (Holm)", "p (flips)", "detectable", "verdict"]
     assert [row[:3] for row in rows] == [
         ["Alpha", "Alphabet", f"{metric} ↑"] for metric in ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
     ]
@@ -379,11 +379,13 @@ def test_the_numbers_are_those_of_compare_means(make: Maker) -> None:
     row = result.rows[2]
     assert astuple(row.difference) == pytest.approx(astuple(compare_means(recall[0], recall[2], np.arange(40))))
     assert (row.first_mean, row.second_mean) == pytest.approx((recall[0].mean(), recall[2].mean()))
-    p_values = [row.difference.p_value for row in result.rows]
+    tested = [row for row in result.rows if row.difference.over_seeds]
+    p_values = [row.difference.p_value for row in tested]
     largest = 0.0
     for place, index in enumerate(np.argsort(p_values)):
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        assert result.rows[index].adjusted_p_value == pytest.approx(largest)
+        assert tested[index].adjusted_p_value == pytest.approx(largest)
+    assert all(row.adjusted_p_value is None and row.verdict is None for row in result.rows if row not in tested)
 
 
 def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +395,7 @@ def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch
 
     def with_p(*_: object) -> Difference:
         return compare_means(np.zeros((1, 2)), np.eye(1, 2), np.arange(2)).__class__(
-            0, 0, 0, next(p_values), 1, 1, False
+            0, 0, 0, next(p_values), 1, 1, True
         )
 
     monkeypatch.setattr("mos_recbole.analysis.compare.compare_means", with_p)
@@ -403,8 +405,8 @@ def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch
 
 def test_formats(call, make: Maker) -> None:
     """CSV has all numbers in full and nothing else on standard output; LaTeX is escaped and captioned."""
-    for model in ("Alpha", "Beta_2"):
-        make(model)
+    for model, seed in product(("Alpha", "Beta_2"), (1, 2)):
+        make(model, seed)
     table = cells(call("Alpha", "Beta_2")[1])
     status, out, error = call("Alpha", "Beta_2", "--format", "csv")
     assert status == 0
@@ -421,15 +423,15 @@ def test_formats(call, make: Maker) -> None:
     assert r"Beta\_2" in out
     assert r"95 \% interval" in out
     before, _, table = out.partition("% Needs \\usepackage{booktabs}.\n")
-    assert before.splitlines()[-1].startswith("% With one seed")
+    assert before.splitlines()[-1].startswith("% p (flips)")
     assert table.startswith("\\begin{tabular}")
     assert "mean A" in call("Alpha", "Beta_2", "--format", "simple")[1]
 
 
 def test_metrics_are_chosen(call, make: Maker) -> None:
     """Any cut-off, in any case, with = too; one named twice is one comparison."""
-    make("Alpha")
-    make("Beta")
+    for model, seed in product(("Alpha", "Beta"), (1, 2)):
+        make(model, seed)
     status, out, _ = call("Alpha", "Beta", "--metrics", "ndcg@7", "NDCG@7", "GAUC")
     assert status == 0
     assert [row[2] for row in cells(out)[1:]] == ["NDCG@7 ↑", "GAUC ↑"]
@@ -462,8 +464,35 @@ def test_one_seed_says_nothing_of_others(call, make: Maker) -> None:
         make("Alpha", seed)
     make("Beta", 1)
     _, out, _ = call("Alpha", "Beta")
-    assert "With one seed, nothing is said of other seeds of Beta." in out
+    assert "With one seed, nothing is said of other seeds of Beta: there is no p, and intervals are given" in out
     assert "seeds (Alpha: 2, Beta: 1)" in out
+    head, *rows = cells(out)
+    for row in rows:
+        cell = dict(zip(head, row, strict=True))
+        assert {cell[name] for name in ("p", "p (Holm)", "p (flips)", "verdict")} == {"-"}
+        assert re.fullmatch(r"[+-]0\.\d{4} \[.*\]", cell["B - A [95 % interval]"])
+    assert "null hypothesis" not in out
+
+
+def test_verdicts(make: Maker) -> None:
+    """Better or worse by p; equivalent within a margin that the data bear out; else undecided."""
+    sides = [RunGroup(model, tuple(make(model, seed) for seed in (1, 2, 3))) for model in ("Alpha", "Alphabet")]
+    (undecided,) = compare_groups(sides, ["GAUC"]).rows
+    (within,) = compare_groups(sides, ["GAUC"], margin=0.9).rows
+    assert (undecided.verdict, within.verdict) == ("undecided", "equivalent")
+    better = RunGroup("Beta", tuple(make("Beta", seed, shift=-15) for seed in (1, 2, 3)))
+    assert compare_groups([sides[0], better], ["GAUC"], margin=0.9).rows[0].verdict == "better"
+    assert compare_groups([better, sides[0]], ["GAUC"]).rows[0].verdict == "worse"
+    quantiles = stats.t.ppf([0.975, 0.8], undecided.difference.degrees_of_freedom)
+    detectable = quantiles.sum() * undecided.difference.standard_error / undecided.first_mean
+    assert undecided.detectable == pytest.approx(detectable)
+
+
+@pytest.mark.parametrize("margin", ["0", "-1", "100"])
+def test_margins_that_are_none(call, make: Maker, margin: str) -> None:
+    for model in ("Alpha", "Beta"):
+        make(model)
+    assert f"--margin {margin}; expected a percentage above 0" in refusal(call("Alpha", "Beta", f"--margin={margin}"))
 
 
 # ---------------------------------------------------------------------------------------------------- naming groups

@@ -308,7 +308,7 @@ def test_gauc_of_targets_without_rivals(make: Make) -> None:
     found = slice_groups([RunGroup(run.model, (run,)) for run in runs], "GAUC", [SliceBy("train_count", 2)])
     assert found.total.n_queries == 73
     assert "7 queries, whose target is the only candidate, have no GAUC." in slices_table(found).caption
-    assert "With one seed, nothing is said of other seeds of Alpha, Beta." in slices_table(found).caption
+    assert "With one seed, nothing is said of other seeds of Alpha, Beta:" in slices_table(found).caption
 
 
 def test_small_cells_are_marked_and_not_hidden(make: Make) -> None:

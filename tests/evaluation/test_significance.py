@@ -19,6 +19,7 @@ from mos_recbole.evaluation import (
     compare_means,
     effect_size,
     effective_number,
+    is_equivalent,
     mean_interval,
     relative_difference,
     sign_flip_test,
@@ -191,6 +192,33 @@ def test_the_sign_test_of_equal_sides() -> None:
     first, _, user = hits()
     found = sign_test(first, first, user)
     assert (found.better, found.worse, found.p_value) == (0, 0, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- equivalence
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    """One seed, one query a user, no doubt about A: two t tests against ± the margin, by SciPy."""
+    generator = np.random.default_rng(3)
+    first, users = np.full((1, 200), 0.5), np.arange(200)
+    second = first + generator.normal(0.001, 0.02, 200)
+    for margin in (0.002, 0.005, 0.008, 0.02):
+        p_values = [
+            stats.ttest_1samp(second[0], 0.5 * (1 - margin), alternative="greater").pvalue,
+            stats.ttest_1samp(second[0], 0.5 * (1 + margin), alternative="less").pvalue,
+        ]
+        assert is_equivalent(first, second, users, margin) == (max(p_values) < 0.05)
+        assert compare_means(first, second, users).is_within(0.5 * margin) == (max(p_values) < 0.05)
+
+
+def test_what_is_detectable_is_found_in_80_percent() -> None:
+    """Repetitions with a true difference of the size that the first says."""
+    generator, users = np.random.default_rng(4), np.arange(100)
+    zero = np.zeros((1, 100))
+    size = compare_means(zero, generator.normal(0, 1, (1, 100)), users).detectable
+    assert size == pytest.approx(0.28, abs=0.05)
+    found = [compare_means(zero, generator.normal(0.2830, 1, (1, 100)), users).p_value < 0.05 for _ in range(300)]
+    assert 0.73 < np.mean(found) < 0.87
 
 
 # ---------------------------------------------------------------------------------------------------- bootstrap
