@@ -37,7 +37,6 @@ from mos_recbole.evaluation import (
     compare_counts,
     compare_means,
     counts_interval,
-    effect_size,
     effective_number,
     mean_interval,
     relative_difference,
@@ -231,7 +230,7 @@ _ITEMS, _LISTS = 80, 5
 
 
 def of_printed(case: Hits, repetitions: int) -> dict[str, float]:
-    """Returns the case with the shares, in %, of printed intervals that miss: means, differences, ratios, d_z, and
+    """Returns the case with the shares, in %, of printed intervals that miss: means, differences, ratios, and
     means and differences of coverage, whose truth is the mean of all repetitions."""
     generator = _generator(case)
     first, second = true_means(case)
@@ -242,15 +241,12 @@ def of_printed(case: Hits, repetitions: int) -> dict[str, float]:
         mean = mean_interval(second_SQ, user_Q)
         difference = compare_means(first_SQ, second_SQ, user_Q)
         relative = relative_difference(first_SQ, second_SQ, user_Q)
-        size = effect_size(first_SQ, second_SQ, user_Q)
         wrong["mean"] += not mean.low <= second <= mean.high
         wrong["difference"] += not difference.low <= second - first <= difference.high
         wrong["relative"] += relative is None or not relative.low <= second / first - 1 <= relative.high
-        # Without a difference d_z is 0 whatever users' standard deviation is.
-        wrong["d_z"] += abs(second - first) < 1e-3 and not size.low <= 0 <= size.high
         if case.sizes == "one" and repetition < repetitions // 5:
             coverage.append(_coverage_intervals(case, generator))
-    row = _row(case, wrong, repetitions, ("mean", "difference", "relative", "d_z"))
+    row = _row(case, wrong, repetitions, ("mean", "difference", "relative"))
     if coverage:
         low, mean, high, low_of_difference, high_of_difference = np.array(coverage).T
         row["coverage_%"] = 100 * float(((mean.mean() < low) | (mean.mean() > high)).mean())

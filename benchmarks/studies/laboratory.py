@@ -1,4 +1,4 @@
-"""Do recommenders suffer from the softmax bottleneck? Encoders x heads x widths on one data set, tuned alike, compared.
+"""Do recommenders suffer from the softmax bottleneck? Encoders x heads x widths on one data set, compared.
 
     python benchmarks/studies/laboratory.py --work /tmp/laboratory --jobs 2
     python benchmarks/studies/laboratory.py --work /tmp/laboratory --dataset dataset/beauty --widths 16 64 --seeds 1 2 3

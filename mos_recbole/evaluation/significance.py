@@ -101,7 +101,12 @@ def compare_means(
 
 
 def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0.95) -> Interval:
-    """Returns the mean over seeds and queries with the interval of Student's t that `compare_means` gives differences.
+    """Returns the mean over seeds and queries with its interval, over users and, where there are several, over seeds.
+
+    The variance has the parts that `compare_means` describes. The half width is the root of the sum of squares of those
+    that the users' part and what seeds add to it have alone, by Student's t with the degrees of freedom of each. Of the
+    interaction, which is in both, half is taken off: with all of it off, two seeds that are alike by chance would count
+    as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (figures in docs/results.md).
 
     With one seed the interval says nothing of what another seed would give. One user says nothing of others: the
     interval is infinite.
@@ -111,8 +116,12 @@ def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0
     """
     if len(np.unique(user_Q)) < 2:
         return Interval(float(values_SQ.mean()), -np.inf, np.inf)
-    difference = compare_means(np.zeros((1, len(user_Q))), values_SQ, user_Q, level=level)
-    return Interval(difference.effect, difference.low, difference.high)
+    sums, size_U = sums_by_user(np.zeros((1, len(user_Q))), values_SQ, user_Q)
+    estimate = estimate_difference(sums, size_U)
+    of_seeds = max(0.0, estimate.seed_part - estimate.interaction / 2)
+    freedom = np.array([max(1.0, effective_number(size_U) - 1), max(1, len(values_SQ) - 1)])
+    half_width = float(np.sqrt(special.stdtrit(freedom, (1 + level) / 2) ** 2 @ [estimate.user_variance, of_seeds]))
+    return Interval(estimate.effect, estimate.effect - half_width, estimate.effect + half_width)
 
 
 def relative_difference(
@@ -199,7 +208,9 @@ class Estimate:
     """An effect with the parts of its variance, as `compare_means` describes them.
 
     Attributes:
-        seed_variance: what seeds contribute beyond the interaction, which users bear too; 0 or more.
+        user_variance: what users contribute.
+        seed_part: what seeds contribute.
+        interaction: what is in the users' part and in the seeds' alike.
         seed_freedom: the degrees of freedom of the seeds' part; 0 without one.
         user_deviation: standard deviation of users' differences, per query of a user with the mean number of them.
     """
@@ -207,9 +218,16 @@ class Estimate:
     effect: float
     standard_error: float
     degrees_of_freedom: float
-    seed_variance: float
+    user_variance: float
+    seed_part: float
+    interaction: float
     seed_freedom: float
     user_deviation: float
+
+    @property
+    def seed_variance(self) -> float:
+        """What seeds contribute beyond the interaction, which users bear too; 0 or more."""
+        return max(0.0, self.seed_part - self.interaction)
 
     def quantile(self, level: float) -> float:
         """Returns by how many standard errors the interval extends to either side."""
@@ -266,7 +284,9 @@ def estimate_difference(sums: list[np.ndarray], size_U: np.ndarray) -> Estimate:
         effect=float(effect),
         standard_error=float(np.sqrt(variance)),
         degrees_of_freedom=float(variance**2 / spread) if spread > 0 else user_freedom,
-        seed_variance=max(0.0, float(seed_part - interaction)),
+        user_variance=float(user_part),
+        seed_part=float(seed_part),
+        interaction=float(interaction),
         seed_freedom=float(seed_part**2 / seed_spread) if seed_spread > 0 else 0.0,
         user_deviation=float(residual_U.std(ddof=1) * n_users / n_queries),
     )

@@ -301,7 +301,7 @@ def test_a_model_does_not_differ_from_itself(coverage: ModuleType, n_seeds: int)
 def test_printed_intervals_hold_with_few_seeds(coverage: ModuleType, n_seeds: int) -> None:
     """Where seeds matter most; the standard error is 1.5 %."""
     row = coverage.of_printed(coverage.Hits(60, "one", -0.5, 0.0, 0.3, 0.3, n_seeds), 200)
-    assert max(row[f"{name}_%"] for name in ("mean", "difference", "relative", "d_z")) <= 10
+    assert max(row[f"{name}_%"] for name in ("mean", "difference", "relative")) <= 10
 
 
 def test_pooling_the_seeds_would_reject_too_often(coverage: ModuleType) -> None:
