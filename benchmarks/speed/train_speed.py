@@ -141,7 +141,7 @@ class FirstBatches:
 
 def our_speed(model: str, overrides: dict, n_steps: int, folder: str) -> dict[str, float]:
     """Returns targets per second of our training, and the process's peak memory."""
-    settings = load_settings(model, overrides=overrides)
+    settings = load_settings(model, overrides={"train_batch_size": 2048, **overrides})  # RecBole's
     config = settings.recbole_config(torch.device("cpu"))
     data = SequenceDataset(config)
     split = data.split()

@@ -43,6 +43,7 @@ from mos_recbole.settings import Settings
 
 RATES = {"GRU4Rec": (0.002, 0.005), "SASRec": (0.001, 0.003)}
 COMMON = {"epochs": 60, "stopping_step": 5, "train_batch_size": 1024, "valid_metric": "NDCG@10"}
+COMMON |= {"lr_schedule": "constant", "warmup": 0.0}
 WIDE = "Softmax, wide"
 METRICS = ("NDCG@10", "Recall@10", "Recall@100")
 LOSS = "loss"

@@ -169,7 +169,8 @@ def models_to_run() -> list[str]:
 
 def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> None:
     """Trains a model unless it was, and notes its time or why it failed."""
-    settings = {"epochs": epochs, "MAX_ITEM_LIST_LENGTH": length, **SMALLER.get(model, {})}
+    training = {"train_batch_size": 2048, "lr_schedule": "constant", "warmup": 0.0}  # RecBole's, for ours too
+    settings = {"epochs": epochs, "MAX_ITEM_LIST_LENGTH": length, **training, **SMALLER.get(model, {})}
     if any(record.model == model and settings.items() <= record.settings.items() for record in find_records(output)):
         return
     print(f"{model}: {settings}", file=sys.stderr, flush=True)

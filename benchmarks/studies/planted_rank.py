@@ -44,6 +44,7 @@ RATES = (0.01, 0.03)
 SETTINGS = {
     **{"embedding_size": WIDTH, "hidden_size": 32, "tie_weights": False, "dropout_prob": 0.0},
     **{"MAX_ITEM_LIST_LENGTH": 1, "epochs": 150, "stopping_step": 20, "valid_metric": "NDCG@100"},
+    **{"lr_schedule": "constant", "warmup": 0.0},
 }
 
 

@@ -30,7 +30,7 @@ from mos_recbole.models.encoders import (
     LayeredEncoder,
     encoder_fault,
 )
-from mos_recbole.models.shared_settings import SHARED_SETTINGS
+from mos_recbole.models.shared_settings import RECIPE, SHARED_SETTINGS
 from mos_recbole.specs import Setting
 
 # What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
@@ -124,6 +124,7 @@ class EncoderHeadRecommender(SequentialRecommender):
             *([] if recbole is None else [recbole]),
             {"loss_type": "CE", "transform": None},
             {setting.key: setting.default for setting in cls.setting_specs()},
+            RECIPE,
             cls.encoder_spec.training_defaults,
         ]
 

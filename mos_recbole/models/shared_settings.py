@@ -1,11 +1,21 @@
 """Settings that all models of an encoder with a head have."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from mos_recbole.losses import MixtureImplementation
 from mos_recbole.specs import NonNegative, Positive, Setting
 
 NegativeSampling = Literal["none", "uniform", "popularity", "in_batch"]
+
+# How all of them are trained, chosen by validation (docs/experiments.md). RecBole's own classes keep RecBole's way.
+RECIPE: Mapping[str, Any] = {
+    "train_batch_size": 512,
+    "learning_rate": 0.005,
+    "lr_schedule": "linear",
+    "warmup": 0.15,
+    "epochs": 10,
+}
 
 SHARED_SETTINGS = (
     Setting("tie_weights", bool, True, "Whether the output item table is the input's."),

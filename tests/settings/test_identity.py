@@ -97,7 +97,6 @@ OWN: dict[str, dict[str, Any]] = {
         "embedding_size": 64,
         "hidden_size": 128,
         "item_bias": False,
-        "learning_rate": 0.005,
         "loss_impl": "auto",
         "model": "GRU4RecMoS",
         "mos_activation": "tanh",
@@ -116,7 +115,6 @@ OWN: dict[str, dict[str, Any]] = {
         "embedding_size": 64,
         "hidden_size": 128,
         "item_bias": False,
-        "learning_rate": 0.001,
         "loss_impl": "auto",
         "mixtape_gate_size": 16,
         "mixtape_heads": 4,
@@ -138,7 +136,6 @@ OWN: dict[str, dict[str, Any]] = {
         "inner_size": 256,
         "item_bias": False,
         "layer_norm_eps": 1e-12,
-        "learning_rate": 0.001,
         "loss_impl": "auto",
         "model": "SASRecSoftmax",
         "n_heads": 2,
@@ -153,6 +150,17 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
+# How our models are trained; RecBole's own have its values, which are COMMON's.
+RECIPE: dict[str, Any] = {
+    "epochs": 10,
+    "learning_rate": 0.005,
+    "lr_schedule": "linear",
+    "stopping_step": 10,
+    "train_batch_size": 512,
+    "warmup": 0.15,
+}
+
+
 def typed(value: Any) -> Any:
     """Returns nested values with their types, so that 1, 1.0 and True differ."""
     if isinstance(value, dict):
@@ -163,4 +171,11 @@ def typed(value: Any) -> Any:
 @pytest.mark.parametrize("model", OWN)
 def test_the_identity_is_what_it_was(model: str) -> None:
     """Keys, values and types."""
-    assert typed(load_settings(model).identity()) == typed(COMMON | OWN[model])
+    assert typed(load_settings(model).identity()) == typed(COMMON | OWN[model] | ({} if model == "BPR" else RECIPE))
+
+
+@pytest.mark.parametrize("model", OWN)
+def test_a_constant_rate_is_no_part_of_the_identity(model: str) -> None:
+    """So that results from before there were schedules keep theirs."""
+    identity = load_settings(model, overrides={"lr_schedule": "constant", "warmup": 0.0}).identity()
+    assert not identity.keys() & {"lr_schedule", "warmup"}

@@ -16,6 +16,7 @@ from mos_recbole import compat
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.models import own_model_names, resolve_model
+from mos_recbole.models.shared_settings import RECIPE
 from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -51,12 +52,12 @@ def yaml_file(tmp_path: Path):
 
 @pytest.mark.parametrize("model", own_model_names())
 def test_defaults_hold_where_nothing_is_set(model: str) -> None:
-    """What an encoder declares for training is over the settings of its models, those over ours, these over RecBole's
-    defaults: every key. An encoder with one state a sequence trains on prefixes."""
+    """What an encoder declares for training is over the recipe, that over the settings of its models, those over ours,
+    these over RecBole's defaults: every key. An encoder with one state a sequence trains on prefixes."""
     model_class = resolve_model(model)
     expected = {setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)}
     expected |= {setting.key: setting.default for setting in model_class.setting_specs()}
-    expected |= model_class.encoder_spec.training_defaults
+    expected |= RECIPE | {"stopping_step": RECIPE["epochs"]} | model_class.encoder_spec.training_defaults
     expected["train_mode"] = "all_positions" if model_class.causal else "prefix"
     found = values(model=model)
     for key, value in expected.items():

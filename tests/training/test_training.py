@@ -649,14 +649,15 @@ def test_without_validation_the_last_epoch_is_the_model(run, caplog: pytest.LogC
 
 def test_a_final_fit_is_a_training_on_both_sides(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a split that has no validation, for the chosen epochs; also where it was interrupted, and when loaded."""
-    plain = run("GRU4RecMoS", epochs=4, learning_rate=0.02)
-    final = run("GRU4RecMoS", epochs=4, learning_rate=0.02, final_fit="train+valid")
+    options = {"learning_rate": 0.02, "lr_schedule": "constant", "warmup": 0.0}
+    plain = run("GRU4RecMoS", epochs=4, **options)
+    final = run("GRU4RecMoS", epochs=4, final_fit="train+valid", **options)
     assert (final.valid, final.best_epoch) == (plain.valid, plain.best_epoch)
     assert final.run_id != plain.run_id
     assert final.protocol_hash != plain.protocol_hash
     assert final.settings["final_fit"] == final.final_fit == "train+valid"
     assert {path.name for path in final.folder.iterdir() if path.name != ".lock"} == FILES | {"final.pt"}
-    both = run("GRU4RecMoS", epochs=final.best_epoch, learning_rate=0.02, held_out="test_only")
+    both = run("GRU4RecMoS", epochs=final.best_epoch, held_out="test_only", **options)
     assert final.test == both.test != plain.test
     assert final.data["train_targets"] == both.data["train_targets"]
     weights_of_both = weights(both, "best.pt")
@@ -673,16 +674,16 @@ def test_a_final_fit_is_a_training_on_both_sides(run, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(BenchmarkTrainer, "_save_last", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        run("GRU4RecMoS", "again", epochs=4, learning_rate=0.02, final_fit="train+valid")
+        run("GRU4RecMoS", "again", epochs=4, final_fit="train+valid", **options)
     monkeypatch.setattr(BenchmarkTrainer, "_save_last", save)
-    again = run("GRU4RecMoS", "again", epochs=4, learning_rate=0.02, final_fit="train+valid", resume=True)
+    again = run("GRU4RecMoS", "again", epochs=4, final_fit="train+valid", resume=True, **options)
     assert (again.test, again.valid, again.resumed) == (final.test, final.valid, True)
 
 
 def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog: pytest.LogCaptureFixture) -> None:
     """The best epoch is the log's, the first of equals; `stopping_step` more and one end the run, which is said."""
     caplog.set_level("INFO", "mos_recbole")
-    record = run("GRU4RecMoS", epochs=60, stopping_step=3, learning_rate=0.01)
+    record = run("GRU4RecMoS", epochs=60, stopping_step=3, learning_rate=0.01, lr_schedule="constant", warmup=0.0)
     rows = log_rows(record)
     score = np.array([float(row["NDCG@10"]) for row in rows])
     assert record.best_epoch == 1 + int(np.argmax(score))

@@ -55,6 +55,4 @@ ENCODER = EncoderSpec(
         Setting("num_layers", Positive, 1, "Layers of the GRU."),
         Setting("dropout_prob", Probability, 0.3, "Dropout on the embedded items."),
     ),
-    # Chosen on ml-100k by validation, with the softmax.
-    training_defaults={"learning_rate": 0.005},
 )
