@@ -16,6 +16,7 @@ from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader, Watch
 from mos_recbole.settings import Settings
 
 SMALL = {"embedding_size": 8, "hidden_size": 8, "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 32, "epochs": 2}
+SMALL |= {"lr_schedule": "constant"}
 
 
 @pytest.fixture

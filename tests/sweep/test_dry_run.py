@@ -56,7 +56,8 @@ def test_early_stopping_and_a_busy_machine_make_a_range(
     planner: MakePlanner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     timed_by_size(monkeypatch, quiet=0.5)
-    made = planner({"embedding_size": {"grid": [4]}}, models=["GRU4RecMoS"], settings={"epochs": 20})
+    training = {"epochs": 20, "stopping_step": 10, "lr_schedule": "constant"}
+    made = planner({"embedding_size": {"grid": [4]}}, models=["GRU4RecMoS"], settings=training)
     text = preview(made, local=True, folder=tmp_path)
     # 12 epochs of 4 s in half of the time, or 20.
     assert "One after the other they take 24.0 s to 1 min 20 s" in text
