@@ -109,6 +109,7 @@ def test_a_model_can_learn_the_order_of_the_file(records: list[RunResult], tmp_p
             rows += [(f"u{user}", f"i{first + place}", 100 * step) for place in range(3)]
     data = write_inter(tmp_path, "chains", rows)
     settings = {"hidden_size": 16, "embedding_size": 16, "epochs": 12, "train_batch_size": 128, "learning_rate": 0.01}
+    settings |= {"lr_schedule": "constant", "warmup": 0.0}
     found = [
         run_experiment("GRU4RecSoftmax", str(data), output=tmp_path, seed=1, tie_order=order, **settings)
         for order in ("file", "random")
