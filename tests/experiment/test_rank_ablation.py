@@ -259,6 +259,7 @@ def test_figure(trained_results: Path) -> None:
     (line, *_) = [line for line in loss.get_lines() if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
     assert list(line.get_xdata()) == [2, 4]
     np.testing.assert_allclose(line.get_ydata(), [0.3, 0], atol=1e-12)
+    assert loss.yaxis.get_major_formatter()(0.01, 0) == "0.01"  # $ in texts is a dollar
     assert {text.get_text() for text in overlap.texts} == {"d + 1 = 5"}
 
 

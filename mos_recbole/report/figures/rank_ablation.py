@@ -14,6 +14,7 @@ from mos_recbole.report.figures.figure import (
     Figure,
     Look,
     add_legend,
+    as_share,
     draw_intervals,
     make_panels,
     model_looks,
@@ -46,7 +47,7 @@ def plot_cuts(groups: Sequence[AblatedGroup], looks: Sequence[Look], name: str, 
         cuts = [cut for cut in group.cuts if cut.rank is not None]
         changes = [cut.changes[name] for cut in cuts]
         if name == OVERLAP:
-            changes = [Interval(1 + one.mean, 1 + one.low, 1 + one.high) for one in changes]
+            changes = [as_share(Interval(1 + one.mean, 1 + one.low, 1 + one.high)) for one in changes]
         draw_intervals(ax, [cut.rank or 0 for cut in cuts], changes, look, "-")
     for width in sorted({group.width for group in groups if group.width is not None}):
         mark_width(width, ax)
@@ -58,6 +59,7 @@ def plot_cuts(groups: Sequence[AblatedGroup], looks: Sequence[Look], name: str, 
         ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
         if name == LOSS:
             ax.set_yscale("symlog", linthresh=_LINEAR)
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set(xlabel="rank r", title=title)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
