@@ -434,7 +434,7 @@ def test_the_end_of_a_sweep_on_a_terminal(width: int, small: Path, monkeypatch, 
     table = out[out.index("toy") : out.index("best.md says")].splitlines()
     assert max(map(len, table)) <= width
     assert "0.3000" in " ".join(table)
-    assert "0.1215 ± 0.1026" in " ".join(table)
+    assert "0.1215 ± 0.6318" in " ".join(table)
     assert ("It also has: trial, tried, compared" in out) == (width == 60)
     assert out.splitlines()[-2:] == [
         f"  mos-recbole compare A B --results {small} --best",
