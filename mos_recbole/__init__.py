@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mos_recbole.settings import load_settings
     from mos_recbole.specs import Setting
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CausalEncoder",
     "EncoderSpec",

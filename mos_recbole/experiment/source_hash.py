@@ -13,8 +13,8 @@ import yaml
 _PACKAGE = __name__.partition(".")[0]
 # Runs that are trained as one have the ids of the same runs alone.
 _STARTS = (f"{_PACKAGE}.experiment.run", f"{_PACKAGE}.experiment.fused")
-# Reached by runs, but they only write down final numbers or draw.
-_WITHOUT_NUMBERS = (f"{_PACKAGE}.results.", f"{_PACKAGE}.progress.")
+# Reached by runs, but they only write down final numbers, draw, or say what to install.
+_WITHOUT_NUMBERS = tuple(f"{_PACKAGE}.{room}." for room in ("results", "progress", "installation"))
 
 
 @cache
@@ -43,7 +43,7 @@ def imported_modules(root: Path) -> dict[str, ast.Module]:
     """Returns the syntax trees of the package's modules that a run imports, directly or not, by their names.
 
     A name that comes from a package's `__init__` leads to the module that defines it; what else the `__init__` imports
-    does not count. Nor do results, which are written down when numbers are final, and progress bars.
+    does not count. Nor do results, which are written down when numbers are final, progress bars, and what to install.
     """
     source = _Source(root)
     found: dict[str, ast.Module] = {}
