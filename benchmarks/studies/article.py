@@ -42,19 +42,21 @@ def commands(options: argparse.Namespace, passed: list[str]) -> Iterator[list[st
     modified = ["--allow-modified"] if options.allow_modified else []
     yield ["prepare", dataset, *source, *modified, "--config", str(STUDY / "protocol.yaml"), str(own), *passed]
 
-    settings = [f"--{key}={_as_argument(value)}" for key, value in yaml.safe_load(own.read_text()).items()]
+    settings = {f"--{key}": _as_argument(value) for key, value in yaml.safe_load(own.read_text()).items()}
+    settings |= dict(argument.split("=", 1) for argument in passed)
     results = options.output / options.dataset
     resources = ["--cpus-per-trial", str(options.cpus_per_trial), "--gpus-per-trial", str(options.gpus_per_trial)]
     seeds = ["--seeds", *map(str, options.seeds)] if options.seeds else []
 
-    def sweep(file: str, name: str, *more: str) -> list[str]:
+    def sweep(file: str, name: str, **more: str) -> list[str]:
         place = ["--name", name, "--dataset", dataset, "--output", str(results)]
-        return ["sweep", str(STUDY / file), *place, *resources, *seeds, *settings, *passed, *more]
+        arguments = [f"{key}={value}" for key, value in (settings | more).items()]
+        return ["sweep", str(STUDY / file), *place, *resources, *seeds, *arguments]
 
     yield sweep("article.yaml", "heads")
     ties = [f"ties-{order}" for order in ("random", "reverse")]
     for name in ties:
-        yield sweep("ties.yaml", name, f"--tie_order={name.removeprefix('ties-')}")
+        yield sweep("ties.yaml", name, **{"--tie_order": name.removeprefix("ties-")})
     sweeps = [str(results / name) for name in ("heads", *ties)]
     yield ["report", *sweeps, "--reference", str(PUBLISHED), "--output", str(results / "report")]
 

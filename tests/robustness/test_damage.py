@@ -1,6 +1,7 @@
 """Damaged files of results: what is read is what was written, or one message names the file."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ import pytest
 import torch
 from fabricated import MOS, Maker, outcomes
 
+from mos_recbole import io
 from mos_recbole.errors import InputError
 from mos_recbole.results import (
     OUTCOMES_FILE,
     RECORD_FILE,
     TopItems,
     Trial,
+    find_records,
     read_record,
     read_trials,
     run_files_sha256,
@@ -167,6 +170,18 @@ def test_values_that_no_run_writes_are_refused(change: dict[str, Any], tmp_path:
         return
     with pytest.raises(InputError, match=rf"outcomes\.parquet.*column {next(iter(change))}"):
         record.outcomes()
+
+
+def test_files_without_a_checksum_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever number of them a command reads."""
+    monkeypatch.setattr(io, "_said_unsealed", [])
+    Maker(tmp_path).study()
+    with caplog.at_level(logging.INFO, "mos_recbole"):
+        for record in find_records(tmp_path):
+            record.outcomes()
+    assert ["without a checksum" in message for message in caplog.messages] == [True]
 
 
 def test_outcomes_without_rows_are_refused(tmp_path: Path) -> None:
