@@ -131,6 +131,8 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
         problem = max(error.errors(), key=lambda one: one["type"] == "extra_forbidden")
         message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
         message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
+        # What a 32-bit float cannot hold.
+        message = re.sub(r"(less|greater) than or equal to -?30{38}$", "a finite number, of at most 3e38", message)
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
         if problem["type"] == "extra_forbidden" and inside:
             *around, unknown = inside

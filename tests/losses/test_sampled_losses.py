@@ -682,7 +682,7 @@ def faults(*arguments: str, model: str = "GRU4RecMoS") -> str:
         ("--n_negatives=0", "greater than or equal to 1"),
         ("--n_negatives=1.5", "integer"),
         ("--sampling_alpha=-0.1", "greater than or equal to 0"),
-        ("--sampling_alpha=.inf", "finite"),
+        ("--sampling_alpha=.inf", "expected a finite number"),
         ("--negative_samplin=uniform", "did you mean negative_sampling"),
     ],
 )
