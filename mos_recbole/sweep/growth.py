@@ -62,6 +62,9 @@ def refusal(folder: Path, earlier: RunResult | None, there: SweepPlan, now: Plan
     else:
         old, new = earlier.settings, json.loads(json.dumps(now.settings.identity(), default=str))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key) and key not in there.space]
+    if "epochs" in keys and all(one.get("stopping_step") == one["epochs"] for one in (old, new)):
+        # Where the learning rate has a schedule it follows from the epochs.
+        keys = [key for key in keys if key != "stopping_step"]
     causes = [f"{key} ({old.get(key, 'not set')}, now {new.get(key, 'not set')})" for key in keys]
     comparable = earlier is None or earlier.protocol_hash == protocol_hash(now.settings, fingerprint)
     if earlier is not None:

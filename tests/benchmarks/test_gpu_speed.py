@@ -37,6 +37,7 @@ def call(
     return pd.read_csv(output / "gpu_speed.csv")
 
 
+@pytest.mark.slow
 def test_training_beside_its_floor(gpu_speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row an entry; floors of what was done at the rates given; another call replaces its own rows alone."""
     found = call(gpu_speed, ["step", "epoch", "sweep", "profile"], "float32", tmp_path, monkeypatch)

@@ -25,6 +25,7 @@ def laboratory() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_laboratory(laboratory: ModuleType, data: Path, tmp_path: Path) -> None:
     """All rates with the first seed, the one that validation chose with the others; differences as `compare` has them;
     what is finished is not trained again, and unfinished cells are left out."""

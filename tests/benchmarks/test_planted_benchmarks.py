@@ -40,6 +40,7 @@ def planted_map(planted_rank: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Mo
     return load("planted_map", monkeypatch)
 
 
+@pytest.mark.slow
 def test_runs_are_trained_once_and_cells_kept(planted_rank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rates for the first seed, the chosen one for the others; a second call trains nothing; other cells stay."""
     work, output = tmp_path / "work", tmp_path / "out"
@@ -119,6 +120,7 @@ def test_fits_at_once_are_fits_one_by_one(planted_map, monkeypatch: pytest.Monke
             assert alone == pytest.approx(found, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_softmax_reaches_the_entropy_where_it_can(planted_map) -> None:
     """With endless data: rank 5 and less at width 4, and no rank well above; no head gets below the entropy."""
     for rank, reaches in ((4, True), (5, True), (16, False)):

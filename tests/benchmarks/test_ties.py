@@ -99,6 +99,7 @@ def test_runs_that_are_no_tie_study_give_nothing(records: list[RunResult]) -> No
     assert tie_effects([]) == []
 
 
+@pytest.mark.slow
 def test_a_model_can_learn_the_order_of_the_file(records: list[RunResult], tmp_path: Path) -> None:
     """Where tied items always ascend, the file's order is easier to predict than the random one."""
     generator = np.random.default_rng(8)

@@ -610,6 +610,7 @@ def wait_for_checkpoint(process: subprocess.Popen, output: Path) -> Path:
     raise AssertionError(f"no checkpoint appeared (exit status {process.poll()})")
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_give_the_table_of_an_undisturbed_run(call, data: Path, tmp_path: Path) -> None:
     """While a run is at work, a second process on it ends with status 2; killed, it goes on to the same numbers.
 

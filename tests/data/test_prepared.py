@@ -152,6 +152,7 @@ def write_rows(folder: Path, rows: list[tuple[str, ...]]) -> None:
     overrides=settings_of_data,
 )
 @example(rows=[("", "a", "1", "1"), ("b", "", "1", "2"), ("b", "a", "", "3"), ("b", "c", "2", "3")], overrides={})
+@pytest.mark.slow
 def test_both_ways_give_the_same(
     rows: list[tuple[str, ...]], overrides: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

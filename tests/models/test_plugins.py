@@ -336,6 +336,7 @@ def test_names_that_are_near() -> None:
     assert resolve_model("GRU4Rec").__module__.startswith("recbole")
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_plugin(plugin: Path, data: Path, tmp_path: Path) -> None:
     """Ray's workers know the head, too. In a process of its own, since Ray is imported once."""
     sweep = {

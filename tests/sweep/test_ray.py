@@ -321,8 +321,7 @@ def test_a_sweep_from_end_to_end(file: Path, undisturbed: Undisturbed) -> None:
         while again.process.poll() is None:
             names |= {process.name() for process in again.descendants() if process.is_running()}
         assert (again.wait(), again.out) == (0, out)
-        assert again.error.splitlines()[:2] == lines[:2]
-        assert "at a time" not in again.error
+        assert again.error == ""
     assert not {name for name in names if "gcs_server" in name or "raylet" in name}
     after = state(folder, "**/*")
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
@@ -347,6 +346,7 @@ def _assert_logged(folder: Path) -> None:
             assert found[trial.label][tag] == pytest.approx(list(values), rel=1e-6), tag
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Started again by the same command, the sweep ends with the table of an undisturbed one.
 
@@ -505,6 +505,7 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["nobody answers", "GPUs"])
 def test_what_ray_knows_better_is_refused_soon(case: str, file: Path, tmp_path: Path) -> None:
     """An address at which nobody answers, and more GPUs than there are: status 2, one message, the folder is as new."""

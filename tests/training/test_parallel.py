@@ -247,6 +247,12 @@ def work(
     return done, told
 
 
+def changed(arguments: list[str], *others: str) -> list[str]:
+    """Returns arguments, with others in the place of those of the same key."""
+    keys = {one.partition("=")[0] for one in others}
+    return [one for one in arguments if one.partition("=")[0] not in keys] + list(others)
+
+
 def only_record(output: Path) -> RunResult:
     (record,) = find_records(output)
     return record
@@ -262,14 +268,14 @@ def numbers(record: RunResult) -> dict[str, Any]:
 
 def test_two_processes_give_the_numbers_of_one(data: Path, tmp_path: Path) -> None:
     """Losses and probabilities to 1e-5, metrics and ranks exactly; refusals and divergence in both, told once."""
-    transformer = ["--model", "SASRecSoftmax", *SMALL[1:], "--n_layers=1", "--n_heads=2", "--hidden_size=8"]
+    transformer = changed(["--model", "SASRecSoftmax", *SMALL[1:]], "--n_layers=1", "--n_heads=2", "--hidden_size=8")
     transformer += ["--hidden_dropout_prob=0.0", "--attn_dropout_prob=0.0"]
     same = {
         "windows": [*MIXTURE, *CERTAIN, *CLIPPED],
-        "prefixes": [*MIXTURE, *CERTAIN, "--train_mode=prefix", "--epochs=2"],
-        "transformer": [*transformer, "--epochs=2"],
+        "prefixes": changed([*MIXTURE, *CERTAIN], "--train_mode=prefix", "--epochs=2"),
+        "transformer": changed(transformer, "--epochs=2"),
         # A batch of one window, one batch of queries: the other process has no share.
-        "empty": [*MIXTURE, *CERTAIN, "--train_batch_size=8", "--eval_batch_size=1000", "--epochs=1"],
+        "empty": changed([*MIXTURE, *CERTAIN], "--train_batch_size=8", "--eval_batch_size=1000", "--epochs=1"),
     }
     other = {
         "random": [*MIXTURE, "--dropout_prob=0.3", "--negative_sampling=uniform", "--n_negatives=8"],
