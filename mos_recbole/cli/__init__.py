@@ -6,6 +6,7 @@ declares its options, and `call` does the work and returns the exit status. `LOA
 """
 
 import argparse
+import atexit
 import io
 import logging
 import os
@@ -32,7 +33,7 @@ from mos_recbole.cli import (
     synth,
     table,
 )
-from mos_recbole.cli.door import leave_by
+from mos_recbole.cli.door import leave_by, settle_error_stream
 from mos_recbole.cli.output import environment_fault, is_main, log_on_stderr, several_processes
 from mos_recbole.cli.parser import Parser
 from mos_recbole.progress import ProgressBar
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal's alphabet
+    atexit.unregister(settle_error_stream)
+    atexit.register(settle_error_stream)
     parser = make_parser()
     if fault := environment_fault():
         print(f"{parser.prog}: error: {fault}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The one door for errors: what ends a command becomes one message and an exit status, whatever it is."""
 
 import argparse
+import contextlib
 import errno
 import os
 import platform
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from typing import TextIO
 
 from mos_recbole import __version__
 from mos_recbole.cli.output import print_failure, tells_failure
@@ -36,7 +38,8 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
             return status
         if isinstance(fault, BrokenPipeError):
             return CLOSED_PIPE  # as of head, which has read enough
-        print_failure(f"{program}: error: standard output: {fault.strerror}; files were written as far as told")
+        reason = "the disk is full" if fault.errno in NO_ROOM else fault.strerror
+        print_failure(f"{program}: error: standard output: {reason}; files were written as far as told")
         return INPUT
     except InputError as error:
         print_failure(f"{program}: error: {error}")
@@ -64,7 +67,7 @@ def _flush_fault() -> OSError | None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        _leave_output()
+        _discard(sys.stdout)
         return error
     return None
 
@@ -75,13 +78,23 @@ def _reader_has_gone() -> bool:
     output.register(sys.stdout.fileno(), 0)
     gone = any(event & select.POLLERR for _, event in output.poll(0))
     if gone:
-        _leave_output()
+        _discard(sys.stdout)
     return gone
 
 
-def _leave_output() -> None:
-    """Lets the interpreter, which flushes standard output once more at its end, do so to no effect."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def settle_error_stream() -> None:
+    """Keeps a standard error that cannot be written to from changing the exit status at the interpreter's end."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Lets the interpreter, which flushes a stream once more at its end, do so to no effect."""
+    with contextlib.suppress(ValueError):  # closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _outer_fault(error: Exception) -> str | None:
