@@ -3,6 +3,7 @@
 And how durations are written.
 """
 
+import contextlib
 import logging
 import sys
 import threading
@@ -29,6 +30,18 @@ def format_duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+@contextlib.contextmanager
+def log_from(logger: str, level: int) -> Iterator[None]:
+    """Keeps what is below a level out of a logger, by its name, while the context is open."""
+    chosen = logging.getLogger(logger)
+    before = chosen.level
+    chosen.setLevel(level)
+    try:
+        yield
+    finally:
+        chosen.setLevel(before)
 
 
 class ProgressBar:

@@ -1,12 +1,11 @@
 """What a run will cost, before it runs: a cut run is measured, in a folder that is then removed."""
 
-import contextlib
 import copy
 import gc
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mos_recbole.experiment.machine import choose_device, peak_memory, reset_pea
 from mos_recbole.experiment.run import Run
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader, Watch
+from mos_recbole.progress import log_from
 from mos_recbole.results import RunResult, find_records
 from mos_recbole.settings import Settings
 from mos_recbole.training import (
@@ -114,7 +114,7 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
     imports, watch = watch.read(), Watch()
     chosen = choose_device(device)
     data = RunData(runs[0], chosen)
-    with tempfile.TemporaryDirectory() as folder, _silently():
+    with tempfile.TemporaryDirectory() as folder, log_from(run.__name__, logging.WARNING):
         opened = [
             Run(replace(one, values=one.values | _NO_LEARNING), Path(folder, str(number)), chosen, data=data)
             for number, one in enumerate(runs)
@@ -249,15 +249,3 @@ def count_parameters(settings: Settings) -> int:
     """
     data = RunData(settings, torch.device("cpu"))
     return count_trainable(build_model(settings, data.config, data))
-
-
-@contextlib.contextmanager
-def _silently() -> Iterator[None]:
-    """Keeps what runs say to themselves while the context is open."""
-    logger = logging.getLogger(run.__name__)
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

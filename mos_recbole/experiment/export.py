@@ -4,8 +4,6 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from mos_recbole.experiment.recommend import Recommender, user_blocks
 from mos_recbole.heads import LogitHead, MixtureHead
 from mos_recbole.io import atomic_write, os_errors_as_input_errors
 from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.progress import log_from
 
 if TYPE_CHECKING:
     from mos_recbole.experiment.load import TrainedRun
@@ -80,7 +79,7 @@ def export_onnx(run: "TrainedRun", path: Path, k: int = 10) -> None:
     shape: dict[int, Any] = {0: torch.export.Dim("batch")}
     try:
         # Notes on packages that are not needed, and on what will change in them.
-        with warnings.catch_warnings(), _quiet(logging.getLogger("torch.onnx")):
+        with warnings.catch_warnings(), log_from("torch.onnx", logging.ERROR):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _BestItems(recommender, model).eval(),
@@ -102,17 +101,6 @@ def export_onnx(run: "TrainedRun", path: Path, k: int = 10) -> None:
     program.model.metadata_props["item_names"] = json.dumps(recommender.item_names.to_pylist())
     with os_errors_as_input_errors(path, _WRITABLE), atomic_write(path) as temporary:
         program.save(temporary, external_data=False)
-
-
-@contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Lets a logger show errors only while the context is open."""
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @torch.no_grad()

@@ -199,7 +199,7 @@ def test_neither_help_nor_ls_waits_for_pytorch(arguments: list[str]) -> None:
     program = (
         "import sys; from mos_recbole.cli import main\n"
         "try: main(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
         "print([name for name in ('torch', 'recbole', 'ray', 'matplotlib') if name in sys.modules], file=sys.stderr)"
     )
     given = [argument.format(results=RESULTS) for argument in arguments]
