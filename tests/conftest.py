@@ -106,3 +106,19 @@ def trained_results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for call in calls:
         assert cli.main(["run", *call, *common]) == 0
     return output
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Returns a function (arguments...) -> exit status, standard output, standard error, of a call in this process."""
+    from mos_recbole import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run

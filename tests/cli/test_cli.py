@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +34,6 @@ def _no_anomaly_detection() -> None:
     """A module of RecBole's turns it on (see test_training.py), which would make these tests several times slower."""
     importlib.import_module("recbole.model.sequential_recommender")
     torch.autograd.set_detect_anomaly(False)
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Returns a function (arguments...) -> exit status, standard output, standard error, of a call in this process."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 from fabricated import MOS, SOFTMAX, Maker
 from filelock import FileLock
 
-from mos_recbole import cli
 from mos_recbole.analysis import read_study
 from mos_recbole.report.comparisons import finding
 from mos_recbole.report.figures import Figure
@@ -24,20 +23,10 @@ def make(tmp_path: Path) -> Maker:
     return Maker(tmp_path / "results")
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Returns a function (arguments...) -> exit status, standard output, standard error, called beside `results`."""
+@pytest.fixture(autouse=True)
+def _beside_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are called where `results` is."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
