@@ -41,14 +41,20 @@ def length_one(x: np.ndarray) -> np.ndarray:
     return x / np.sqrt((x**2).sum())
 
 
+def limited(head, z: np.ndarray) -> np.ndarray:
+    """Returns A B z of a head with an output rank, z of one without."""
+    maps = [number(one.weight) for one in head.rank_limit.children()]
+    return maps[1] @ (maps[0] @ z) if maps else z
+
+
 def projected(head, h: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     rows, d = number(head.projection.weight), len(h)
-    vectors = [np.tanh(rows[k * d : (k + 1) * d] @ h) for k in range(len(rows) // d)]
+    vectors = [limited(head, np.tanh(rows[k * d : (k + 1) * d] @ h)) for k in range(len(rows) // d)]
     return vectors, softmax(number(head.prior.weight) @ h)
 
 
 def of_softmax(head, h, items, bias):
-    return softmax(items @ h + bias)
+    return softmax(items @ limited(head, h) + bias)
 
 
 def of_cosine(head, h, items, bias):
@@ -136,10 +142,13 @@ LAYERS = 3
 # Small heads of every kind, by names of the tests.
 MAKERS: dict[str, Callable[..., OutputHead]] = {
     "softmax": SoftmaxHead,
+    "softmax, rank 2": lambda *args, **kwargs: SoftmaxHead(*args, output_rank=2 * (args[1] > 2), **kwargs),
     "cosine": CosineHead,
     "cosine, learned": lambda *args, **kwargs: CosineHead(*args, learned=True, **kwargs),
     "mos": lambda *args, **kwargs: MoSHead(*args, n_components=3, **kwargs),
+    "mos, rank 2": lambda *args, **kwargs: MoSHead(*args, n_components=3, output_rank=2 * (args[1] > 2), **kwargs),
     "moc": lambda *args, **kwargs: MoCHead(*args, n_components=3, **kwargs),
+    "moc, rank 2": lambda *args, **kwargs: MoCHead(*args, n_components=3, output_rank=2 * (args[1] > 2), **kwargs),
     "sigsoftmax": SigsoftmaxHead,
     "moss": lambda *args, **kwargs: MoSSHead(*args, n_components=3, **kwargs),
     "doc": lambda *args, **kwargs: DOCHead(*args, n_layers=LAYERS, components_of_layers=[1, 2], **kwargs),

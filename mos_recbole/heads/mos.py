@@ -17,7 +17,7 @@ class MoSHead(ProjectedHead, MixtureHead):
     `projection.start_near_identity`.
 
     Args:
-        n_items, width, item_bias, n_components, activation, dropout: as of `ProjectedHead`.
+        n_items, width, item_bias, n_components, activation, dropout, output_rank: as of `ProjectedHead`.
     """
 
     @property
@@ -36,7 +36,7 @@ class MoCHead(ProjectedHead, MixtureHead):
     owed to rank; what MoC gains over a softmax, to capacity. Cost: the softmax's, and 2·K·d·d operations a query.
 
     Args:
-        n_items, width, item_bias, n_components, activation, dropout: as of `ProjectedHead`.
+        n_items, width, item_bias, n_components, activation, dropout, output_rank: as of `ProjectedHead`.
     """
 
     single_logit = True

@@ -6,18 +6,20 @@ import torch
 from torch import nn
 
 from mos_recbole.heads.base import OutputHead
-from mos_recbole.specs import Positive, Probability, Setting
+from mos_recbole.specs import Count, Positive, Probability, Setting
 
 Activation = Literal["tanh", "identity"]
 ACTIVATION = Setting(
     "mos_activation", Activation, "tanh", "Activation of the components: tanh or identity.", "activation"
 )
 DROPOUT = Setting("mos_dropout", Probability, 0.0, "Dropout on the components.", "dropout")
+OUTPUT_RANK = Setting("output_rank", Count, 0, "Rank r of the output matrix; 0: as wide as the states.", "output_rank")
 # Of a `ProjectedHead`.
 MIXTURE_SETTINGS = (
     Setting("mos_heads", Positive, 4, "Components K of the mixture.", "n_components"),
     ACTIVATION,
     DROPOUT,
+    OUTPUT_RANK,
 )
 
 
@@ -39,6 +41,29 @@ def start_near_identity(projection: nn.Linear) -> None:
         projection.weight.copy_((noise_Kdd + 2 * torch.eye(width)).flatten(0, 1))
 
 
+def rank_limit(width: int, rank: int) -> nn.Module:
+    """Returns the map z -> A B z of vectors [..., d], with A [d, r] and B [r, d]; the identity for the rank 0.
+
+    Before an item table E, it makes the output matrix E A B: of rank r, though states and items are d wide. So Godey,
+    de la Clergerie and Sagot ("Why do small language models underperform? Studying Language Model Saturation via the
+    Softmax Bottleneck", COLM 2024) tell the rank from the width; they train one matrix [V, r] in place of E A. Here E
+    is left as it is, so that a tied table stays the encoder's; of an untied one E A can be any matrix [V, r]. A and B
+    start as the projection on r random directions, which at r = d is the identity.
+
+    Raises:
+        ValueError: a rank above the width.
+    """
+    if not rank:
+        return nn.Identity()
+    if rank > width:
+        raise ValueError(f"output_rank is {rank}; expected at most the width, {width}, or 0")
+    down, up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
+    nn.init.orthogonal_(down.weight)
+    with torch.no_grad():
+        up.weight.copy_(down.weight.T)
+    return nn.Sequential(down, up)
+
+
 def log_mixture_weights(prior: nn.Linear, state_Nd: torch.Tensor) -> torch.Tensor:
     """Returns log softmax(M h) [N, K], in at least float32."""
     prior_NK = prior(state_Nd)
@@ -53,6 +78,7 @@ class ProjectedHead(OutputHead):
         n_components: K.
         activation: "tanh" as in the paper, or "identity".
         dropout: share of the component vectors' entries dropped in training.
+        output_rank: r of `rank_limit`, behind the dropout; 0 for none.
     """
 
     def __init__(
@@ -64,6 +90,7 @@ class ProjectedHead(OutputHead):
         n_components: int,
         activation: Activation = "tanh",
         dropout: float = 0.0,
+        output_rank: int = 0,
     ) -> None:
         super().__init__(n_items, width, item_bias=item_bias)
         self.n_vectors = n_components
@@ -73,11 +100,12 @@ class ProjectedHead(OutputHead):
         self.dropout = nn.Dropout(dropout)
         start_near_identity(self.projection)
         nn.init.normal_(self.prior.weight, std=width**-0.5)
+        self.rank_limit = rank_limit(width, output_rank)
 
     def vectors(self, state_Nd: torch.Tensor) -> torch.Tensor:
-        """Returns the vectors tanh(U_k h) [N, K, d]."""
+        """Returns the vectors tanh(U_k h) [N, K, d], within r directions where there is an `output_rank`."""
         vector_NKd: torch.Tensor = self.projection(state_Nd).view(-1, self.n_vectors, self.width)
-        vector_NKd = self.dropout(self.activation(vector_NKd))
+        vector_NKd = self.rank_limit(self.dropout(self.activation(vector_NKd)))
         return vector_NKd
 
     def log_weights(self, state_Nd: torch.Tensor) -> torch.Tensor:

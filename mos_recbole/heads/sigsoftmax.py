@@ -42,7 +42,7 @@ class MoSSHead(ProjectedHead, LogitHead):
     its start. Cost: K times that of `SigsoftmaxHead`.
 
     Args:
-        n_items, width, item_bias, n_components, activation, dropout: as of `ProjectedHead`.
+        n_items, width, item_bias, n_components, activation, dropout, output_rank: as of `ProjectedHead`.
     """
 
     @property

@@ -3,6 +3,7 @@
 import torch
 
 from mos_recbole.heads.mixture import MixtureHead
+from mos_recbole.heads.projection import OUTPUT_RANK, rank_limit
 from mos_recbole.heads.spec import HeadSpec
 
 
@@ -11,16 +12,22 @@ class SoftmaxHead(MixtureHead):
 
     No parameters of its own but the optional item bias; the log-probability matrix over all contexts has rank at most
     d + 1 (d + 2 with the bias): Yang et al., ICLR 2018, section 2.2. A wider one, which has the parameters of another
-    head, is a wider encoder: `embedding_size` or `hidden_size`.
+    head, is a wider encoder: `embedding_size` or `hidden_size`. With an output rank r, the bound has r for d, and 2·d·r
+    parameters are added.
 
     Args:
         n_items, width, item_bias: as of `OutputHead`.
+        output_rank: r of `rank_limit`; 0 for none.
     """
 
     single_logit = True
 
+    def __init__(self, n_items: int, width: int, *, item_bias: bool = False, output_rank: int = 0) -> None:
+        super().__init__(n_items, width, item_bias=item_bias)
+        self.rank_limit = rank_limit(width, output_rank)
+
     def components(self, state_Nd: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return state_Nd[:, None, :], state_Nd.new_zeros(state_Nd.shape[0], 1)
+        return self.rank_limit(state_Nd)[:, None, :], state_Nd.new_zeros(state_Nd.shape[0], 1)
 
 
-HEAD = HeadSpec("softmax", "Softmax", SoftmaxHead, baseline=True)
+HEAD = HeadSpec("softmax", "Softmax", SoftmaxHead, (OUTPUT_RANK,), baseline=True)

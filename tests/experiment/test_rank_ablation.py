@@ -47,11 +47,11 @@ def two_sides(head: OutputHead) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", ["exact", "randomised"])
-@pytest.mark.parametrize("item_bias", [False, True])
-def test_a_softmax_stays_as_it_is(item_bias: bool, method: str) -> None:
-    """Cut to d, or to d + 1 with item biases, and to no less: its normaliser is no direction."""
-    valid, test = two_sides(SoftmaxHead(V, WIDTH, item_bias=item_bias))
-    n_directions = WIDTH + item_bias
+@pytest.mark.parametrize(("item_bias", "output_rank"), [(False, 0), (True, 0), (False, 3)])
+def test_a_softmax_stays_as_it_is(item_bias: bool, output_rank: int, method: str) -> None:
+    """Cut to d or its output rank, or to d + 1 with item biases, and to no less: its normaliser is no direction."""
+    valid, test = two_sides(SoftmaxHead(V, WIDTH, item_bias=item_bias, output_rank=output_rank))
+    n_directions = (output_rank or WIDTH) + item_bias
     directions = leading_directions(valid.clone(), n_directions + 3, method)  # type: ignore[arg-type]
     ranks = (n_directions - 1, n_directions, n_directions + 1, n_directions + 3)
     below, *others = ((cut - test).abs().max() for cut in cut_to_ranks(test, directions, ranks))

@@ -291,19 +291,34 @@ def test_single_logit(name: str) -> None:
 @pytest.mark.parametrize(("item_bias", "bound"), [(False, 5), (True, 6)])
 def test_rank(name: str, item_bias: bool, bound: int) -> None:
     """Over 80 contexts and 60 items at d = 4 the log-probability matrix has rank d + 1 (d + 2 with a bias) for heads
-    that are a softmax over dot products, and full rank for the others."""
+    that are a softmax over dot products, r for d with an output rank r, and full rank for the others."""
     head = make(name, 60, 4, item_bias=item_bias)
     with torch.no_grad():
         values = torch.linalg.svdvals(head.log_prob(states_of(head, 80, 4), table(60, 4)))
     rank = int((values > 1e-10 * values[0]).sum())
     low = isinstance(head, SoftmaxHead | CosineHead | MoCHead | DnDHead)
-    assert rank == (bound if low else 60)
+    constrained = name.endswith("rank 2")
+    if low:
+        assert rank == bound - 2 * constrained
+    else:
+        assert rank == 60 or (constrained and rank > 50)  # its singular values fall to 1e-10
+
+
+def test_output_rank_of_the_width_starts_as_none() -> None:
+    """The matrix of rank r = d is the identity at first; a rank above d is refused."""
+    torch.manual_seed(0)
+    state, weight = states_of(SoftmaxHead(17, 5), 9, 5).float(), table(17, 5).float()
+    torch.testing.assert_close(
+        SoftmaxHead(17, 5, output_rank=5).log_prob(state, weight).detach(), SoftmaxHead(17, 5).log_prob(state, weight)
+    )
+    with pytest.raises(ValueError, match="output_rank is 6; expected at most the width, 5, or 0"):
+        SoftmaxHead(17, 5, output_rank=6)
 
 
 @ALL
 def test_fresh_heads_learn_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From their starts, heads learn a planted softmax as fast as the softmax head does: after 40 steps of Adam they
-    have gained at least 0.7 of what it has."""
+    """From their starts, heads learn a planted softmax as fast as the softmax of their rank does: after 40 steps of
+    Adam they have gained at least 0.7 of what it has."""
 
     monkeypatch.setattr(logits, "_CHUNK_BYTES", {"cpu": 2**24})
     generator = torch.Generator().manual_seed(3)
@@ -329,7 +344,8 @@ def test_fresh_heads_learn_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -
 
     torch.manual_seed(0)
     # MoL's cosines start at random, and so far from 0 where its vectors are as short as in the other tests.
-    softmax, own = gain(SoftmaxHead(30, 8)), gain(MoLHead(30, 8) if name == "mol" else MAKERS[name](30, 8))
+    control = SoftmaxHead(30, 8, output_rank=2 * name.endswith("rank 2"))
+    softmax, own = gain(control), gain(MoLHead(30, 8) if name == "mol" else MAKERS[name](30, 8))
     assert own > 0.7 * softmax, f"{own:.2f} of {softmax:.2f} nats"
 
 

@@ -26,7 +26,7 @@ GRU = {"embedding_size": 8, "hidden_size": 12}
 TRANSFORMER = {"hidden_size": 8, "inner_size": 16, "n_layers": 2, "n_heads": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "GRU4RecSoftmax": GRU,
-    "GRU4RecMoS": {**GRU, "mos_heads": 2},
+    "GRU4RecMoS": {**GRU, "mos_heads": 2, "output_rank": 3},
     "GRU4RecMoC": {**GRU, "mos_heads": 2, "num_layers": 2, "item_bias": True, "tie_weights": False},
     "SASRecMoS": {**TRANSFORMER, "mos_heads": 2},
     "SASRecSoftmax": TRANSFORMER,
