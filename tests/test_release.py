@@ -76,7 +76,7 @@ def test_recboles_version_is_the_same_everywhere() -> None:
     """Files that no code can read it from: the installation's pages, pinned packages, groups of uv, the container."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     assert groups["dev"] == [RECBOLE]
-    for name in ("requirements.txt", "README.md", "Containerfile"):
+    for name in ("requirements.txt", "docs/install.md", "Containerfile"):
         assert set(re.findall(r"recbole==[\d.]+", (ROOT / name).read_text(encoding="utf-8"))) == {RECBOLE}, name
 
 

@@ -1,6 +1,6 @@
 """The command line: parses, calls, prints.
 
-A command is a file. Its docstring is the help text, and `SUMMARY` is its line in the list of commands. `add_options`
+A command is a file. Its docstring is the help text, of which the first line is in the list of commands. `add_options`
 declares its options, and `call` does the work and returns the exit status. `LOADS` names what takes seconds to import.
 `parser.py` tells options from settings.
 """
@@ -94,9 +94,8 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
-        command = commands.add_parser(
-            module.__name__.rpartition(".")[2].replace("_", "-"), help=module.SUMMARY, text=module.__doc__
-        )
+        name, text = module.__name__.rpartition(".")[2].replace("_", "-"), module.__doc__ or ""
+        command = commands.add_parser(name, help=text.partition(".\n")[0], text=text)
         module.add_options(command)
         command.add_shared("--quiet")
         interrupted = getattr(module, "INTERRUPTED", "nothing was changed")

@@ -1,6 +1,7 @@
-"""Cuts the log-probabilities that trained models give all items to the nearest ones of rank r, and scores these on the
-test queries: what does a model lose without the rank beyond r? The directions that stay are those of the validation
-queries (docs/ablate_rank.md). Needs the runs' checkpoints and their data.
+"""Shows whether trained models use their rank: cuts their log-probabilities to lower ranks and scores what is left.
+
+The nearest matrix of rank r replaces the log-probabilities of all items for the test queries. The directions that
+stay are those of the validation queries (docs/ablate_rank.md). It needs the runs' checkpoints and their data.
 
 examples:
   softmax and mixture side by side, cut to 1, 2, 4, ..., d, d + 1, ..., every configuration in results/
@@ -18,7 +19,6 @@ from mos_recbole.cli.output import print_table
 from mos_recbole.cli.parser import Parser, Several
 from mos_recbole.cli.trained_runs import add_trained_run_options, ask_groups
 
-SUMMARY = "measure whether trained models use their rank: cut their log-probabilities to lower ranks"
 LOADS = "mos_recbole.experiment"
 INTERRUPTED = "nothing was written"
 _RANKS = "to cut to (default: 1, 2, 4, ... and d, d + 1)"

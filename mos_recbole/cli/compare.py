@@ -1,5 +1,7 @@
-"""Compares two or more runs or models of one protocol in pairs: the difference of their test metrics on the same
-queries and across seeds, with its interval, its p value, and Holm's correction.
+"""Compares runs or models in pairs: the difference of their test metrics, with its interval and its p value.
+
+They must be of one protocol. Differences are on the same queries and across seeds; p values are corrected by Holm's
+method (docs/comparing.md).
 
 examples:
   two models, over the seeds of each
@@ -17,7 +19,6 @@ import argparse
 from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
-SUMMARY = "test runs or models against each other, in pairs"
 LOADS = "mos_recbole.report"
 _RUN = (
     "two or more: a run's folder; a run id or its first six or more digits; a model, over all its seeds; "

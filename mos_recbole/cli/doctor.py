@@ -1,5 +1,6 @@
-"""Shows what is installed: versions, devices, threads, the cache, what is missing, and the command that mends it. The
-exit status is 2 where something is missing that everything needs.
+"""Shows what is installed, what is missing, and the command that mends it.
+
+It also shows devices, threads and the cache. The exit status is 2 if something is missing that everything needs.
 
 examples:
   what to put into a report of a fault
@@ -15,8 +16,6 @@ from pathlib import Path
 from mos_recbole import __version__
 from mos_recbole.cli.door import INPUT
 from mos_recbole.cli.parser import Parser
-
-SUMMARY = "show what is installed, what is missing, and the command that mends it"
 
 
 def add_options(parser: Parser) -> None:

@@ -1,6 +1,8 @@
-"""Writes a finished run's model for other programs (docs/after-training.md): as an ONNX model, from sequences of item
-ids to the best items and their log-probabilities; or the vectors of items and of users' components, as NumPy's .npz.
-ONNX asks for: pip install 'mos_recbole[onnx]'.
+"""Writes a finished run's model for other programs, as ONNX or as vectors.
+
+The ONNX model goes from sequences of item ids to the best items and their log-probabilities; it asks for: pip
+install 'mos_recbole[onnx]'. The vectors are those of items and of users' components, as NumPy's .npz (docs/after-
+training.md).
 
 examples:
   the twenty best items
@@ -17,7 +19,6 @@ from mos_recbole.cli.parser import Parser, path
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "write a trained model as ONNX, or its vectors"
 LOADS = "mos_recbole.experiment.export"
 INTERRUPTED = "no file was written"
 _OUTPUT = "default: model.onnx or vectors.npz in the run's folder"

@@ -1,5 +1,6 @@
-"""Lists the finished runs of results folders, the newest first, with what they differ in. What is the same in all of
-them is said once, below.
+"""Lists finished runs, the newest first.
+
+Columns are what the runs differ in. What is the same in all of them stands below.
 
 examples:
   the runs in results/, or in the results folders in it
@@ -17,7 +18,6 @@ from mos_recbole.cli.parser import Parser
 if TYPE_CHECKING:
     from mos_recbole.results import RunResult
 
-SUMMARY = "list the finished runs of a results folder"
 _DIGITS = 8  # of a run's id
 _MOST_SETTINGS, _WIDEST = 6, 16  # settings that have columns, and letters of their values
 

@@ -1,8 +1,8 @@
-"""Checks a data set, prepares it for later runs, and prints how much is in it. MovieLens can be downloaded or taken
-from an archive first.
+"""Checks a data set, prepares it for later runs, and prints how much is in it.
 
-MovieLens: ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small, ml-latest. These data may be used for research and
-may not be redistributed. By downloading them you agree to GroupLens's terms, in the README that comes with each.
+MovieLens can be downloaded or taken from an archive first: ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small,
+ml-latest. These data may be used for research and may not be redistributed. By downloading them you agree to
+GroupLens's terms, in the README that comes with each.
 
 examples:
   download the article's data from GroupLens (250 MB) to dataset/ml-25m
@@ -26,7 +26,6 @@ from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "download or unpack MovieLens, check a data set, prepare it for runs"
 LOADS = "mos_recbole.experiment"
 INTERRUPTED = "no partial data are left, and the same command continues a download"
 

@@ -1,8 +1,7 @@
-"""Recommends items by a finished run's model: what could come after the last item of users of its data, or after new
-sequences. Needs the run's checkpoint and its data (docs/after-training.md).
+"""Recommends items by a finished run's model, for users of its data or for new sequences.
 
-The lists have the columns query, rank, item and score (the log-probability; for RecBole's own classes their score).
-They go to standard output as CSV, or to a file.
+It needs the run's checkpoint and its data (docs/after-training.md). The lists have the columns query, rank, item and
+score: the log-probability, or what RecBole's own classes score. They go to standard output as CSV, or to a file.
 
 examples:
   ten items for two users
@@ -25,7 +24,6 @@ from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "recommend items by a trained model, for users or new sequences"
 LOADS = "mos_recbole.experiment.recommend"
 _FILE = "new sequences: a line each, items with spaces between them; .jsonl: lists, or objects with query and items"
 _HELD_OUT = "the queries that the run itself was selected (valid) or judged by (test), with their positions"

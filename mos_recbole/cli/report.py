@@ -1,5 +1,6 @@
-"""Makes tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and one page (report.html) from the files of finished runs:
-every model against the baseline head, and where the two differ (docs/report.md).
+"""Makes one page, tables and figures from the files of finished runs.
+
+Every model is compared with the baseline head, and sliced to show where the two differ (docs/report.md).
 
 examples:
   a page, tables and figures of all runs below results/, in results/report
@@ -17,7 +18,6 @@ import argparse
 from mos_recbole.cli.output import complete_runs
 from mos_recbole.cli.parser import Parser, path
 
-SUMMARY = "make tables, figures and one page of runs and sweeps"
 LOADS = "mos_recbole.report"
 
 

@@ -1,5 +1,7 @@
-"""Removes runs, finished or not: record, outcomes, items, training log and checkpoints. It shows the files with their
-sizes and asks first. Other files in a run's folder stay. A trial that is removed is trained again by its sweep.
+"""Removes runs, finished or not, after a question.
+
+It shows the files with their sizes first: record, outcomes, items, training log and checkpoints. Other files in a
+run's folder stay. A trial that is removed is trained again by its sweep.
 
 examples:
   two runs, by the first digits of their ids (mos-recbole ls shows them)
@@ -15,7 +17,6 @@ from pathlib import Path
 from mos_recbole.cli.parser import Parser
 from mos_recbole.errors import InputError
 
-SUMMARY = "remove runs, after a question"
 INTERRUPTED = "runs that were removed by then are gone"
 
 

@@ -1,4 +1,6 @@
-"""Trains one or more models on a data set, evaluates them by one protocol and prints a table.
+"""Trains models on a data set, evaluates them by one protocol and prints a table.
+
+Settings have RecBole's names (docs/settings.md).
 
 examples:
   GRU4Rec with a Mixture-of-Softmaxes head on ml-100k, which comes with RecBole
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 Failure: TypeAlias = tuple[str, InputError | TrainingDiverged]
 _log = logging.getLogger(__name__)
 
-SUMMARY = "train models, evaluate them by one protocol, print a table"
 LOADS = "mos_recbole.experiment"
 _MODEL = (
     "an encoder with a head, such as GRU4RecMoS or NARMSoftmax; a sequential or general model of RecBole; "

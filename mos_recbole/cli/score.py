@@ -1,9 +1,11 @@
-"""Evaluates somebody else's recommended lists by the protocol of the runs here. What it writes is a run like any other:
-ls, table, compare, slice and report take it.
+"""Evaluates the recommended lists of another program by the protocol of the runs here.
+
+What it writes is a run like any other: ls, table, compare, slice and report take it (docs/after-training.md).
 
 LISTS is a .csv, .tsv, .parquet or .jsonl file with the columns user, item and rank or score, or a TREC run file.
-Queries without a list count as misses. Where there are scores, lists are ordered by them and equal scores are ties.
-A column position, as in outcomes.parquet and of `recommend --held-out`, says which of a user's queries a list is for.
+Queries without a list count as misses. If there are scores, lists are ordered by them and equal scores are ties. A
+column position says which of a user's queries a list is for, as in outcomes.parquet and in the files of `recommend
+--held-out`.
 
 examples:
   the lists of another library, beside your own runs
@@ -20,7 +22,6 @@ from mos_recbole.cli.parser import Parser, path
 
 _log = logging.getLogger(__name__)
 
-SUMMARY = "evaluate somebody else's recommended lists by the same protocol"
 LOADS = "mos_recbole.experiment"
 
 

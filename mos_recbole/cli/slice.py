@@ -1,5 +1,7 @@
-"""Slices test metrics of models by one or two columns of their outcomes (docs/results.md lists them), with intervals
-in every cell and, of two models, tests.
+"""Shows where models differ: a test metric by one or two columns of their outcomes.
+
+Every cell has intervals and, of two models, a test. docs/results.md lists the columns, docs/comparing.md describes
+the tests.
 
 examples:
   where two models differ: four bins of equally many queries, by the target's count in training
@@ -21,7 +23,6 @@ import argparse
 from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
-SUMMARY = "show a metric by columns of the outcomes: where do two models differ?"
 LOADS = "mos_recbole.report"
 _BY = "a column with a number of quantile bins (default: 4), edges e0,e1,... or each; once or twice"
 

@@ -1,6 +1,8 @@
-"""Computes the log-probabilities that trained models give all items for the same validation queries; the singular
-values of that matrix, raw and centred; its numerical and effective rank; and how much of it is beyond rank d + 1
-(docs/spectrum.md). Needs the runs' checkpoints and their data.
+"""Measures the rank of trained models' log-probabilities.
+
+It computes them for all items and the same validation queries. It shows the singular values of that matrix, raw and
+centred, its numerical and effective rank, and how much of it is beyond rank d + 1 (docs/spectrum.md). It needs the
+runs' checkpoints and their data.
 
 examples:
   the rank of two models' output, for every configuration in results/, over d and K
@@ -20,7 +22,6 @@ from mos_recbole.cli.output import print_table
 from mos_recbole.cli.parser import Parser
 from mos_recbole.cli.trained_runs import add_trained_run_options, ask_groups
 
-SUMMARY = "measure the rank of trained models: singular values of their log-probabilities"
 LOADS = "mos_recbole.experiment.spectra"
 INTERRUPTED = "nothing was written"
 

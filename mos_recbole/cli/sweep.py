@@ -1,5 +1,6 @@
-"""Runs the trials of a sweep file by Ray Tune, selects on validation, writes tables and figures. After an interruption,
-the same command continues.
+"""Runs the trials of a sweep file by Ray Tune, selects on validation, writes tables and figures.
+
+After an interruption, the same command continues (docs/sweeps.md).
 
 examples:
   eight trials on ml-100k, one on every core at a time
@@ -42,7 +43,6 @@ _RESOURCES = (
     ("fuse", int, "N", "train up to N trials of equal shape as one (default: 1)"),
 )
 _FROM_RECBOLE = "make FILE of RecBole's tuning file (hyper.test) and stop; without FILE print it; needs --model"
-SUMMARY = "run the trials of a sweep file by Ray Tune, write tables and figures"
 INTERRUPTED = "the same command continues after the last epoch"
 
 

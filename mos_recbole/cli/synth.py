@@ -1,6 +1,7 @@
-"""Draws users' sequences from a process whose next-item log-probabilities have a known rank. Writes them as an atomic
-data set, with the truth beside it: the probabilities, their entropy, and the best loss, Recall and NDCG that a model
-can reach (docs/planted_rank.md).
+"""Makes a data set whose next-item log-probabilities have a known rank.
+
+It draws users' sequences and writes them as an atomic data set. The truth is beside it: the probabilities, their
+entropy, and the best loss, Recall and NDCG that a model can reach (docs/planted_rank.md).
 
 examples:
   log-probabilities of rank 64 over 500 items, 5,000 users
@@ -16,7 +17,6 @@ import shlex
 
 from mos_recbole.cli.parser import Parser, path
 
-SUMMARY = "make a data set whose next-item log-probabilities have a known rank"
 _DIVERSITY = "from 0, where an item is close to the one before, to 1, where it is unrelated (default: 1)"
 _ENTROPY = "of the next item, before the noise (default: two thirds of what item popularity alone gives)"
 INTERRUPTED = "no partial data are left"

@@ -1,11 +1,17 @@
-"""Rebuilds the comparison table from the files of finished runs."""
+"""Makes the comparison table again, from the files of finished runs.
+
+examples:
+  of all runs below results/
+    %(prog)s
+  of one folder, by other metrics, as files for a paper
+    %(prog)s results/ml-100k-d32 --metrics MAP@5 NDCG@20 --output tables
+"""
 
 import argparse
 
 from mos_recbole.cli.output import complete_runs, print_tables
 from mos_recbole.cli.parser import Parser
 
-SUMMARY = "rebuild the comparison table from the files of finished runs"
 LOADS = "mos_recbole.report"
 
 

@@ -41,7 +41,7 @@ def bootstrap_difference(
     replacement, S seeds show only (S - 1) / S of their variance, and drawing S - 1 (Rao and Wu, JASA 1988) mends the
     variance but not the tails, which few values cannot have. So what seeds contribute beyond the interaction that the
     users already bear is drawn from Student's t with its Satterthwaite degrees of freedom (what that makes of the
-    coverage is in docs/results.md). A side with one seed contributes nothing, as in `compare_means`.
+    coverage is in docs/statistics.md). A side with one seed contributes nothing, as in `compare_means`.
 
     Args:
         first_SQ, second_RQ, user_Q, level: as for `compare_means`.

@@ -65,7 +65,7 @@ def compare_means(
     (Biometrics Bulletin 1946) for this sum. It is the test of Clark's min F' (Journal of Verbal Learning and Verbal
     Behavior 1973) for two random factors, with the deviation that min F' leaves the interaction counted twice: where
     seeds rank users' targets differently without differing in the mean, that makes its intervals wider by a factor of
-    up to the square root of 2. What is left of this is on the safe side (figures in docs/results.md).
+    up to the square root of 2. What is left of this is on the safe side (figures in docs/statistics.md).
 
     A side with one seed contributes no seeds' part: right for a model without chance, and for others the result says
     nothing of other seeds (`over_seeds`). Where nothing varies, the interval is a point, and the p value 1 for equal
@@ -106,7 +106,7 @@ def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0
     The variance has the parts that `compare_means` describes. The half width is the root of the sum of squares of those
     that the users' part and what seeds add to it have alone, by Student's t with the degrees of freedom of each. Of the
     interaction, which is in both, half is taken off: with all of it off, two seeds that are alike by chance would count
-    as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (figures in docs/results.md).
+    as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (figures in docs/statistics.md).
 
     With one seed the interval says nothing of what another seed would give. One user says nothing of others: the
     interval is infinite.

@@ -110,16 +110,19 @@ def _rows_of(metric: str, files: list[list[str]]) -> list[str]:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_lines_of_the_readme_work_on_the_results_of_the_repository(call: Call) -> None:
-    """As they stand, in a fresh clone, beside `results`: whatever reads runs and needs no checkpoint."""
+def test_the_lines_of_the_page_work_on_the_results_of_the_repository(call: Call) -> None:
+    """docs/comparing.md as it stands, in a fresh clone, beside `results`; its Python code too."""
     Path("results").symlink_to(ROOT / "results")
-    lines = re.findall(r"^mos-recbole (?:ls|table|compare|slice|report) .*", (ROOT / "README.md").read_text(), re.M)
+    page = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^mos-recbole (?:ls|table|compare|slice|report) .*", page, re.M)
     assert len(lines) >= 9
     for line in lines:
         status, out, error = call(*shlex.split(line, comments=True)[1:])
         assert status == 0, line + error
         assert "GRU4RecMoS" in out or line.startswith("mos-recbole report")
     assert Path("report/report.html").is_file()
+    (python,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    exec(python, {})
 
 
 def test_runs_one_level_down_are_found(call: Call, tmp_path: Path) -> None:
