@@ -106,7 +106,7 @@ def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0
     The variance has the parts that `compare_means` describes. The half width is the root of the sum of squares of those
     that the users' part and what seeds add to it have alone, by Student's t with the degrees of freedom of each. Of the
     interaction, which is in both, half is taken off: with all of it off, two seeds that are alike by chance would count
-    as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (figures in docs/statistics.md).
+    as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (docs/statistics.md).
 
     With one seed the interval says nothing of what another seed would give. One user says nothing of others: the
     interval is infinite.
