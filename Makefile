@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
 
-.PHONY: setup run test test-all lint release-check clean
+.PHONY: setup run test test-all lint release-check docs clean
 
 run: setup
 	$(VENV)/bin/python benchmarks/run.py --model GRU4RecMoS
@@ -17,6 +17,10 @@ test-all: lint
 # Builds the source archive and the wheel, installs it in empty environments and runs the main job from there.
 release-check: setup
 	$(VENV)/bin/pytest -q -m "slow or not slow" tests/test_release.py
+
+# The documentation as a site, in site/.
+docs: setup
+	$(VENV)/bin/python docs/build.py
 
 lint: setup
 	$(VENV)/bin/ruff check

@@ -1,11 +1,22 @@
-"""Makes docs/settings.md from the specs of the settings: `python docs/build.py --settings`."""
+"""Builds the documentation as a site, offline: `make docs`, or `python docs/build.py --output FOLDER`.
+
+The site has README.md and all that its pages link to. The pages of commands and of Python names are made from the parser
+and the docstrings. `--settings` writes docs/settings.md anew from the specs of the settings.
+"""
 
 import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ROOT / "docs" / "settings.md"
+_LINK = re.compile(r"\[([^][]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 _SETTINGS_PAGE = """# Settings
 
@@ -90,12 +101,71 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
 
 
+def commands_page() -> str:
+    """Returns a page with the help of every command."""
+    from mos_recbole.cli import make_parser
+
+    program = make_parser()
+    (commands,) = (action for action in program._actions if isinstance(action, argparse._SubParsersAction))
+    parts = ["# Commands", f"```text\n{program.format_help()}```"]
+    parts += [f"## {name}\n\n```text\n{parser.format_help()}```" for name, parser in commands.choices.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def python_page() -> str:
+    """Returns a page that mkdocstrings fills with the docstrings of the public names."""
+    import mos_recbole
+
+    homes = {name: home for home, names in mos_recbole._HOMES.items() for name in names}
+    parts = ["# Python", "What `import mos_recbole` offers.", *(f"::: mos_recbole.{homes[n]}.{n}" for n in sorted(homes))]
+    return "\n\n".join(parts) + "\n"
+
+
+def stage(folder: Path) -> None:
+    """Copies all pages to a folder, with the files that they link to; links to folders become plain text."""
+    left = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    done: set[Path] = set()
+    while left:
+        path = left.pop()
+        if path in done:
+            continue
+        done.add(path)
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix != ".md":
+            shutil.copy(path, copy)
+            continue
+        text = path.read_text(encoding="utf-8")
+        targets = {link: path.parent / link for _, link, _ in _LINK.findall(text) if "://" not in link}
+        left += [target.resolve() for target in targets.values() if target.is_file()]
+        folders = {link for link, target in targets.items() if target.is_dir()}
+        copy.write_text(_LINK.sub(lambda m: m[1] if m[2] in folders else m[0], text), encoding="utf-8")
+    shutil.copy(ROOT / "docs" / "site.css", folder / "docs")
+    (folder / "docs" / "commands.md").write_text(commands_page(), encoding="utf-8")
+    (folder / "docs" / "python.md").write_text(python_page(), encoding="utf-8")
+
+
+def build(output: Path) -> None:
+    """Writes the site to a folder; a broken link is an error."""
+    with tempfile.TemporaryDirectory() as work:
+        shutil.copy(ROOT / "docs" / "mkdocs.yml", work)
+        stage(Path(work) / "pages")
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", output.resolve()]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+        subprocess.run(command, cwd=work, env=environment, check=True)
+
+
 def main() -> None:
     """Writes the page of settings, or builds the site."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", action="store_true", help="write docs/settings.md")
-    parser.parse_args()
-    SETTINGS.write_text(settings_page(), encoding="utf-8")
+    parser.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the site (default: site)")
+    options = parser.parse_args()
+    if options.settings:
+        SETTINGS.write_text(settings_page(), encoding="utf-8")
+    else:
+        build(options.output)
+        print(f"To read it: {sys.executable} -m http.server --bind 127.0.0.1 --directory {options.output}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ RECBOLE = "recbole==1.2.1"
 """Not among the dependencies: its metadata caps Ray at 2.6.3, which no longer imports, and brings it along."""
 _RECBOLE = Requirement(RECBOLE).name
 # What developers need is none of a user's business.
-_NOT_SHOWN = ("dev",)
+_NOT_SHOWN = ("dev", "docs")
 
 
 @dataclass(frozen=True)
