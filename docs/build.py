@@ -1,7 +1,7 @@
 """Builds the documentation as a site, offline: `make docs`, or `python docs/build.py --output FOLDER`.
 
-The site has README.md and all that its pages link to. The pages of commands and of Python names are made from the parser
-and the docstrings. `--settings` writes docs/settings.md anew from the specs of the settings.
+The site has README.md and all that its pages link to. The pages of commands and of Python names are made from the
+parser and the docstrings. `--settings` writes docs/settings.md anew from the specs of the settings.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ROOT / "docs" / "settings.md"
-_LINK = re.compile(r"\[([^][]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(\[([^][]*)\]\(([^)#\s]+)[^)\s]*\))")
 
 _SETTINGS_PAGE = """# Settings
 
@@ -117,7 +117,11 @@ def python_page() -> str:
     import mos_recbole
 
     homes = {name: home for home, names in mos_recbole._HOMES.items() for name in names}
-    parts = ["# Python", "What `import mos_recbole` offers.", *(f"::: mos_recbole.{homes[n]}.{n}" for n in sorted(homes))]
+    parts = [
+        "# Python",
+        "What `import mos_recbole` offers.",
+        *(f"::: mos_recbole.{homes[n]}.{n}" for n in sorted(homes)),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -136,10 +140,13 @@ def stage(folder: Path) -> None:
             shutil.copy(path, copy)
             continue
         text = path.read_text(encoding="utf-8")
-        targets = {link: path.parent / link for _, link, _ in _LINK.findall(text) if "://" not in link}
-        left += [target.resolve() for target in targets.values() if target.is_file()]
-        folders = {link for link, target in targets.items() if target.is_dir()}
-        copy.write_text(_LINK.sub(lambda m: m[1] if m[2] in folders else m[0], text), encoding="utf-8")
+        for whole, words, link in _LINK.findall(text):
+            target = (path.parent / link).resolve()
+            if target.is_file():
+                left.append(target)
+            elif target.is_dir():
+                text = text.replace(whole, words)
+        copy.write_text(text, encoding="utf-8")
     shutil.copy(ROOT / "docs" / "site.css", folder / "docs")
     (folder / "docs" / "commands.md").write_text(commands_page(), encoding="utf-8")
     (folder / "docs" / "python.md").write_text(python_page(), encoding="utf-8")
