@@ -26,6 +26,7 @@ _RANKS = "to cut to (default: 1, 2, 4, ... and d, d + 1)"
 
 def add_options(parser: Parser) -> None:
     add_trained_run_options(parser, "ablate_rank")
+    parser.section("what is measured")
     parser.add_argument("--ranks", action=Several, type=int, metavar="R", help=_RANKS)
     parser.add_argument("--metrics", help="of targets' ranks (default: NDCG@10)")
 

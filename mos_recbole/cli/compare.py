@@ -28,8 +28,10 @@ _RUN = (
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help=_RUN)
-    parser.add_shared("--metrics", "--data-path", "--results", "--dataset", "--best", "--where")
-    parser.add_shared("--margin")
+    parser.section("runs")
+    parser.add_shared("--results", "--dataset", "--best")
+    parser.section("what is shown")
+    parser.add_shared("--metrics", "--where", "--margin", "--data-path")
     parser.add_table()
 
 

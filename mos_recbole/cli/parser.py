@@ -82,6 +82,8 @@ class Parser(argparse.ArgumentParser):
         text: stands in the help text: what the command does, and after the options what begins with "examples:".
     """
 
+    _section: argparse._ArgumentGroup | None = None
+
     def __init__(self, *, text: str, **others: Any) -> None:
         description, separator, examples = text.partition("examples:")
         layout = argparse.RawDescriptionHelpFormatter
@@ -89,12 +91,25 @@ class Parser(argparse.ArgumentParser):
             description=description, epilog=separator + examples, formatter_class=layout, allow_abbrev=False, **others
         )
 
+    def section(self, title: str) -> None:
+        """Begins a part of the help: the options that are added next stand below its title."""
+        begun = (group for group in self._action_groups if group.title == title)
+        self._section = next(begun, None) or self.add_argument_group(title)
+
     def add_argument(self, *names: str, **declared: Any) -> argparse.Action:
         """Returns a new argument; what is not declared of a shared option is as commands share it."""
         declared = _SHARED.get(names[0], {}) | declared
         if declared.get("action") is Several:
             declared.setdefault("nargs", "+")
+        if self._section is not None and names[0].startswith("-"):
+            return self._section.add_argument(*names, **declared)
         return super().add_argument(*names, **declared)
+
+    def add_mutually_exclusive_group(self, **declared: Any) -> argparse._MutuallyExclusiveGroup:
+        """Returns a group of options, in the part of the help that was begun last."""
+        if self._section is not None:
+            return self._section.add_mutually_exclusive_group(**declared)
+        return super().add_mutually_exclusive_group(**declared)
 
     def add_shared(self, *names: str) -> None:
         """Adds options that commands share."""
@@ -103,6 +118,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_results(self) -> None:
         """Adds `--results`, whose folders may also stand alone, without the option's name."""
+        self.section("runs")
         self.add_shared("--results")
         # Without a default: argparse would take it for what is given.
         alone = {"nargs": "*", "default": argparse.SUPPRESS, "help": "the same as --results"}
@@ -110,6 +126,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_table(self) -> None:
         """Adds where a table goes and how it looks."""
+        self.section("output")
         self.add_argument("--output", default=None, help=_WRITTEN)
         self.add_shared("--format")
 

@@ -32,11 +32,13 @@ INTERRUPTED = "no file was written"
 
 
 def add_options(parser: Parser) -> None:
+    parser.section("for whom")
     queries = parser.add_mutually_exclusive_group(required=True)
     queries.add_argument("--users", action=Several, nargs="+", metavar="NAME", default=None, help="of the data")
     queries.add_argument("--sequences", type=path, metavar="FILE", help=_FILE)
     queries.add_argument("--all-users", action="store_true", help="all users of the data")
     queries.add_argument("--held-out", choices=["valid", "test"], help=_HELD_OUT)
+    parser.section("the lists")
     parser.add_argument("--k", type=int, default=10, metavar="N", help="items a list (default: 10)")
     parser.add_argument(
         "--filter-seen",
@@ -45,6 +47,7 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="refuse sequences with unknown items")
     parser.add_argument("--output", type=path, default=None, metavar="FILE", help=_OUTPUT)
+    parser.section("options")
     add_run_options(parser)
 
 

@@ -23,7 +23,9 @@ LOADS = "mos_recbole.report"
 
 def add_options(parser: Parser) -> None:
     parser.add_results()
+    parser.section("output")
     parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
+    parser.section("what is shown")
     parser.add_argument(
         "--reference", type=path, metavar="FILE", help="YAML file of published numbers to show beside yours"
     )

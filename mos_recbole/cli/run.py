@@ -47,16 +47,23 @@ INTERRUPTED = "--resume continues after the last epoch"
 
 
 def add_options(parser: Parser) -> None:
+    parser.section("models")
     parser.add_argument("--model", action=Several, metavar="NAME", help=_MODEL)
     parser.add_argument("--head", action=Several, metavar="NAME", help="put these heads on every --model: mos, ...")
     parser.add_argument("--match-parameters", action="store_true", help="make all models as large as the first")
+    parser.add_shared("--plugin")
+    parser.section("data and settings")
     parser.add_argument("--dataset", help="name, folder or file (default: that of --config, or ml-100k, built in)")
     parser.add_argument("--seeds", help="one run for every model and seed (default: 2020)")
+    parser.add_shared("--config", "--key=value", "--skip-bad-lines")
+    parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
+    parser.section("training")
+    parser.add_shared("--device")
     parser.add_argument("--dry-run", action="store_true", help="print an estimate of time and memory, and stop")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
     parser.add_argument("--energy", action="store_true", help="record kWh as codecarbon estimates them, offline")
-    parser.add_argument("--strict", action="store_true", help="refuse keys of --config that a model does not read")
-    parser.add_shared("--plugin", "--config", "--output", "--device", "--skip-bad-lines", "--key=value")
+    parser.section("output")
+    parser.add_shared("--output")
 
 
 def call(options: argparse.Namespace) -> int:

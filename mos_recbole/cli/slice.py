@@ -31,8 +31,11 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="one or more, named as for compare; two are tested against each other"
     )
+    parser.section("runs")
+    parser.add_shared("--results", "--dataset", "--best")
+    parser.section("what is shown")
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
-    parser.add_shared("--metric", "--metrics", "--data-path", "--results", "--dataset", "--best", "--where")
+    parser.add_shared("--metric", "--metrics", "--where", "--data-path")
     parser.add_table()
 
 

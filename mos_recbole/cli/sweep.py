@@ -48,23 +48,28 @@ INTERRUPTED = "the same command continues after the last epoch"
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("file", type=path, nargs="?", metavar="FILE", help="a sweep file (docs/sweeps.md)")
+    parser.section("the sweep")
     parser.add_argument("--from-recbole", type=path, metavar="TUNING", help=_FROM_RECBOLE)
     parser.add_argument("--dry-run", action="store_true", help="print the trials and an estimate of the cost, and stop")
     parser.add_argument("--name", metavar="NAME", help="name of the sweep and its folder (default: the file's name)")
-    parser.add_argument("--model", action=Several, metavar="NAME", help="in place of the file's")
-    parser.add_argument("--config", help="RecBole YAML files, in place of the file's")
-    parser.add_argument("--dataset", action=Several, help="names, folders or files, in place of the file's")
-    parser.add_argument("--seeds", help="in place of the file's")
+    parser.add_argument("--retry-failed", action="store_true", help="repeat the trials that failed before")
+    parser.section("in place of the file's")
+    parser.add_argument("--model", action=Several, metavar="NAME", help="models")
+    parser.add_argument("--config", help="RecBole YAML files")
+    parser.add_argument("--dataset", action=Several, help="names, folders or files")
+    parser.add_argument("--seeds", help="seeds")
+    parser.add_shared("--key=value", "--skip-bad-lines", "--plugin")
+    parser.section("resources")
     for name, kind, metavar, text in _RESOURCES:
         dest = _PREFIX + name.replace("-", "_")
         parser.add_argument(f"--{name}", type=kind, dest=dest, metavar=metavar, help=text)
     parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster, or auto (default: start Ray here)")
     parser.add_argument("--storage", metavar="PLACE", help="path or URI for runs, if machines share no results folder")
-    parser.add_argument("--retry-failed", action="store_true", help="repeat the trials that failed before")
+    parser.section("output")
+    parser.add_shared("--output")
     parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard, for this machine only")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log to Weights & Biases")
     parser.add_argument("--mlflow", metavar="EXPERIMENT", help="also log to MLflow, at MLFLOW_TRACKING_URI")
-    parser.add_shared("--plugin", "--output", "--skip-bad-lines", "--key=value")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -27,6 +27,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--users", type=int, required=True, metavar="N", help="number of users, 3 or more")
     parser.add_argument("--items", type=int, required=True, metavar="V", help="number of items, 2 or more")
     parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder of the new data set")
+    parser.section("the process")
     parser.add_argument("--diversity", type=float, default=1.0, metavar="X", help=_DIVERSITY)
     parser.add_argument("--noise", type=float, default=0.0, metavar="Y", help="share of the context lost (default: 0)")
     parser.add_argument("--entropy", type=float, metavar="NATS", help=_ENTROPY)

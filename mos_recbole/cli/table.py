@@ -17,8 +17,10 @@ LOADS = "mos_recbole.report"
 
 def add_options(parser: Parser) -> None:
     parser.add_results()
+    parser.add_shared("--dataset")
     parser.add_argument("--protocol", metavar="HASH", help="only runs of this protocol, as ls shows it")
-    parser.add_shared("--metrics", "--data-path", "--dataset", "--cost")
+    parser.section("what is shown")
+    parser.add_shared("--metrics", "--cost", "--data-path")
     parser.add_table()
 
 

@@ -29,12 +29,18 @@ def add_trained_run_options(parser: Parser, folder: str) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="as for compare; a model stands for all its configurations"
     )
+    parser.section("runs")
+    parser.add_shared("--results")
     parser.add_argument("--dataset", help="only runs on this data set; its folder, if that is not in dataset/")
+    parser.add_shared("--plugin", "--device")
+    parser.section("what is measured")
     parser.add_argument("--queries", type=int, metavar="N", help=_QUERIES)
     parser.add_argument("--method", default="auto", choices=("auto", "exact", "randomised"), help=_METHOD)
     parser.add_argument("--components", type=int, metavar="K", help="values that randomised finds (default: 512)")
+    parser.add_shared("--seed")
+    parser.section("output")
     parser.add_argument("--output", default=None, help=f"for files (default: {folder} in the first results folder)")
-    parser.add_shared("--results", "--seed", "--plugin", "--device", "--format")
+    parser.add_shared("--format")
 
 
 def ask_groups(

@@ -305,11 +305,13 @@ def test_ls_of_an_empty_folder_says_so(call, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- help
 
 
-def test_help_is_printed(call) -> None:
-    """With status 0; for the commands see test_parser.py."""
-    status, out, error = call("--help")
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_is_printed(arguments: list[str], call) -> None:
+    """With status 0, and where to begin; for the commands see test_parser.py."""
+    status, out, error = call(*arguments)
     assert (status, error) == (0, "")
     assert out.startswith("usage: mos-recbole")
+    assert "begin here" in out
 
 
 def examples(text: str) -> list[list[str]]:
@@ -451,7 +453,6 @@ def test_wrong_arguments_are_refused(case: str, call, data: Path, results: Path)
 @pytest.mark.parametrize(
     ("arguments", "fragment"),
     [
-        ([], "COMMAND"),
         (["train"], "'train'"),
         (["run"], "--model"),
         (["ls", "--epochs=3"], "'--epochs=3'"),

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -183,13 +184,25 @@ def test_what_is_neither_is_refused(
 
 @pytest.mark.parametrize("command", commands())
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every option has a text in the help, no line is wider than a screen of 120 characters, and examples parse."""
+    """Every option has a text in the help, which is wide as a screen of 120 characters at most. The first line says
+    what the command does; options stand in groups of ten at most; examples parse."""
     for action in commands()[command]._actions:
         assert action.help, action
     with pytest.raises(SystemExit):
         make_parser().parse_args([command, "--help"])
     text = capsys.readouterr().out
     assert all(len(line) <= 120 for line in text.splitlines())
+    first, gap = (commands()[command].description or "").split("\n")[:2]
+    assert first.endswith(".")
+    assert not gap
+    assert all(len(group._group_actions) <= 10 for group in commands()[command]._action_groups)
+    shown = text.partition("examples:")[2].splitlines()
+    lines = [line.strip() for line in shown if line.startswith("    ")]
+    assert lines
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "mos-recbole"
+        assert make_parser().parse_args(words).command == command
     assert "None" not in text
 
 
