@@ -18,6 +18,7 @@ import shlex
 from mos_recbole.cli.parser import Parser, path
 
 _DIVERSITY = "from 0, where an item is close to the one before, to 1, where it is unrelated (default: 1)"
+_DECAY = "the k-th singular value of what contexts say is in proportion to k^-A (default: 0, all are equal)"
 _ENTROPY = "of the next item, before the noise (default: two thirds of what item popularity alone gives)"
 INTERRUPTED = "no partial data are left"
 
@@ -30,6 +31,7 @@ def add_options(parser: Parser) -> None:
     parser.section("the process")
     parser.add_argument("--diversity", type=float, default=1.0, metavar="X", help=_DIVERSITY)
     parser.add_argument("--noise", type=float, default=0.0, metavar="Y", help="share of the context lost (default: 0)")
+    parser.add_argument("--decay", type=float, default=0.0, metavar="A", help=_DECAY)
     parser.add_argument("--entropy", type=float, metavar="NATS", help=_ENTROPY)
     parser.add_argument("--length", type=float, default=20.0, metavar="L", help="mean length of a user (default: 20)")
     parser.add_argument("--seed")
@@ -45,6 +47,7 @@ def call(options: argparse.Namespace) -> int:
         n_items=options.items,
         diversity=options.diversity,
         noise=options.noise,
+        decay=options.decay,
         entropy=options.entropy,
         mean_length=options.length,
         seed=options.seed,

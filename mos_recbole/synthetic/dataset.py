@@ -29,6 +29,7 @@ def write_planted(
     n_items: int,
     diversity: float = 1.0,
     noise: float = 0.0,
+    decay: float = 0.0,
     entropy: float | None = None,
     mean_length: float = 20.0,
     seed: int = 0,
@@ -46,11 +47,11 @@ def write_planted(
     _require_new(folder)
     asked = {
         **{"rank": rank, "users": n_users, "items": n_items, "diversity": diversity, "noise": noise},
-        **{"entropy": entropy, "mean_length": mean_length, "seed": seed},
+        **{"decay": decay, "entropy": entropy, "mean_length": mean_length, "seed": seed},
     }
     of_process, of_log = np.random.default_rng(seed).spawn(2)
     with ProgressBar("planting the process"):
-        process = plant(rank, n_items, of_process, entropy=entropy, diversity=diversity, noise=noise)
+        process = plant(rank, n_items, of_process, entropy=entropy, diversity=diversity, noise=noise, decay=decay)
     with ProgressBar("drawing the users"):
         log = draw_log(process, n_users, of_log, mean_length=mean_length)
     with ProgressBar("computing the best that a model can reach"):

@@ -117,14 +117,16 @@ def plant(
     entropy: float | None = None,
     diversity: float = 1.0,
     noise: float = 0.0,
+    decay: float = 0.0,
 ) -> PlantedProcess:
     """Returns a process with a known rank; docs/planted_rank.md derives it.
 
         log p(j|i) = a_i b_j + (1 - noise) s x_i·y_j / sqrt(r) - log Z_i,    x_i, y_j of r = rank - 2 numbers
 
     One dimension is popularity's (b, the logarithm of a long-tailed distribution, which context i follows by a_i, near
-    1), one the normaliser's (log Z), and r are the interaction's, all of which matter alike: the columns of x and of y
-    are random, orthogonal and of one length, so that leaving out a share of them loses that share of the variance.
+    1), one the normaliser's (log Z), and r are the interaction's: the columns of x and of y are random and orthogonal.
+    Without a decay all are of one length and matter alike, so that leaving out a share of them loses that share of the
+    variance; with a decay a the k-th column of x is in proportion to k^-a, and so is the k-th singular value of x y^T.
     Rank 2 has no interaction; in rank 1 all contexts are alike.
 
     Args:
@@ -137,16 +139,19 @@ def plant(
             with each other; below, items come in groups, and the lower, the more the chain stays in one.
         noise: how much of what contexts say is lost, from 0 to below 1: log p = (1 - noise) log p0 + noise log p1 + c
             with p0 without noise and p1 popularity. This mean keeps the rank; p = (1 - noise) p0 + noise p1 would not.
+        decay: a, 0 or more.
 
     Raises:
         InputError: no process is like that; the message says what the nearest possible is.
     """
-    _require(rank, n_items, entropy, diversity, noise)
+    _require(rank, n_items, entropy, diversity, noise, decay)
     n_dimensions = max(0, rank - 2)
     share = 1 / (np.arange(1, n_items + 1) + _HEAD * n_items)
     popularity = generator.permutation(share / share.sum())
     pull = 1 + _PULL * generator.uniform(-1, 1, n_items) if rank > 1 else np.ones(n_items)
     context, item = _interaction(n_dimensions, n_items, diversity, generator)
+    length = np.arange(1, n_dimensions + 1) ** -float(decay)
+    context *= length / np.sqrt(np.mean(length**2) if n_dimensions else 1.0)
 
     def process(scale: float, noise: float) -> PlantedProcess:
         contexts = [(1 + (1 - noise) * (pull - 1))[:, None], (1 - noise) * scale * context]
@@ -172,17 +177,19 @@ def _of_rank(made: PlantedProcess) -> PlantedProcess:
     """Returns the process, whose log-probabilities have its rank in float64.
 
     Raises:
-        InputError: so much noise, or so little entropy, that they have a lower one.
+        InputError: so much noise or decay, or so little entropy, that they have a lower one.
     """
     if made.numerical_rank != made.rank:
         raise InputError(
             f"rank {made.rank}: in float64 the log-probabilities have rank {made.numerical_rank}, what tells contexts "
-            "apart being lost in rounding; expected less noise or another entropy"
+            "apart being lost in rounding; expected less noise or decay, or another entropy"
         )
     return made
 
 
-def _require(rank: int, n_items: int, entropy: float | None, diversity: float, noise: float) -> None:
+def _require(
+    rank: int, n_items: int, entropy: float | None, diversity: float, noise: float, decay: float
+) -> None:
     if not 2 <= n_items <= MOST_ITEMS:
         raise InputError(f"{n_items} items; expected 2 to {MOST_ITEMS:,}")
     if rank < 1:
@@ -196,6 +203,8 @@ def _require(rank: int, n_items: int, entropy: float | None, diversity: float, n
         raise InputError(f"diversity {diversity:g}; expected 0 (next items are close) to 1 (they are unrelated)")
     if not 0 <= noise < 1:
         raise InputError(f"noise {noise:g}; expected 0 to below 1")
+    if not 0 <= decay < np.inf:
+        raise InputError(f"decay {decay:g}; expected 0 (all singular values are equal) or more")
     if entropy is not None and not entropy > 0:
         raise InputError(f"entropy {entropy:g} nats; expected a number above 0")
     if rank < 3 and (diversity != 1 or entropy is not None):

@@ -44,6 +44,7 @@ def stationary_by_eigenvector(chain: np.ndarray) -> np.ndarray:
         (3, 90, {"diversity": 0.4}),
         (30, 90, {"diversity": 0.4, "noise": 0.9, "entropy": 2.0}),
         (64, 300, {"entropy": 1.5}),
+        (64, 300, {"decay": 1.0}),
         (2, 2, {}),
     ],
 )
@@ -89,6 +90,15 @@ def test_interaction_dimensions_matter_alike() -> None:
     """Of the 34 singular values all but the few that popularity and the normaliser mix with are of one size."""
     singular = plant(34, 200, generator(), entropy=3.0).singular_values
     assert singular[2] / singular[29] < 1.001
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.5])
+def test_singular_values_decay(decay: float) -> None:
+    """Those of the interaction, popularity and normaliser left out, by NumPy's SVD: in proportion to k^-a."""
+    process = plant(34, 200, generator(), decay=decay)
+    interaction = process.context_factors[:, 1:-1] @ process.item_factors[:, 1:-1].T
+    singular = np.linalg.svd(interaction, compute_uv=False)[:32]
+    np.testing.assert_allclose(singular / singular[0], np.arange(1, 33) ** -decay, rtol=1e-10)
 
 
 @pytest.mark.parametrize("wanted", [1.0, 2.5, 3.5])
@@ -304,13 +314,13 @@ ARGUMENTS = ("--rank", 6, "--users=60", "--items", 20)
 def test_the_command_writes_a_data_set_and_says_what_is_true(call, tmp_path: Path) -> None:
     out = tmp_path / "new" / "log"
     status, text, error = call(
-        *ARGUMENTS, "--out", out, "--diversity=0.5", "--noise=0.1", "--entropy=1.5", "--length=9", "--seed=3"
+        *ARGUMENTS, "--out", out, "--diversity=0.5", "--noise=0.1", "--decay=0.5", "--entropy=1.5", "--length=9", "--seed=3"
     )
     assert (status, error) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == ["log.inter", "truth.json", "truth.npz"]
     truth = json.loads((out / "truth.json").read_text())
     assert truth["asked"] == {
-        **{"rank": 6, "users": 60, "items": 20, "diversity": 0.5, "noise": 0.1, "entropy": 1.5},
+        **{"rank": 6, "users": 60, "items": 20, "diversity": 0.5, "noise": 0.1, "decay": 0.5, "entropy": 1.5},
         **{"mean_length": 9.0, "seed": 3},
     }
     assert "rank 6" in text
@@ -371,6 +381,7 @@ def test_nothing_half_written_is_left(fault: BaseException, call, tmp_path: Path
         ({"diversity": "nan"}, "expected 0"),
         ({"noise": 1}, "to below 1"),
         ({"noise": -0.1}, "to below 1"),
+        ({"decay": -0.5}, "decay -0.5; expected 0"),
         ({"noise": 1 - 1e-13}, "rank 6: in float64 the log-probabilities have rank"),
         ({"noise": 1 - 1e-15, "rank": 2}, "rank 2: in float64 the log-probabilities have rank 1"),
         ({"entropy": 0}, "above 0"),
