@@ -187,9 +187,7 @@ def _of_rank(made: PlantedProcess) -> PlantedProcess:
     return made
 
 
-def _require(
-    rank: int, n_items: int, entropy: float | None, diversity: float, noise: float, decay: float
-) -> None:
+def _require(rank: int, n_items: int, entropy: float | None, diversity: float, noise: float, decay: float) -> None:
     if not 2 <= n_items <= MOST_ITEMS:
         raise InputError(f"{n_items} items; expected 2 to {MOST_ITEMS:,}")
     if rank < 1:

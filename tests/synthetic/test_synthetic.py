@@ -314,7 +314,15 @@ ARGUMENTS = ("--rank", 6, "--users=60", "--items", 20)
 def test_the_command_writes_a_data_set_and_says_what_is_true(call, tmp_path: Path) -> None:
     out = tmp_path / "new" / "log"
     status, text, error = call(
-        *ARGUMENTS, "--out", out, "--diversity=0.5", "--noise=0.1", "--decay=0.5", "--entropy=1.5", "--length=9", "--seed=3"
+        *ARGUMENTS,
+        "--out",
+        out,
+        "--diversity=0.5",
+        "--noise=0.1",
+        "--decay=0.5",
+        "--entropy=1.5",
+        "--length=9",
+        "--seed=3",
     )
     assert (status, error) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == ["log.inter", "truth.json", "truth.npz"]
