@@ -34,8 +34,9 @@ from mos_recbole.cli import (
     table,
 )
 from mos_recbole.cli.door import leave_by, settle_error_stream
-from mos_recbole.cli.output import environment_fault, is_main, log_on_stderr, several_processes
+from mos_recbole.cli.output import environment_fault, is_main, log_on_stderr, several_processes, started_here
 from mos_recbole.cli.parser import Parser
+from mos_recbole.cli.processes import run_in_processes
 from mos_recbole.progress import ProgressBar
 
 __all__ = ["main", "make_parser", "run_main", "sweep_main"]
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     if several_processes() and options.command != "run":
-        parser.error(f"{options.command} runs in one process; only run takes several, as torchrun starts them")
+        parser.error(f"{options.command} runs in one process; only run takes several")
+    options.program, options.arguments = parser.prog, list(sys.argv[1:] if arguments is None else arguments)
     level = logging.WARNING if options.quiet else logging.INFO
     with log_on_stderr(level if is_main() else logging.CRITICAL):
         return leave_by(_call, options, parser.prog)
@@ -90,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _call(options: argparse.Namespace) -> int:
     """Returns the exit status of the command, which may begin with seconds of imports."""
+    if getattr(options, "processes", 1) != 1 and not (options.dry_run or started_here()):
+        return run_in_processes(options)
     if options.loads is not None:
         with ProgressBar("loading PyTorch and what needs it"):
             import_module(options.loads)

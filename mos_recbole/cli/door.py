@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from mos_recbole import __version__
-from mos_recbole.cli.output import print_failure, tells_failure
+from mos_recbole.cli.output import print_failure, started_here, tells_failure
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.io import NO_ROOM, disk_full
 
@@ -26,6 +26,8 @@ _PLACE = (
     *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE),
 )
 _OWN = "mos_recbole"
+# Of gloo and NCCL, in a process whose partner has ended.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
@@ -48,11 +50,16 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
         print_failure(f"{program}: training failed: {error}")
         return DIVERGED
     except KeyboardInterrupt:
-        print_failure(f"{program}: interrupted; {options.interrupted}")
+        if not started_here():
+            print_failure(f"{program}: interrupted; {options.interrupted}")
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return CLOSED_PIPE
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _LOST):
+            if not started_here():
+                print_failure(f"{program}: error: another of the processes has ended; {options.interrupted}")
+            return INPUT
         if message := _outer_fault(error):
             print_failure(f"{program}: error: {message}")
             return INPUT

@@ -73,8 +73,17 @@ def log_for_run(name: str) -> Iterator[None]:
 
 
 def several_processes() -> bool:
-    """Returns whether this is one of several processes that do the same run, as torchrun starts them."""
+    """Returns whether this is one of several processes that do the same run."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def started_here() -> bool:
+    """Returns whether this is one of the processes of `run --processes`."""
+    if not several_processes():
+        return False
+    from mos_recbole.training.processes import MEETING_FILE
+
+    return MEETING_FILE in os.environ
 
 
 def environment_fault() -> str | None:

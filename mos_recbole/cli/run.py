@@ -61,6 +61,7 @@ def add_options(parser: Parser) -> None:
     parser.add_shared("--device")
     parser.add_argument("--dry-run", action="store_true", help="print an estimate of time and memory, and stop")
     parser.add_argument("--resume", action="store_true", help="keep finished runs, continue unfinished ones")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="train each model by N processes")
     parser.add_argument("--energy", action="store_true", help="record kWh as codecarbon estimates them, offline")
     parser.section("output")
     parser.add_shared("--output")
@@ -92,6 +93,8 @@ def call(options: argparse.Namespace) -> int:
     for warning in [*dict.fromkeys(warning for one in runs for warning in one.warnings), *partner_notes(trained)]:
         _log.warning(warning)
     if options.dry_run:
+        if options.processes > 1:
+            _log.warning("the estimate is of one process")
         if is_main():
             print(preview_runs(runs, options.device, options.output, options.resume))
         return 0

@@ -104,7 +104,7 @@ TRANSLATIONS = (
 )
 
 # Keys of RecBole that do nothing here, and what does the same; {} stands for the value.
-_GPU, _PROCESSES = "write --device cuda:{}", "torchrun starts several processes"
+_GPU, _PROCESSES = "write --device cuda:{}", "write --processes N"
 _FOLDER, _LOG = "write --output FOLDER", "training_log.csv has the epochs of every run"
 _INSTEAD = {
     **dict.fromkeys(("gpu_id", "device"), _GPU),

@@ -1,4 +1,4 @@
-"""The processes that train one model together, as `torchrun` starts them, and their communication."""
+"""The processes that train one model together, started by `run --processes` or torchrun, and their communication."""
 
 import atexit
 import os
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 # By PyTorch's convention (`env://`), which torchrun follows.
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+MEETING_FILE = "MOS_RECBOLE_MEETING_FILE"
+"""The variable with the file in which the processes of one machine meet; of others, one listens at MASTER_ADDR."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ SINGLE_PROCESS = Processes()
 
 @cache
 def join_processes(device_type: str) -> Processes:
-    """Returns this process among those that torchrun started; `SINGLE_PROCESS` where it started none.
+    """Returns this process among those that were started for one run; `SINGLE_PROCESS` where it is alone.
 
     Args:
         device_type: of the tensors that are communicated.
@@ -138,11 +141,15 @@ def join_processes(device_type: str) -> Processes:
 @cache
 def _rendezvous() -> tuple[distributed.Store, int, int]:
     """Returns the store that the processes share, this one's rank, and the number of processes."""
+    if path := os.environ.get(MEETING_FILE):
+        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return distributed.FileStore(path, world_size), rank, world_size
     return next(distributed.rendezvous("env://"))
 
 
 def _unset() -> list[str]:
-    return [name for name in _VARIABLES if name not in os.environ]
+    variables = _VARIABLES[:3] if MEETING_FILE in os.environ else _VARIABLES
+    return [name for name in variables if name not in os.environ]
 
 
 _failures = count()
