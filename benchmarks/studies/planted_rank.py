@@ -31,6 +31,7 @@ import pandas as pd
 from scipy import stats
 
 from mos_recbole import run_experiment
+from mos_recbole.evaluation import holm
 from mos_recbole.results import RunResult
 from mos_recbole.synthetic import read_truth, write_planted
 
@@ -117,7 +118,10 @@ def row(cell: Cell, record: RunResult, *, chosen: bool, work: Path) -> dict[str,
 
 
 def compare(runs: pd.DataFrame, rivals: list[str], mos: str) -> pd.DataFrame:
-    """Returns a line a cell and rival of the mixture of softmaxes: differences over replicates, with their tests."""
+    """Returns a line a cell and rival of the mixture of softmaxes: differences over replicates, with their tests.
+
+    p (Holm) is corrected for the cells of one rival and metric.
+    """
     lines = []
     chosen = runs[runs.chosen]
     for (rank, per_item), cell in chosen.groupby(["rank", "per_item"]):
@@ -136,7 +140,11 @@ def compare(runs: pd.DataFrame, rivals: list[str], mos: str) -> pd.DataFrame:
                 share = (ours - theirs).mean() / gap if abs(gap) >= SMALLEST_GAP else np.nan
                 line[f"{value}_share_of_gap"] = share
             lines.append(line)
-    return pd.DataFrame(lines)
+    cells = pd.DataFrame(lines)
+    for value in ("test_loss", "recall"):
+        adjusted = cells.groupby("rival")[f"{value}_p"].transform(lambda p: holm(p.tolist()))
+        cells.insert(cells.columns.get_loc(f"{value}_p") + 1, f"{value}_p_holm", adjusted)
+    return cells
 
 
 def paired(first: pd.Series, second: pd.Series) -> dict[str, float]:

@@ -11,11 +11,11 @@ an item (`scipy.optimize.linprog`, HiGHS). It is spared where the item is first 
 
 For MoC all of this holds: its vectors are within a cube, but a cone reaches all directions there. For a mixture of
 softmaxes the program answers for one component, or for all of them alike: an item that it finds can be first. One that
-it does not find may be first by a sum of components that rank others first; it counts as reached where it is first for a
-query, and what remains is an upper bound on the items that cannot be first.
+it does not find may be first by a sum of components that rank others first; it counts as reached where it is first for
+a query, and what remains is an upper bound on the items that cannot be first.
 
-Lists: how many items are in any top 10 of the test queries, and the median number of training interactions of a place in
-them. Writes reachable.csv (a line a run) and reachable.md (a line a model).
+Lists: how many items are in any top 10 of the test queries, and the median number of training interactions of a place
+in them. Writes reachable.csv (a line a run) and reachable.md (a line a model).
 """
 
 import argparse
@@ -76,7 +76,8 @@ def line(record: RunResult) -> dict[str, Any]:
     """Returns what is said of one run."""
     run = load_run(record, "cpu")
     head = run.model.head
-    assert isinstance(head, MixtureHead) and head.item_bias is None, "expected a mixture of dot products without biases"
+    assert isinstance(head, MixtureHead), f"{record.model} is no mixture of dot products"
+    assert head.item_bias is None, f"{record.folder} has item biases"
     sides = {
         side: Outputs(run, make_query_set(run.config, run.data, run.split, side, run.protocol, run.config["device"]))
         for side in ("valid", "test")

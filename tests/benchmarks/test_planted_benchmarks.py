@@ -92,6 +92,27 @@ def test_cells_are_paired_over_replicates(planted_rank) -> None:
     assert cell["test_loss_share_of_gap"] == pytest.approx(gain / (first["test_loss"].mean() - 2.2))
 
 
+def test_p_values_are_corrected_over_the_cells_of_a_rival_and_metric(planted_rank) -> None:
+    """By Holm's method, by hand: the least of three times 3, the next times 2."""
+    generator = np.random.default_rng(1)
+    rows = [
+        {
+            **{"rank": rank, "rank_over_width": 1.0, "per_item": 30, "seed": seed, "model": model, "chosen": True},
+            **{"test_loss": generator.normal(3) + rank * (model == "b"), "recall": generator.random()},
+            **{"best_loss": 2.0, "best_recall": 0.9, "popularity_loss": 4.0},
+        }
+        for rank in (1, 2, 4)
+        for seed in range(5)
+        for model in ("a", "c", "b")
+    ]
+    cells = planted_rank.compare(pd.DataFrame(rows), ["a", "c"], "b")
+    for value in ("test_loss", "recall"):
+        for _, of_rival in cells.groupby("rival"):
+            ordered = of_rival.sort_values(f"{value}_p")
+            least = np.maximum.accumulate(ordered[f"{value}_p"].to_numpy() * [3, 2, 1])
+            np.testing.assert_allclose(ordered[f"{value}_p_holm"], np.minimum(least, 1))
+
+
 def test_the_map_is_of_the_logs_that_synth_writes(planted_map, tmp_path: Path) -> None:
     """Counts by hand from the file; the best is truth.json's."""
     truth = write_planted(tmp_path / "log", rank=5, n_users=48, n_items=16, mean_length=10, seed=3)
