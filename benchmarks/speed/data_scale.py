@@ -191,6 +191,9 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    from mos_recbole.report.figures import STYLE
+
+    pyplot.rcParams.update(STYLE)
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     measured = [row for row in table if row["rows"]]
     for ax, column, label in zip(
@@ -199,9 +202,9 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
         for key in dict.fromkeys((row["way"], row["format"]) for row in measured):
             points = [(row["rows"], row[column]) for row in measured if (row["way"], row["format"]) == key]
             line = "--" if key[1] == "ratings" else "-"
-            colour = {"cold": "tab:blue", "warm": "tab:green", "RecBole": "tab:red"}[key[0]]
+            colour, marker = {"cold": ("C0", "o"), "warm": ("C2", "^"), "RecBole": ("C1", "s")}[key[0]]
             name = {"inter": ".inter", "ratings": "ratings.csv"}[key[1]]
-            ax.plot(*zip(*points, strict=True), line, marker="o", color=colour, label=f"{key[0]}, {name}")
+            ax.plot(*zip(*points, strict=True), line, marker=marker, color=colour, label=f"{key[0]}, {name}")
         ax.set(xscale="log", yscale="log", xlabel="interactions", ylabel=label)
         ax.grid(alpha=0.3)
         ax.yaxis.set_major_formatter("{x:,g}")

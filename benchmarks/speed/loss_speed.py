@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -30,6 +31,7 @@ from tabulate import tabulate
 from torch.nn import functional
 
 from mos_recbole.losses import MixtureImplementation, mixture_cross_entropy
+from mos_recbole.report.figures import STYLE
 
 SINGLE = ("plain", "linear")
 PLACE = ["device", "dtype", "queries", "items", "width"]
@@ -126,18 +128,21 @@ def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@matplotlib.rc_context(STYLE)
 def plot(table: pd.DataFrame, path: Path) -> None:
     """Draws time over the plain softmax's, and memory, against K, one line per catalogue, at the middle width."""
     ratios = with_ratios(table)
     widths = sorted(ratios.width.unique())
     ratios = ratios[ratios.width == widths[len(widths) // 2]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for (n_items, queries), group in ratios.groupby(["items", "queries"]):
+    for ((n_items, queries), group), marker in zip(ratios.groupby(["items", "queries"]), "os^Dv", strict=False):
         group = group.sort_values("components")
-        (line,) = left.plot(group.components, group.over_plain, marker="o", label=f"V = {n_items:,}, B = {queries:,}")
-        right.plot(group.components, group.memory_bytes / 2**20, marker="o", color=line.get_color())
+        (line,) = left.plot(
+            group.components, group.over_plain, marker=marker, label=f"V = {n_items:,}, B = {queries:,}"
+        )
+        right.plot(group.components, group.memory_bytes / 2**20, marker=marker, color=line.get_color())
         right.plot(
-            group.components, group.memory_bytes_naive / 2**20, marker="x", linestyle="--", color=line.get_color()
+            group.components, group.memory_bytes_naive / 2**20, marker=marker, linestyle="--", color=line.get_color()
         )
     left.plot([1, 16], [1, 16], color="grey", linewidth=0.8, label="K softmaxes")
     left.set(xlabel="components K", ylabel="time over one plain softmax", xscale="log", yscale="log")

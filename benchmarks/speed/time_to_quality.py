@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -29,6 +30,7 @@ from train_speed import stock_recbole
 
 from mos_recbole.experiment import load_settings
 from mos_recbole.experiment.run import Run
+from mos_recbole.report.figures import STYLE
 
 ENTRIES = ("RecBole GRU4Rec", "RecBole SASRec", "GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax")
 
@@ -133,12 +135,14 @@ def summary(curves: pd.DataFrame, reference: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@matplotlib.rc_context(STYLE)
 def draw(curves: pd.DataFrame, reference: float, path: Path) -> None:
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     for number, (_, group) in enumerate(curves.dropna(subset="test").groupby("entry", sort=False)):
         for place, (_, run) in enumerate(group.groupby("seed")):
             label = run["entry"].iloc[0] if place == 0 else None
-            ax.step(run["processor_seconds"], run["test"], where="post", color=f"C{number}", label=label)
+            dashes = ("-", "--", "-.", ":")[number % 4]
+            ax.step(run["processor_seconds"], run["test"], dashes, where="post", color=f"C{number}", label=label)
     ax.axhline(reference, color="0.5", linestyle=":")
     ax.set(xscale="log", xlabel="processor-seconds", ylabel="test NDCG@10 of the best epoch so far")
     ax.legend(frameon=False)

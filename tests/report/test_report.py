@@ -849,6 +849,16 @@ def test_cells_of_a_map_are_in_their_places_and_small_ones_hatched() -> None:
     }
 
 
+def test_a_model_looks_the_same_in_all_figures() -> None:
+    """Softmax, MoS and MoC whatever stands beside them; no two models of a figure look alike, nor without colours."""
+    few, many = model_looks([MOS, SOFTMAX]), model_looks(["Pop", "GRU4RecSigsoftmax", "SASRecSoftmax", SOFTMAX, MOS])
+    assert few[MOS] == many[MOS] == model_looks([f"{MOS}, K = 4"])[f"{MOS}, K = 4"]
+    assert few[SOFTMAX] == many["SASRecSoftmax"]
+    for looks in (few, many):
+        for part in ("colour", "marker", "line"):
+            assert len({str(getattr(look, part)) for look in looks.values()}) == len(looks)
+
+
 def test_widths_have_a_line_a_model_at_even_distances() -> None:
     """A model that lacks a width has a gap there."""
     means = {(SOFTMAX, 8): 0.1, (SOFTMAX, 64): 0.3, (MOS, 64): 0.2, ("Other", 16): 0.5}

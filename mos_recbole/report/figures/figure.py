@@ -1,5 +1,6 @@
 """The one kind of figure: what it holds, how it looks, and how it is saved. The same figure gives the same bytes."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import numpy as np
+from cycler import cycler
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +21,9 @@ from mos_recbole.io import atomic_write
 # Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow that is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (1, 3)))
+# The heads that are compared most look the same in all figures; their places in the tuples above.
+_OWN = {"softmax": 0, "mos": 1, "moc": 2}
 GREY = "#666666"
 STYLE: Any = {
     "font.size": 9,
@@ -28,6 +33,7 @@ STYLE: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
+    "axes.prop_cycle": cycler(color=_COLOURS),
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
     "svg.hashsalt": "mos_recbole",
@@ -59,17 +65,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Look:
-    """How a model is drawn."""
+    """How a model is drawn: its colour, and for print in black and white its marker and the dashes of its lines."""
 
     colour: str
     marker: str
+    line: Any = "-"
 
 
 def model_looks(models: Iterable[str]) -> dict[str, Look]:
-    """Returns a look for each model, so that it looks the same in all panels and figures."""
+    """Returns a look for each model, so that it looks the same in all panels and figures.
+
+    Softmax, MoS and MoC have theirs whatever the encoder. Others, and a second model with such a head, take the next.
+    """
+    places: dict[str, int] = {}
+    for model in dict.fromkeys(models):
+        head = re.search("(?<!sig)(softmax|mos|moc)$", re.split(r"[\s,]", model, maxsplit=1)[0].lower())
+        place = _OWN[head[1]] if head else len(_OWN)
+        while place in places.values():
+            place = max(place + 1, len(_OWN))
+        places[model] = place
     return {
-        model: Look(_COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)])
-        for number, model in enumerate(dict.fromkeys(models))
+        model: Look(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)], _LINES[place % len(_LINES)])
+        for model, place in places.items()
     }
 
 
@@ -122,7 +139,7 @@ def add_legend(
         lines: show the models as lines instead.
     """
     handles: list[Artist] = [
-        Line2D([], [], color=look.colour, linewidth=1.5, label=model)
+        Line2D([], [], color=look.colour, linestyle=look.line, linewidth=1.5, label=model)
         if lines
         else Line2D([], [], color=look.colour, linestyle="", marker=look.marker, label=model)
         for model, look in looks.items()
@@ -142,7 +159,7 @@ def say_empty(ax: Axes) -> Axes:
 
 
 def draw_intervals(
-    ax: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Look, line: str = "", *, hollow: bool = False
+    ax: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Look, *, line: bool = False, hollow: bool = False
 ) -> None:
     """Draws means with their intervals; an infinite upper end is an arrow out of the picture."""
     if not intervals:
@@ -156,7 +173,7 @@ def draw_intervals(
         mean,
         yerr=(below, above),
         color=look.colour,
-        linestyle=line,
+        linestyle=look.line if line else "",
         linewidth=1.2,
         elinewidth=1,
         marker=look.marker,

@@ -48,7 +48,7 @@ def plot_cuts(groups: Sequence[AblatedGroup], looks: Sequence[Look], name: str, 
         changes = [cut.changes[name] for cut in cuts]
         if name == OVERLAP:
             changes = [as_share(Interval(1 + one.mean, 1 + one.low, 1 + one.high)) for one in changes]
-        draw_intervals(ax, [cut.rank or 0 for cut in cuts], changes, look, "-")
+        draw_intervals(ax, [cut.rank or 0 for cut in cuts], changes, look, line=True)
     for width in sorted({group.width for group in groups if group.width is not None}):
         mark_width(width, ax)
     if name == OVERLAP:

@@ -1,6 +1,7 @@
 """Singular values by their number."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -36,7 +37,8 @@ def draw_spectra(spectra: Spectra) -> Figure:
         Line2D([], [], color=GREY, linestyle=dash, linewidth=1.5, label=f"d = {width}")
         for width, dash in dashes.items()
     ]
-    add_legend(drawing, looks, of_width if len(of_width) > 1 else [], lines=True)
+    without_dashes = {name: replace(look, line="-") for name, look in looks.items()}
+    add_legend(drawing, without_dashes, of_width if len(of_width) > 1 else [], lines=True)
     caption = "Singular values over the largest one, by their number, down to the threshold of rounding; a line a run."
     return Figure("spectrum", "Singular values", caption, drawing)
 

@@ -182,7 +182,7 @@ def plot_parameter(
         best = groups["score"].max() if mode == "max" else groups["score"].min()
         place = groups["place"].median()
         lines = _points(ax, of_model["place"], of_model["score"], of_model["status"], look)
-        lines += ax.plot(place, best, color=look.colour, linewidth=_THICK)
+        lines += ax.plot(place, best, color=look.colour, linestyle=look.line, linewidth=_THICK)
         lines += ax.plot(place, groups["score"].mean(), color=look.colour, linewidth=_THIN)
         # Not before: the limits of the axes are those of the data.
         for line in lines:

@@ -25,7 +25,7 @@ class Curve:
 
     Attributes:
         label, colour: what tells it from other runs of its model, and how; by default the model's colour.
-        line: its dashes.
+        line: its dashes; by default the model's.
     """
 
     model: str
@@ -33,7 +33,7 @@ class Curve:
     status: str = "finished"
     label: str = ""
     colour: str = ""
-    line: Any = "-"
+    line: Any = ""
 
 
 @matplotlib.rc_context(STYLE)
@@ -81,7 +81,7 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
             validated["epoch"],
             validated[metric],
             color=curve.colour or look.colour,
-            linestyle=curve.line,
+            linestyle=curve.line or look.line,
             linewidth=few_to_many(len(curves), 1.2, 0.5),
             alpha=few_to_many(len(curves), 0.9, 0.5),
             marker=look.marker if len(validated) == 1 else "",

@@ -35,7 +35,7 @@ def plot_widths(means: Mapping[tuple[str, int], Interval], looks: Mapping[str, L
     for number, (model, look) in enumerate(looks.items()):
         own = [(x, means[model, width]) for x, width in enumerate(widths) if (model, width) in means]
         shift = beside(number, len(looks))
-        draw_intervals(ax, [x + shift for x, _ in own], [as_share(mean) for _, mean in own], look, "-")
+        draw_intervals(ax, [x + shift for x, _ in own], [as_share(mean) for _, mean in own], look, line=True)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     ax.set_xlim(-0.5, len(widths) - 0.5)
     return ax
