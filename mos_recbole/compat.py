@@ -66,9 +66,9 @@ def apply() -> None:
         sparse.dok_matrix._update = lambda self, items: self._dict.update(items)
     torch.load = _torch_load
     Config._load_internal_config_dict = _load_defaults
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "recbole" and vars(module).get("get_model") is _STOCK_GET_MODEL:
-            module.get_model = _get_model  # type: ignore[attr-defined]
+    for name in [name for name in sys.modules if name.startswith("recbole.")]:
+        if vars(sys.modules[name]).get("get_model") is _STOCK_GET_MODEL:
+            sys.modules[name].get_model = _get_model  # type: ignore[attr-defined]
     # pandas 2 warns of each in-place column fill (the reason why pandas 3 is not supported).
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\..*")
     # RecBole 1.2.1 has invalid escape sequences in docstrings (a SyntaxWarning since Python 3.12).

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -23,6 +24,9 @@ hypothesis.settings.load_profile("repeatable")
 
 # The suite runs one process per core (pytest -n); threads on top of them would only wait for each other.
 torch.set_num_threads(1)
+
+# What a test writes need not outlive the machine; to wait for the disk takes a tenth of the suite's time.
+os.fsync = lambda _: None
 
 # Tests compare what is printed, on machines where anything can take seconds.
 progress._FIRST_LINE = 3600.0
@@ -65,7 +69,12 @@ def inter(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    """A small data set: 30 users, 20 items, 4 to 25 interactions each, times with ties, rows in random order."""
+    """What `write_toy` writes."""
+    return write_toy(tmp_path)
+
+
+def write_toy(folder: Path) -> Path:
+    """Writes a small data set: 30 users, 20 items, 4 to 25 interactions each, times with ties, rows in random order."""
     generator = np.random.default_rng(7)
     rows = [
         (f"u{user}", f"i{generator.integers(20)}", int(1_500_000_000 + generator.integers(40)))
@@ -73,7 +82,7 @@ def toy(tmp_path: Path) -> Path:
         for _ in range(generator.integers(4, 26))
     ]
     generator.shuffle(rows)
-    return write_inter(tmp_path, "toy", rows)
+    return write_inter(folder, "toy", rows)
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +115,19 @@ def trained_results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for call in calls:
         assert cli.main(["run", *call, *common]) == 0
     return output
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves figures undrawn, which take most of a report's time."""
+
+    def save(figure: Any, folder: Path) -> list[Path]:
+        paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
+        for path in paths:
+            path.write_text("<svg/>")
+        return paths
+
+    monkeypatch.setattr("mos_recbole.report.figures.save_figure", save)
 
 
 @pytest.fixture

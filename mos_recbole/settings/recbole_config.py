@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from recbole.config import Config
 from recbole.data.transform import construct_transform
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -24,6 +25,13 @@ _RECBOLE_PROPERTIES = Path(__file__).parent.parent / "properties" / "recbole"
 _RECBOLE_DATA_PATH = "dataset/"
 
 
+@cache  # most are asked for by every model
+def _defaults_in(file: str) -> dict[str, Any]:
+    """Returns what a file of RecBole or of this package holds."""
+    values: dict[str, Any] | None = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=YamlLoader)
+    return values or {}
+
+
 class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
     """RecBole's `Config` out of a model class, a data set and values that are already checked.
 
@@ -34,7 +42,6 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
     def __init__(self, model_class: type, dataset: str, values: Mapping[str, Any], device: torch.device) -> None:
         compat.apply()
         self._init_parameters_category()
-        self.yaml_loader = YamlLoader
         self.model, self.model_class, self.dataset = model_class.__name__, model_class, dataset
         self.external_config_dict = dict(values)
         self._load_internal_config_dict(self.model, model_class, dataset)
@@ -84,6 +91,11 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
             "repeatable": True,
         }
 
+    def _update_internal_config_dict(self, file: str) -> dict[str, Any]:
+        values = copy.deepcopy(_defaults_in(file))
+        self.internal_config_dict.update(values)
+        return values
+
     @classmethod
     def defaults(cls, model_class: type, dataset: str) -> dict[str, Any]:
         """Returns the settings that hold where nothing is set."""
@@ -94,7 +106,6 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
     def _read_defaults(cls, model_class: type, dataset: str) -> dict[str, Any]:
         bare = cls.__new__(cls)
         bare._init_parameters_category()
-        bare.yaml_loader = YamlLoader
         bare._load_internal_config_dict(model_class.__name__, model_class, dataset)
         values: dict[str, Any] = bare.internal_config_dict
         kind = values.pop("MODEL_TYPE")

@@ -87,6 +87,7 @@ def test_a_table_by_a_cost(name: str, column: str, text: str, make: Maker, capsy
     assert "cost 'money'; expected time, processor, energy, memory, parameters" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_report_has_the_front_as_a_figure_and_in_its_table(make: Maker) -> None:
     page, *_ = write_report([make.folder], cost="energy")
     (table,) = page.parent.glob("tables/*/models.csv")

@@ -12,7 +12,6 @@ from filelock import FileLock
 
 from mos_recbole.analysis import read_study
 from mos_recbole.report.comparisons import finding
-from mos_recbole.report.figures import Figure
 
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., tuple[int, str, str]]
@@ -27,19 +26,6 @@ def make(tmp_path: Path) -> Maker:
 def _beside_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are called where `results` is."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves figures undrawn, which take most of a report's time."""
-
-    def save(figure: Figure, folder: Path) -> list[Path]:
-        paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
-        for path in paths:
-            path.write_text("<svg/>")
-        return paths
-
-    monkeypatch.setattr("mos_recbole.report.figures.save_figure", save)
 
 
 COMMANDS = {

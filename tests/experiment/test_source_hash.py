@@ -11,7 +11,7 @@ from mos_recbole.experiment.source_hash import imported_modules, source_hash
 
 PACKAGE = Path(mos_recbole.__file__).parent
 YAML = min((PACKAGE / "properties").rglob("*.yaml")).relative_to(PACKAGE).as_posix()
-Changed = Callable[[str, str, str], bool]
+Changed = Callable[..., bool]
 
 
 @pytest.fixture(scope="module")
@@ -25,32 +25,39 @@ def module_files() -> set[str]:
     return found
 
 
-@pytest.fixture
-def changed(tmp_path: Path) -> Changed:
-    """Returns a function (file, old, new) that tells whether another text in a file is another hash.
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    """Returns a function (file, old, new, ...) that tells whether other texts in files are another hash.
 
     Without an old text the new one is put at the end.
     """
-    copy = tmp_path / "mos_recbole"
+    copy = tmp_path_factory.mktemp("copy") / "mos_recbole"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     before = source_hash(PACKAGE)
 
-    def change(file: str, old: str, new: str) -> bool:
-        text = (copy / file).read_text()
-        assert old in text
-        (copy / file).write_text(text.replace(old, new, 1) if old else text + new)
+    def change(*changes: str) -> bool:
+        texts = {file: (copy / file).read_text() for file in changes[::3]}
+        for file, old, new in zip(changes[::3], changes[1::3], changes[2::3], strict=True):
+            text = (copy / file).read_text()
+            assert old in text
+            (copy / file).write_text(text.replace(old, new, 1) if old else text + new)
         source_hash.cache_clear()
-        return source_hash(copy) != before
+        found = source_hash(copy) != before
+        for file, text in texts.items():
+            (copy / file).write_text(text)
+        return found
 
     return change
 
 
 def test_comments_docstrings_and_layout_do_not_count(changed: Changed) -> None:
     """Nor does where the package lies."""
-    assert not changed("losses/reference.py", "import torch\n", "import torch\n\n# A comment.\n")
-    assert not changed("losses/reference.py", '"""', '"""Another docstring. ')
-    assert not changed("training/prefixes.py", "(self) -> int:", "(\n        self,\n    ) -> int:")
-    assert not changed(YAML, "", "\n# A comment.\n")
+    assert not changed(
+        *("losses/reference.py", "import torch\n", "import torch\n\n# A comment.\n"),
+        *("losses/reference.py", '"""', '"""Another docstring. '),
+        *("training/prefixes.py", "(self) -> int:", "(\n        self,\n    ) -> int:"),
+        *(YAML, "", "\n# A comment.\n"),
+    )
 
 
 def test_constants_of_losses_count(changed: Changed) -> None:
@@ -65,8 +72,8 @@ def test_default_settings_count(changed: Changed) -> None:
 
 def test_code_that_reads_results_does_not_count(changed: Changed) -> None:
     """What is computed from finished runs, or written about them."""
-    for file in ("report/__init__.py", "results/records.py", "evaluation/intervals.py", "cli/__init__.py"):
-        assert not changed(file, "", "\nX = 1\n")
+    files = ("report/__init__.py", "results/records.py", "evaluation/intervals.py", "cli/__init__.py")
+    assert not changed(*(part for file in files for part in (file, "", "\nX = 1\n")))
 
 
 @pytest.mark.parametrize("room", ["losses", "heads", "models", "training"])

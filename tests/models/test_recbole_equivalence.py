@@ -1,6 +1,5 @@
 """The models and batches of this project against RecBole's own on the same weights and data."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -221,18 +220,6 @@ def test_mixture_models_equal_recboles_cpr_models(base: str, double: bool, folde
     if double:
         assert errors["probabilities"] < 1e-12
         assert errors["loss with epsilon"] < 1e-12
-
-
-def test_recboles_models_leave_autograd_as_it_was() -> None:
-    """Loading a RecBole model switches no global on: RecBole's module of SINE, imported with every sequential model of
-    RecBole's, turns autograd's anomaly detection on, which slows all models of the process down and turns a NaN into
-    another error."""
-    script = (
-        "import torch; from mos_recbole.experiment import load_settings; "
-        "load_settings('GRU4Rec'); print(torch.is_anomaly_enabled())"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "False"
 
 
 # --- All positions -----------------------------------------------------------------------------------------------

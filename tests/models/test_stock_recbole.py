@@ -136,6 +136,7 @@ def test_what_is_patched(stock: Path, tmp_path: Path) -> None:
         torch.load(tmp_path / "pickle.pt")
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page(tmp_path: Path) -> None:
     """docs/recbole.md, block by block as it stands, in a process of its own."""
     section = (ROOT / "docs" / "recbole.md").read_text(encoding="utf-8").partition("## In RecBole's own code")[2]

@@ -623,7 +623,7 @@ def write_many(folder: Path, n: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("n", [1, 8, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 300))])
 def test_figures_are_pictures(tmp_path: Path, n: int) -> None:
     folder = write_many(tmp_path / "sweep", n)
     paths = [path for path in write_sweep_report(folder).files if path.parent.name == "figures"]

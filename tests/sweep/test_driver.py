@@ -88,7 +88,7 @@ def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -
     driven, rates = Driven(tmp_path, monkeypatch), [0.01, 0.03]
     make = partial(planner, models=["GRU4RecSoftmax"])
     driven.run(make({"learning_rate": {"grid": rates}}, seeds=[1]))
-    write_sweep_report(driven.folder)
+    write_sweep_report(driven.folder, figures=False)
     kept = {path: path.read_bytes() for name in ("runs", "trials") for path in (driven.folder / name).rglob("*.*")}
     assert len(kept) > 8
     wider = make({"learning_rate": {"grid": [*rates, 0.1]}}, seeds=[1, 2])
@@ -96,7 +96,7 @@ def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -
     assert [len(runs) for _, runs in driven.tuned] == [4]
     assert {path: path.read_bytes() for path in kept} == kept
     assert len(trials) == 6
-    write_sweep_report(driven.folder)
+    write_sweep_report(driven.folder, figures=False)
     assert "6 trials: 6 finished" in (driven.folder / "best.md").read_text()
     table = pd.read_csv(driven.folder / "table.csv")
     assert sorted(table["learning_rate"]) == [0.01, 0.03, 0.1]
@@ -104,7 +104,7 @@ def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -
     # A new sweep by the same file has the same configurations, by the same numbers.
     driven.folder = tmp_path / "new"
     driven.run(wider)
-    write_sweep_report(driven.folder)
+    write_sweep_report(driven.folder, figures=False)
     pd.testing.assert_frame_equal(table, pd.read_csv(driven.folder / "table.csv"))
 
 

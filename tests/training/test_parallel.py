@@ -266,7 +266,10 @@ def numbers(record: RunResult) -> dict[str, Any]:
     return {"log": log.to_dict("list"), "test": record.test, "outcomes": outcomes.to_dict("list")}
 
 
-def test_two_processes_give_the_numbers_of_one(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kinds", [["windows", "empty"], pytest.param(["prefixes", "transformer"], marks=pytest.mark.slow)]
+)
+def test_two_processes_give_the_numbers_of_one(kinds: list[str], data: Path, tmp_path: Path) -> None:
     """Losses and probabilities to 1e-5, metrics and ranks exactly; refusals and divergence in both, told once."""
     transformer = changed(["--model", "SASRecSoftmax", *SMALL[1:]], "--n_layers=1", "--n_heads=2", "--hidden_size=8")
     transformer += ["--hidden_dropout_prob=0.0", "--attn_dropout_prob=0.0"]
@@ -277,6 +280,7 @@ def test_two_processes_give_the_numbers_of_one(data: Path, tmp_path: Path) -> No
         # A batch of one window, one batch of queries: the other process has no share.
         "empty": changed([*MIXTURE, *CERTAIN], "--train_batch_size=8", "--eval_batch_size=1000", "--epochs=1"),
     }
+    same = {kind: same[kind] for kind in kinds}
     other = {
         "random": [*MIXTURE, "--dropout_prob=0.3", "--negative_sampling=uniform", "--n_negatives=8"],
     }
