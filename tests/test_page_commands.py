@@ -103,9 +103,6 @@ def test_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "mos-recbole").write_text(PROGRAM.format(python=sys.executable), encoding="utf-8")
-    (programs / "torchrun").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m torch.distributed.run "$@" --epochs=1\n', encoding="utf-8"
-    )
     for program in programs.iterdir():
         program.chmod(0o755)
     (programs / "python").symlink_to(sys.executable)
