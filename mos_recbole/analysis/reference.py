@@ -38,7 +38,7 @@ class ReferenceProtocol(_Part):
         """Returns where a run was measured in another way, a phrase each."""
         differ = [
             f"{key} {here} instead of {published}"
-            for known, own in ((self.split, run.protocol["split"]), (self.settings, run.settings))
+            for known, own in ((self.split, run.protocol["split"]), (self.settings, run.settings | _settled(run)))
             for key, published in known.items()
             if (here := own.get(key)) != published
         ]
@@ -47,6 +47,11 @@ class ReferenceProtocol(_Part):
             if abs(here / count - 1) > _SAME:
                 differ.append(f"{key} {here:,} instead of {count:,}")
         return differ
+
+
+def _settled(run: RunResult) -> dict[str, Any]:
+    """Returns what the settings leave to the data, as the data settled it."""
+    return {"filter_seen": run.protocol["filter_seen"]}
 
 
 class ReferenceRow(_Part):

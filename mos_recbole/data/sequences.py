@@ -37,6 +37,17 @@ class Sequences:
         """Returns the share of rows whose user has another row with the same time."""
         return tied_rows(self.times, self.offsets) / max(1, len(self.times))
 
+    def have_repeats(self) -> bool:
+        """Returns whether a user has an item more than once."""
+        n_items = int(self.items.max(initial=0)) + 1
+        for first in range(0, self.n_users, _BLOCK_USERS):
+            offsets = self.offsets[first : first + _BLOCK_USERS + 1]
+            user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+            pair = np.sort(user * n_items + read_rows(self.items, int(offsets[0]), int(offsets[-1])))
+            if (pair[1:] == pair[:-1]).any():
+                return True
+        return False
+
     def times_are_positions(self) -> bool:
         """Returns whether times number each user's interactions: most users begin at one time and go on in ones."""
         first = np.empty(self.n_users, dtype=np.int64)
@@ -54,7 +65,7 @@ def positions(offsets: np.ndarray) -> np.ndarray:
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
-_BLOCK_ROWS = 2**20
+_BLOCK_ROWS, _BLOCK_USERS = 2**20, 2**13
 
 
 def read_rows(array: np.ndarray, start: int, stop: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from mos_recbole.experiment.distances import add_distances
 from mos_recbole.experiment.estimate import Estimate, count_parameters, earlier_epochs, estimate_cost
 from mos_recbole.experiment.forecast import preview_runs
 from mos_recbole.experiment.fused import run_fused
-from mos_recbole.experiment.identity import code_version, data_fingerprint, protocol_hash, run_name, versions
+from mos_recbole.experiment.identity import DataFacts, code_version, data_facts, protocol_hash, run_name, versions
 from mos_recbole.experiment.load import TrainedRun, load_run
 from mos_recbole.experiment.matching import match_parameters
 from mos_recbole.experiment.run import run_experiment
@@ -15,6 +15,7 @@ from mos_recbole.experiment.timing import Span, StepTimer, TimedLoader
 from mos_recbole.settings import load_settings
 
 __all__ = [
+    "DataFacts",
     "Estimate",
     "RunData",
     "Span",
@@ -24,7 +25,7 @@ __all__ = [
     "add_distances",
     "code_version",
     "count_parameters",
-    "data_fingerprint",
+    "data_facts",
     "earlier_epochs",
     "estimate_cost",
     "load_run",

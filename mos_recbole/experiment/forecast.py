@@ -9,7 +9,7 @@ import torch
 from tabulate import tabulate
 
 from mos_recbole.experiment.estimate import Estimate, earlier_epochs, estimate_cost
-from mos_recbole.experiment.identity import data_fingerprint, run_name
+from mos_recbole.experiment.identity import data_facts, run_name
 from mos_recbole.experiment.machine import choose_device
 from mos_recbole.experiment.timing import Span
 from mos_recbole.progress import ProgressBar, format_duration
@@ -137,5 +137,5 @@ def preview_runs(runs: Sequence[Settings], device: str, results: Path, resume: b
 
 
 def _is_finished(settings: Settings, device: str, results: Path) -> bool:
-    name = run_name(settings, data_fingerprint(settings), choose_device(device).type)
+    name = run_name(settings, data_facts(settings).fingerprint, choose_device(device).type)
     return (results / RUNS_FOLDER / name / RECORD_FILE).exists()

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from mos_recbole import __version__
 from mos_recbole.data import SequenceDataset, interactions_fingerprint
+from mos_recbole.evaluation import EvaluationProtocol
 from mos_recbole.experiment.source_hash import source_hash
 from mos_recbole.results import run_identity
 from mos_recbole.settings import Settings
@@ -22,7 +24,7 @@ def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:
 
     Args:
         settings: of the run.
-        fingerprint: of the prepared data (`data_fingerprint`).
+        fingerprint: of the prepared data (`data_facts`).
         device_type: "cpu" or "cuda".
     """
     # What decides how numbers are rounded, the number of threads apart.
@@ -31,20 +33,39 @@ def run_name(settings: Settings, fingerprint: str, device_type: str) -> str:
     return f"{settings.model}-{settings.dataset}-seed{settings.values['seed']}-{run_id}"
 
 
-def data_fingerprint(settings: Settings) -> str:
-    """Returns the SHA-256 of the data that a run would learn from; prepares them where that was not done before.
+@dataclass(frozen=True)
+class DataFacts:
+    """What of its data decides about a run's id and protocol.
+
+    Attributes:
+        fingerprint: SHA-256 of the prepared data.
+        has_repeats: whether a user has an item more than once; False where the settings do not ask.
+    """
+
+    fingerprint: str
+    has_repeats: bool
+
+
+def data_facts(settings: Settings) -> DataFacts:
+    """Returns the facts of the data that a run would learn from; prepares them where that was not done before.
 
     Raises:
         InputError: the data cannot be read, or the split leaves a side empty.
     """
     data = SequenceDataset(settings.recbole_config(torch.device("cpu")))
     data.split()
-    return data.fingerprint()
+    return facts_of(settings, data)
 
 
-def protocol_hash(settings: Settings, fingerprint: str) -> str:
+def facts_of(settings: Settings, dataset: SequenceDataset) -> DataFacts:
+    """Returns the facts of data that have been split."""
+    asked = settings.values["filter_seen"] == "auto"
+    return DataFacts(dataset.fingerprint(), asked and dataset.sequences.have_repeats())
+
+
+def protocol_hash(protocol: EvaluationProtocol, fingerprint: str) -> str:
     """Returns what is equal for runs whose numbers may be compared."""
-    return settings.protocol.hash(interactions_fingerprint(fingerprint))
+    return protocol.hash(interactions_fingerprint(fingerprint))
 
 
 @cache

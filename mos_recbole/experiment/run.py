@@ -159,7 +159,8 @@ class Run:
         """Returns the trainer of the model, at its first weights or where it is to go on."""
         config, data = self.config, self.data
         if self.processes.is_main:  # the same for all runs of a command, which says it once
-            _log.info(f"{self.settings.dataset}: {data.summary.describe()}", extra={"once": True})
+            said = f"{data.summary.describe()}\n  {_seen_items(self.settings, data.protocol.filter_seen)}"
+            _log.info(f"{self.settings.dataset}: {said}", extra={"once": True})
         init_seed(config["seed"], config["reproducibility"])
         self.model = build_model(self.settings, config, data)
         self.trainer = make_trainer(
@@ -256,7 +257,7 @@ class Run:
         energy_kwh, energy_by = self.meter.stop() if self.meter else ({}, "")
         return RunResult(
             run_id=self.run_id,
-            protocol_hash=protocol_hash(self.settings, data.fingerprint),
+            protocol_hash=protocol_hash(data.protocol, data.fingerprint),
             protocol=vars(data.protocol),
             model=self.settings.model,
             **model_facts(self.model),
@@ -325,3 +326,12 @@ class Run:
 
 def _directed(values: Mapping[str, float]) -> dict[str, Metric]:
     return {name: Metric(value=value, direction=metric_direction(name)) for name, value in values.items()}
+
+
+def _seen_items(settings: Settings, left_out: bool) -> str:
+    """Returns what becomes of the items of a query's history, and why, in a sentence."""
+    done = "left out of the candidates" if left_out else "candidates too"
+    if settings.values["filter_seen"] != "auto":
+        return f"items of the history: {done} (filter_seen: {left_out})"
+    why = "no user has an item twice" if left_out else "users have items more than once"
+    return f"items of the history: {done}, since {why} (filter_seen: auto)"

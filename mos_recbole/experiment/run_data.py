@@ -9,6 +9,7 @@ import torch
 
 from mos_recbole.data import DataSummary, SequenceDataset, Sequences
 from mos_recbole.evaluation import ItemDistance, Lists, distance_sums, parse_metric
+from mos_recbole.experiment.identity import facts_of
 from mos_recbole.settings import Settings
 from mos_recbole.training import QuerySet, make_query_set
 
@@ -31,7 +32,7 @@ class RunData:
         self.config, self.device = settings.recbole_config(device), device
         self.dataset = SequenceDataset(self.config)
         self.split = self.dataset.split()
-        self.protocol = settings.protocol
+        self.protocol = settings.protocol(has_repeats=facts_of(settings, self.dataset).has_repeats)
 
     def for_final_fit(self) -> "RunData":
         """Returns the same data with the targets of validation among those of training too."""

@@ -154,7 +154,7 @@ def _record(
     """Returns the record; nothing is known of how the lists were made."""
     return RunResult(
         run_id=run_id,
-        protocol_hash=protocol_hash(settings, data.fingerprint),
+        protocol_hash=protocol_hash(data.protocol, data.fingerprint),
         protocol=vars(data.protocol),
         model=recorded["model"],
         split_leakage=settings.split.leakage,

@@ -13,7 +13,9 @@ ACTIVATION = Setting(
     "mos_activation", Activation, "tanh", "Activation of the components: tanh or identity.", "activation"
 )
 DROPOUT = Setting("mos_dropout", Probability, 0.0, "Dropout on the components.", "dropout")
-OUTPUT_RANK = Setting("output_rank", Count, 0, "Rank r of the output matrix; 0: as wide as the states.", "output_rank")
+OUTPUT_RANK = Setting(
+    "output_rank", Count, 0, "Rank r of the output matrix; 0: as wide as the states.", "output_rank", recent=True
+)
 # Of a `ProjectedHead`.
 MIXTURE_SETTINGS = (
     Setting("mos_heads", Positive, 4, "Components K of the mixture.", "n_components"),

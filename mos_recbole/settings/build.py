@@ -107,16 +107,25 @@ class Settings:
         """Whether the split has a validation, which selection and early stopping need."""
         return self.split.validates(self.values)
 
-    @property
-    def protocol(self) -> EvaluationProtocol:
-        """The way in which runs with these settings are evaluated."""
-        final_fit = {} if self.values["final_fit"] == "none" else {"final_fit": self.values["final_fit"]}
+    def protocol(self, *, has_repeats: bool) -> EvaluationProtocol:
+        """Returns the way in which runs with these settings are evaluated.
+
+        Args:
+            has_repeats: whether users of the data have items more than once. Where none has, an item of the history
+                can never be a target: `filter_seen: auto` leaves it out.
+        """
+        filter_seen = self.values["filter_seen"]
         return EvaluationProtocol(
-            split=self.split.protocol(self.values) | final_fit,
-            filter_seen=self.values["filter_seen"],
+            split=self._split_in_protocol,
+            filter_seen=not has_repeats if filter_seen == "auto" else filter_seen,
             tie_rule=self.values["tie_rule"],
             candidates=self.split.candidates,
         )
+
+    @property
+    def _split_in_protocol(self) -> dict[str, Any]:
+        final_fit = {} if self.values["final_fit"] == "none" else {"final_fit": self.values["final_fit"]}
+        return self.split.protocol(self.values) | final_fit
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -127,7 +136,7 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Returns what of the settings can change a run's numbers."""
         plugins = self.model_class.sources() if issubclass(self.model_class, EncoderHeadRecommender) else {}
-        recent = {one.key: one.default for one in own_settings() if one.recent and one.key not in self.protocol.split}
+        recent = {one.key: one.default for one in own_settings() if one.recent and one.key not in self._split_in_protocol}
         return {
             "model": self.model,
             "dataset": self.dataset,

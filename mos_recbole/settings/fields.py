@@ -136,9 +136,10 @@ OWN = (
     ),
     Setting(
         "filter_seen",
-        bool,
-        False,
-        "Whether items of a query's history are left out of its candidates; a repeated target stays one.",
+        bool | Literal["auto"],
+        "auto",
+        "Whether items of a query's history are left out of its candidates (a repeated target stays one); auto: where "
+        "no user has an item twice.",
     ),
     Setting(
         "tie_rule",

@@ -166,8 +166,6 @@ def _translate(one: Translation, items: dict[str, Given], given: dict[str, Given
         if given[one.target].value != value:
             found.warnings.append(f"{origin}: {keys} is not read, since {one.target} is set")
         return
-    if one.target == "filter_seen" and value is False:
-        return
     given[one.target] = Given(value, origin)
     found.warnings.append(f"{origin}: {keys} is taken as {one.target}: {value!r}")
 

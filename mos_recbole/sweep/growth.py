@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import code_version, protocol_hash, versions
+from mos_recbole.experiment import code_version, versions
 from mos_recbole.results import RunResult, SweepPlan
 from mos_recbole.sweep.plan import PlannedTrial, Planner
 
@@ -56,7 +56,7 @@ def refusal(folder: Path, earlier: RunResult | None, there: SweepPlan, now: Plan
         now: what the sweep file makes of the trial.
         planner: of the sweep file.
     """
-    fingerprint = planner.fingerprint(now.settings)
+    fingerprint = planner.facts(now.settings).fingerprint
     if earlier is None:
         old, new = there.settings, planner.plan().settings
     else:
@@ -66,7 +66,7 @@ def refusal(folder: Path, earlier: RunResult | None, there: SweepPlan, now: Plan
         # Where the learning rate has a schedule it follows from the epochs.
         keys = [key for key in keys if key != "stopping_step"]
     causes = [f"{key} ({old.get(key, 'not set')}, now {new.get(key, 'not set')})" for key in keys]
-    comparable = earlier is None or earlier.protocol_hash == protocol_hash(now.settings, fingerprint)
+    comparable = earlier is None or earlier.protocol_hash == planner.protocol_hash(now.settings)
     if earlier is not None:
         versions_differ = any(earlier.versions.get(name) != versions()[name] for name in _PACKAGES)
         others = {

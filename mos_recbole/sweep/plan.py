@@ -11,7 +11,8 @@ from typing import Any
 from mos_recbole.data import dataset_name, is_table
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.experiment import (
-    data_fingerprint,
+    DataFacts,
+    data_facts,
     protocol_hash,
     run_name,
 )
@@ -86,7 +87,7 @@ class Planner:
         for plugin in self.plugins:
             load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
-        self._fingerprints: dict[str, str] = {}
+        self._facts: dict[str, DataFacts] = {}
         self._place = partial(sweep.place, path)
         self._settings = {key: self._given(value, "settings", key) for key, value in sweep.settings.items()}
         faults = self._faults_of_keys()
@@ -252,7 +253,7 @@ class Planner:
         settings = self._load(model, dataset, seed, parameters)
         if not settings.validates:
             raise InputError(f"{model}: split {settings.split.name!r} has no validation, by which a sweep chooses")
-        name = run_name(settings, self.fingerprint(settings), self.device_type)
+        name = run_name(settings, self.facts(settings).fingerprint, self.device_type)
         trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
         return PlannedTrial(trial, settings)
 
@@ -280,12 +281,18 @@ class Planner:
             ]
             raise InputError("\n".join(faults)) from error
 
-    def fingerprint(self, settings: Settings) -> str:
-        """Returns the fingerprint of the data of a trial."""
-        key = json.dumps(settings.data_settings, sort_keys=True, default=str)
-        if key not in self._fingerprints:
-            self._fingerprints[key] = data_fingerprint(settings)
-        return self._fingerprints[key]
+    def facts(self, settings: Settings) -> DataFacts:
+        """Returns the facts of the data of a trial."""
+        asked = {"filter_seen": settings.values["filter_seen"]}
+        key = json.dumps(settings.data_settings | asked, sort_keys=True, default=str)
+        if key not in self._facts:
+            self._facts[key] = data_facts(settings)
+        return self._facts[key]
+
+    def protocol_hash(self, settings: Settings) -> str:
+        """Returns what is equal for trials whose numbers may be compared."""
+        facts = self.facts(settings)
+        return protocol_hash(settings.protocol(has_repeats=facts.has_repeats), facts.fingerprint)
 
     def check_together(self, trials: list[PlannedTrial]) -> None:
         """Raises InputError where two trials are one run, or results on a data set could not be compared."""
@@ -297,7 +304,7 @@ class Planner:
             if twin is not trial:
                 keys = " and ".join(_differing(trial, twin))
                 raise InputError(f"space: {keys} cannot change the results of {trial.model}")
-            protocol = protocol_hash(planned.settings, self.fingerprint(planned.settings))
+            protocol = self.protocol_hash(planned.settings)
             other, expected = first_of_data.setdefault(trial.dataset, (trial, protocol))
             if protocol != expected:
                 raise InputError(

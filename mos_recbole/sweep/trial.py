@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from mos_recbole.errors import InputError, TrainingDiverged
-from mos_recbole.experiment import data_fingerprint, run_experiment, run_fused, run_name
+from mos_recbole.experiment import data_facts, run_experiment, run_fused, run_name
 from mos_recbole.models import load_plugin, resolve_model
 from mos_recbole.results import RUNS_FOLDER, RunResult
 from mos_recbole.settings import Settings
@@ -97,7 +97,7 @@ def run_trial(
     for plugin in plugins:
         load_plugin(Path(plugin))
     runs = {one["run"]: Settings(resolve_model(one["model"]), one["dataset"], one["settings"]) for one in members}
-    fingerprint = data_fingerprint(next(iter(runs.values())))  # trials that are trained as one have the same data
+    fingerprint = data_facts(next(iter(runs.values()))).fingerprint  # trials that are trained as one have the same data
     for planned, settings in runs.items():
         name = run_name(settings, fingerprint, torch.device(device).type)
         if name != planned:

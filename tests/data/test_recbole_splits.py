@@ -75,12 +75,12 @@ def test_the_split_by_ratio_is_recboles(users_of_1_to_30: Path, shares: tuple[fl
 
 def test_the_split_by_ratio_is_a_protocol_of_its_own() -> None:
     settings = load_settings("GRU4RecSoftmax", overrides={"split": "ratio", "test_ratio": 0.2})
-    assert settings.protocol.split == {"name": "ratio", "valid_ratio": 0.1, "test_ratio": 0.2}
+    assert settings.protocol(has_repeats=True).split == {"name": "ratio", "valid_ratio": 0.1, "test_ratio": 0.2}
     assert settings.identity()["valid_ratio"] == 0.1
     other = load_settings("GRU4RecSoftmax")
-    assert other.protocol.split == {"name": "leave_one_out"}
+    assert other.protocol(has_repeats=True).split == {"name": "leave_one_out"}
     assert "valid_ratio" not in other.identity()
-    assert settings.protocol.hash("data") != other.protocol.hash("data")
+    assert settings.protocol(has_repeats=True).hash("data") != other.protocol(has_repeats=True).hash("data")
 
 
 def test_leave_one_out_for_the_test_only_is_recboles(users_of_1_to_30: Path) -> None:
@@ -132,17 +132,17 @@ def test_two_times_give_a_published_split_exactly(users_of_1_to_30: Path) -> Non
         assert ((times >= low) & (times < high)).all()
     assert (split.facts["valid_from"], split.facts["test_from"]) == (1500, 2200)
     settings = settings_of(users_of_1_to_30, split="temporal", valid_time=1500, split_time=2200, valid_share=0.2)
-    assert settings.protocol.split["valid_time"] == 1500
-    assert "valid_share" not in settings.protocol.split
+    assert settings.protocol(has_repeats=True).split["valid_time"] == 1500
+    assert "valid_share" not in settings.protocol(has_repeats=True).split
     assert settings.warnings == ("valid_share: valid_share has no effect where valid_time is set",)
 
 
 def test_a_setting_that_is_new_changes_no_identity_at_its_default() -> None:
     settings = load_settings("GRU4RecSoftmax", overrides={"split": "temporal"})
     assert "valid_time" in settings.values
-    assert "valid_time" not in settings.identity().keys() | settings.protocol.split.keys()
+    assert "valid_time" not in settings.identity().keys() | settings.protocol(has_repeats=True).split.keys()
     given = load_settings("GRU4RecSoftmax", overrides={"split": "temporal", "valid_time": 3})
-    assert given.identity()["valid_time"] == given.protocol.split["valid_time"] == 3
+    assert given.identity()["valid_time"] == given.protocol(has_repeats=True).split["valid_time"] == 3
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_a_batch_without_a_mask_is_passed_over(toy: Path) -> None:
 def test_shan_is_asked_with_reversed_sequences(toy: Path) -> None:
     """Right-aligned, in training and in ranking."""
     config, data, split, _ = built(settings_of("SHAN", toy))
-    queries = make_query_set(config, data, split, "test", settings_of("SHAN", toy).protocol, config["device"])
+    queries = make_query_set(config, data, split, "test", settings_of("SHAN", toy).protocol(has_repeats=True), config["device"])
     batch = queries.batch(torch.arange(len(queries)), Fields.of(config))
     training, _ = next(iter(make_train_loader(config, data, split).epoch(1)))
     for given in (batch, training):
@@ -447,7 +447,7 @@ def test_dien_has_another_item_for_every_place_of_the_history(toy: Path) -> None
     settings = settings_of("DIEN", toy)
     config, data, split, _ = built(settings)
     sides = [next(iter(make_train_loader(config, data, split).epoch(1)))[0]]
-    queries = make_query_set(config, data, split, "test", settings.protocol, config["device"])
+    queries = make_query_set(config, data, split, "test", settings.protocol(has_repeats=True), config["device"])
     sides.append(queries.batch(torch.arange(len(queries)), Fields.of(config)))
     drawn = set()
     for batch in sides:
@@ -467,7 +467,7 @@ def test_pairs_are_scored_in_parts(model: str, toy: Path) -> None:
     settings = settings_of(model, toy)
     config, data, split, net = built(settings)
     net.eval()
-    queries = make_query_set(config, data, split, "test", settings.protocol, config["device"])
+    queries = make_query_set(config, data, split, "test", settings.protocol(has_repeats=True), config["device"])
     found = {}
     for size in (7, 10_000):
         config["eval_batch_size"] = size

@@ -200,7 +200,7 @@ def test_published_differences_beside_ours(report: Path) -> None:
         ({"val_interval": None}, "val_interval None instead of"),
         ({"item_inter_num_interval": "[5,inf)"}, r"item_inter_num_interval \[5,inf\) instead of None"),
         ({"tie_order": "random"}, "tie_order random instead of file"),
-        ({"filter_seen": True}, "filter_seen True instead of False"),
+        ({"protocol": PROTOCOL | {"split": SPLIT, "filter_seen": True}}, "filter_seen True instead of False"),
         (
             {"data": {"targets_before_test": 20_278_780, "test_targets": 2_000_000}},
             "test_targets 2,000,000 instead of 2,982,077",

@@ -32,7 +32,7 @@ def test_the_configuration_is_the_articles(model: str) -> None:
     assert (values["tie_weights"], values["item_bias"], values["valid_metric"]) == (True, False, "Recall@100")
     if model == "GRU4RecMoS":
         assert (values["mos_heads"], values["mos_activation"]) == (4, "tanh")
-    assert settings.protocol.candidates == "trained"
+    assert settings.protocol(has_repeats=True).candidates == "trained"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -202,7 +202,7 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
         ),
         (
             {"settings": {"filter_seen": True}},
-            ["other filter_seen (False, now True); give this one a folder of its own"],
+            ["other filter_seen (auto, now True); give this one a folder of its own"],
         ),
         ({"space": RATES | {"filter_seen": {"grid": [True]}}}, ["filter_seen changes what is measured"]),
         ({"datasets": ["changed"]}, ["other data; give this one a folder of its own"]),

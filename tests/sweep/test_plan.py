@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mos_recbole.experiment import run_experiment
+from mos_recbole.experiment import DataFacts, run_experiment
 from mos_recbole.results import SweepPlan
 from mos_recbole.sweep import Planner, SweepFile
 from mos_recbole.sweep import plan as plan_module
@@ -183,11 +183,11 @@ def test_equal_data_are_read_once(planner: MakePlanner, monkeypatch: pytest.Monk
     """Whatever the models and their parameters are."""
     read: list[str] = []
 
-    def count(one: Any) -> str:
+    def count(one: Any) -> DataFacts:
         read.append(one.model)
-        return "fingerprint"
+        return DataFacts("fingerprint", has_repeats=True)
 
-    monkeypatch.setattr(plan_module, "data_fingerprint", count)
+    monkeypatch.setattr(plan_module, "data_facts", count)
     assert len(planner(GRID).trials()) == 6
     assert len(read) == 1
 

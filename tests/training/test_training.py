@@ -21,7 +21,7 @@ from conftest import write_toy
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
-from mos_recbole.experiment import load_run, load_settings
+from mos_recbole.experiment import RunData, load_run, load_settings
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
 from mos_recbole.training import BenchmarkTrainer, EpochReport
@@ -297,14 +297,29 @@ def test_log_probabilities_are_of_a_distribution(run) -> None:
     assert record.outcomes()["log_probability"].mean() == pytest.approx(-math.log(21), abs=0.3)
 
 
-def test_filter_seen_can_only_improve_ranks(run) -> None:
+def test_filter_seen_can_only_improve_ranks(run, caplog: pytest.LogCaptureFixture) -> None:
     """The same weights, fewer candidates: no target falls. (Selection is by loss-free order here: one epoch.)"""
+    caplog.set_level(logging.INFO)
     everything = run("GRU4RecMoS", "everything", epochs=1).outcomes()
+    assert "candidates too, since users have items more than once (filter_seen: auto)" in caplog.text
     unseen = run("GRU4RecMoS", "unseen", epochs=1, filter_seen=True).outcomes()
     assert everything["log_probability"].tolist() == unseen["log_probability"].tolist()
     assert (unseen["rank"] <= everything["rank"]).all()
     assert (unseen["rank"] < everything["rank"]).any()
     assert (unseen["candidates"] < everything["candidates"]).any()
+
+
+@pytest.mark.parametrize(("third", "left_out"), [(3, True), (1, False)])
+def test_items_of_the_history_are_candidates_where_users_repeat(third: int, left_out: bool, tmp_path: Path) -> None:
+    """By default the data decide, and the protocol is the one that says so; one repeat of one user is enough."""
+    data = write_data(tmp_path / "data" / "toy", [[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, third, 5]])
+    cpu = torch.device("cpu")
+    decided = RunData(load_settings("GRU4RecSoftmax", str(data)), cpu).protocol
+    assert decided.filter_seen == left_out
+    for wanted in (True, False):
+        asked = RunData(load_settings("GRU4RecSoftmax", str(data), overrides={"filter_seen": wanted}), cpu).protocol
+        assert asked.filter_seen == wanted
+        assert (asked.hash("data") == decided.hash("data")) == (wanted == left_out)
 
 
 # ---------------------------------------------------------------------------------------------------- resume
