@@ -136,7 +136,9 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Returns what of the settings can change a run's numbers."""
         plugins = self.model_class.sources() if issubclass(self.model_class, EncoderHeadRecommender) else {}
-        recent = {one.key: one.default for one in own_settings() if one.recent and one.key not in self._split_in_protocol}
+        recent = {
+            one.key: one.default for one in own_settings() if one.recent and one.key not in self._split_in_protocol
+        }
         return {
             "model": self.model,
             "dataset": self.dataset,

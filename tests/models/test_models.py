@@ -303,7 +303,9 @@ def test_a_batch_without_a_mask_is_passed_over(toy: Path) -> None:
 def test_shan_is_asked_with_reversed_sequences(toy: Path) -> None:
     """Right-aligned, in training and in ranking."""
     config, data, split, _ = built(settings_of("SHAN", toy))
-    queries = make_query_set(config, data, split, "test", settings_of("SHAN", toy).protocol(has_repeats=True), config["device"])
+    queries = make_query_set(
+        config, data, split, "test", settings_of("SHAN", toy).protocol(has_repeats=True), config["device"]
+    )
     batch = queries.batch(torch.arange(len(queries)), Fields.of(config))
     training, _ = next(iter(make_train_loader(config, data, split).epoch(1)))
     for given in (batch, training):

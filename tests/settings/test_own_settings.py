@@ -35,7 +35,11 @@ def test_a_split_says_where_it_leaks_and_is_in_the_protocol(name: str) -> None:
     spec = SPLITS[name]
     assert spec.leakage.endswith(".")
     named = [setting for setting in spec.settings if spec.recent or not setting.recent]
-    assert settings.protocol(has_repeats=True).split == {"name": name, **{setting.key: setting.default for setting in named}, **given}
+    assert settings.protocol(has_repeats=True).split == {
+        "name": name,
+        **{setting.key: setting.default for setting in named},
+        **given,
+    }
     assert settings.protocol(has_repeats=True).candidates == spec.candidates
     assert settings.data_settings["split"] == name
     assert {setting.key for setting in spec.settings} <= settings.data_settings.keys()
