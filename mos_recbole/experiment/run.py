@@ -190,14 +190,15 @@ class Run:
         return make_train_loader(self.config, self.data.dataset, self.data.split, self.processes.shard)
 
     def selection(self) -> Selection | None:
-        """Returns what the best epoch and early stopping go by: validation by `valid_metric`; None without validation.
+        """Returns what the chosen epoch and early stopping go by: `valid_metric`; None without validation.
 
         Nothing is ever selected on the test.
         """
         if not self.settings.validates:
             return None
         metric = self.config["valid_metric"]
-        return Selection(partial(self._metrics, "valid"), metric, metric_direction(metric) == "higher")
+        last = self.config["chosen_epoch"] == "last"
+        return Selection(partial(self._metrics, "valid"), metric, metric_direction(metric) == "higher", last)
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
@@ -237,10 +238,15 @@ class Run:
         done = f"{len(trainer.reports)} of {trainer.epochs} epochs"
         if not self.settings.validates:
             return f"trained {done}; the split has no validation, so the last epoch is the model"
-        best = f"{metric} {trainer.reports[-1].best_score:.4f} in epoch {trainer.best_epoch}"
+        best = f"best {metric} {trainer.reports[-1].best_score:.4f}"
+        if self.config["chosen_epoch"] == "best":
+            best += f" in epoch {trainer.best_epoch}"
+        else:
+            chosen = (trainer.reports[-1].valid or {})[metric]
+            best = f"{metric} {chosen:.4f} in the last epoch, which is chosen ({best})"
         if trainer.stopped:
-            return f"stopped early after {done}: best {best}, {trainer.cur_step} validations without a better one since"
-        return f"trained {done}: best {best}"
+            return f"stopped early after {done}: {best}, {trainer.cur_step} validations without a better one since"
+        return f"trained {done}: {best}"
 
     def _write(self, valid: Mapping[str, float], test: Mapping[str, float], ranks: TargetRanks) -> RunResult:
         """Returns the record; it is written last, so that a folder with a record is a finished run."""

@@ -1,6 +1,6 @@
 """The training losses of all output heads: over all items, or over sampled ones with the samplers of these."""
 
-from mos_recbole.losses.mixture import MixtureImplementation, mixture_cross_entropy
+from mos_recbole.losses.mixture import MixtureImplementation, mixture_cross_entropy, need_bf16_units
 from mos_recbole.losses.sampled import (
     InBatchSampler,
     NegativeSampler,
@@ -17,6 +17,7 @@ __all__ = [
     "PopularitySampler",
     "UniformSampler",
     "mixture_cross_entropy",
+    "need_bf16_units",
     "need_triton",
     "sampled_mixture_cross_entropy",
 ]

@@ -1,6 +1,7 @@
 """Mixture cross-entropy in one pass over chunks of queries, without a buffer of queries x components x items."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,7 +11,7 @@ from mos_recbole.losses.reference import mixture_nll_reference
 from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
 from mos_recbole.losses.triton_support import check_factors, need_triton
 
-MixtureImplementation = Literal["auto", "chunked", "reference", "triton"]
+MixtureImplementation = Literal["auto", "chunked", "chunked_bf16", "reference", "triton"]
 
 
 def mixture_cross_entropy(
@@ -47,7 +48,9 @@ def mixture_cross_entropy(
             so is "triton", for CUDA devices and float32 or bfloat16 factors: beyond inputs and results O(B·K) memory,
             logits computed again for each gradient (10·B·K·V·d operations for d up to 64, in bfloat16 128), float32
             products in TF32 where PyTorch's own are. "auto" is "chunked" on every device, since "triton" has been
-            compiled for GPUs, but never run on one: its tests are Triton's interpreter and compiler.
+            compiled for GPUs, but never run on one: its tests are Triton's interpreter and compiler. "chunked_bf16" is
+            "chunked" whose products of float32 factors run in a CPU's matrix units for bfloat16 (AMX), summed in
+            float32, from d = 32 on: narrower ones would be slower there.
 
     Matrix products run in the inputs' precision (under autocast, in autocast's), everything else in at least float32;
     float16, whose exponents are too few for a normaliser's gradients, is widened to float32.
@@ -55,7 +58,7 @@ def mixture_cross_entropy(
 
     Raises:
         ValueError: shapes that do not fit, a target that is none, an unknown reduction or implementation; "triton"
-            where it cannot run.
+            or "chunked_bf16" where it cannot run.
     """
     check_mixture(components, log_prior, weight, target, bias, reduction)
     device = components.device.type
@@ -65,9 +68,11 @@ def mixture_cross_entropy(
     if torch.float16 in (components.dtype, weight.dtype):
         components, weight = components.float(), weight.float()
     with torch.autocast(device, enabled=False):
-        if impl in ("auto", "chunked"):
+        if impl in ("auto", "chunked", "chunked_bf16"):
+            if impl == "chunked_bf16":
+                need_bf16_units()
             loss: torch.Tensor = _ChunkedMixtureCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                components, log_prior, weight, bias, target, reduction
+                components, log_prior, weight, bias, target, reduction, impl == "chunked_bf16"
             )
             return loss
         if impl == "reference":
@@ -85,6 +90,27 @@ def mixture_cross_entropy(
                 f"impl is {impl!r}; expected one of {', '.join(map(repr, get_args(MixtureImplementation)))}"
             )
         return nll_B if reduction == "none" else nll_B.sum() if reduction == "sum" else nll_B.mean()
+
+
+def need_bf16_units() -> None:
+    """Raises where products cannot run in a CPU's matrix units for bfloat16.
+
+    Raises:
+        ValueError: the CPU has none.
+    """
+    if not torch.cpu._is_amx_tile_supported():
+        raise ValueError("impl='chunked_bf16' needs a CPU with AMX; impl='chunked' runs everywhere")
+
+
+@contextmanager
+def _bf16_products() -> Iterator[None]:
+    """Lets a CPU's products of float32 factors run in bfloat16."""
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def _add_product(sum_Tmn: torch.Tensor, left_Tmk: torch.Tensor, right_Tkn: torch.Tensor) -> None:
@@ -119,7 +145,11 @@ class _ChunkedPass:
     Args:
         components_BKd, log_prior_BK, weight_Vd, bias_V, target_B: as of `mixture_cross_entropy`.
         needed: which of the first four get a gradient.
+        bf16: whether float32 products run in bfloat16 where that is faster.
     """
+
+    # Below, a product in bfloat16 takes longer than one in float32.
+    _NARROWEST_BF16 = 32
 
     def __init__(
         self,
@@ -129,9 +159,12 @@ class _ChunkedPass:
         bias_V: torch.Tensor | None,
         target_B: torch.Tensor,
         needed: Sequence[bool],
+        bf16: bool,
     ) -> None:
         self.n_queries, self.n_components, width = components_BKd.shape
         n_items, device = len(weight_Vd), weight_Vd.device
+        cpu_float32 = device.type == "cpu" and weight_Vd.dtype == torch.float32
+        self.bf16 = bf16 and cpu_float32 and width >= self._NARROWEST_BF16
         self.shape_BKd = components_BKd.shape
         accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
         self.step = max(1, min(self.n_queries, chunk_size(device, self.n_components, n_items, accumulate.itemsize)))
@@ -141,7 +174,7 @@ class _ChunkedPass:
         self.unshifted = _need_no_shift(components_BKd, self.weight_Vd, bias_V)
         # From nats to bits: free on the narrow factors, before the product. But that rounds, which logits of 1e4 and
         # 16-bit factors would feel: their change of unit comes after the shift.
-        self.exact = weight_Vd.dtype == accumulate
+        self.exact = weight_Vd.dtype == accumulate and not self.bf16
         self.unit_before = BITS if self.unshifted and self.exact else 1.0
         self.unit_after = BITS / self.unit_before
         self.weight_tiles = tiles.cut(self.weight_Vd)
@@ -165,10 +198,11 @@ class _ChunkedPass:
 
     def run(self, upstream_B: torch.Tensor | None) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """Returns the losses, and the gradients of Σ_b upstream_b · loss_b, as needed."""
-        for start in range(0, self.n_queries, self.step):
-            chunk = slice(start, min(start + self.step, self.n_queries))
-            rows = slice(chunk.start * self.n_components, chunk.stop * self.n_components)
-            self._run_chunk(chunk, rows, upstream_B)
+        with _bf16_products() if self.bf16 else nullcontext():
+            for start in range(0, self.n_queries, self.step):
+                chunk = slice(start, min(start + self.step, self.n_queries))
+                rows = slice(chunk.start * self.n_components, chunk.stop * self.n_components)
+                self._run_chunk(chunk, rows, upstream_B)
         components_grad = weight_grad = bias_grad = None
         if self.components_grad_Nd is not None:
             components_grad = self.components_grad_Nd.view(self.shape_BKd)
@@ -257,19 +291,20 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
         bias_V: torch.Tensor | None,
         target_B: torch.Tensor,
         reduction: str,
+        bf16: bool,
     ) -> torch.Tensor:
-        ctx.reduction = reduction
+        ctx.reduction, ctx.bf16 = reduction, bf16
         inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V)
         ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in inputs]
         if reduction == "none":
             ctx.save_for_backward(*inputs, target_B)
-            return _ChunkedPass(*inputs, target_B, [False] * 4).run(None)[0]
+            return _ChunkedPass(*inputs, target_B, [False] * 4, bf16).run(None)[0]
         upstream_B = None
         if any(ctx.needs_input_grad):
             accumulate = torch.promote_types(weight_Vd.dtype, torch.float32)
             scale = 1.0 if reduction == "sum" or not len(target_B) else 1.0 / len(target_B)
             upstream_B = torch.full((len(target_B),), scale, dtype=accumulate, device=weight_Vd.device)
-        loss_B, gradients = _ChunkedPass(*inputs, target_B, ctx.needs_input_grad).run(upstream_B)
+        loss_B, gradients = _ChunkedPass(*inputs, target_B, ctx.needs_input_grad, bf16).run(upstream_B)
         ctx.save_for_backward(*gradients)
         return loss_B.sum() if reduction == "sum" else loss_B.mean()
 
@@ -281,8 +316,8 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
         if ctx.reduction == "none":
             components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
             inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V, target_B)
-            _, found = _ChunkedPass(*inputs, ctx.needs_input_grad).run(upstream)
+            _, found = _ChunkedPass(*inputs, ctx.needs_input_grad, ctx.bf16).run(upstream)
         else:
             found = [None if grad is None else grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors]
         typed = [None if grad is None else grad.to(dtype) for grad, dtype in zip(found, ctx.dtypes, strict=True)]
-        return *typed, None, None
+        return *typed, None, None, None

@@ -20,8 +20,10 @@ from mos_recbole.losses import (
     NegativeSampler,
     PopularitySampler,
     UniformSampler,
+    need_bf16_units,
     need_triton,
 )
+from mos_recbole.models.dropout import replace_dropout
 from mos_recbole.models.encoders import (
     BUILT_IN_ENCODERS,
     CausalEncoder,
@@ -77,6 +79,7 @@ class EncoderHeadRecommender(SequentialRecommender):
             self.output_table = nn.Parameter(torch.empty(self.n_items, self.encoder.width))
             nn.init.xavier_normal_(self.output_table)
         self.negative_sampler = _negative_sampler(config, dataset, self.n_items)
+        replace_dropout(self)
 
     def _make_encoder(self, config: Any, dataset: Any) -> Encoder:
         """Returns the encoder. Another one than the built-in ones is checked, unless it is a RecBole model, whose
@@ -220,11 +223,13 @@ def _loss_impl(config: Any) -> MixtureImplementation:
         InputError: it cannot run here.
     """
     impl: MixtureImplementation = config["loss_impl"]
-    if impl == "triton":
-        try:
+    try:
+        if impl == "triton":
             need_triton(config["device"])
-        except ValueError as error:
-            raise InputError(f"loss_impl is 'triton': {error}") from error
+        elif impl == "chunked_bf16":
+            need_bf16_units()
+    except ValueError as error:
+        raise InputError(f"loss_impl is {impl!r}: {error}") from error
     return impl
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from mos_recbole.heads import MixtureHead
 from mos_recbole.losses import mixture_cross_entropy
+from mos_recbole.models.dropout import Dropout, dropout
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
 from mos_recbole.models.stacked_gru import stacked_gru
 
@@ -201,7 +202,7 @@ class _StackedLayerNorm(_StackedLayer):
 
 
 class _StackedDropout(_StackedLayer):
-    """`nn.Dropout` of T models for rows [T * B, ...], each with its own probability and random numbers."""
+    """`Dropout` of T models for rows [T * B, ...], each with its own probability and random numbers."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         members = self._members
@@ -211,8 +212,8 @@ class _StackedDropout(_StackedLayer):
         own = scale.view(len(members), -1, *input.shape[1:])
         for place, member, scale_B, part in zip(self._parts.order, members, own, self._parts.of(input), strict=True):
             if member.p:
-                with self._parts.randoms[place]:  # PyTorch's own dropout, in the shape that the model alone would have
-                    scale_B[part] = functional.dropout(scale_B[part].contiguous(), member.p)
+                with self._parts.randoms[place]:  # in the shape that the model alone would have
+                    scale_B[part] = dropout(scale_B[part].contiguous(), member.p)
         return input * scale
 
 
@@ -230,7 +231,7 @@ _STACKED: dict[type[nn.Module], type[_StackedLayer]] = {
     nn.Embedding: _StackedEmbedding,
     nn.Linear: _StackedLinear,
     nn.LayerNorm: _StackedLayerNorm,
-    nn.Dropout: _StackedDropout,
+    Dropout: _StackedDropout,
     nn.GRU: _StackedGRU,
 }
 

@@ -94,9 +94,13 @@ class Trial(Document):
         return read_log(path) if path.exists() else None
 
     def best_validation(self, sweep: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
-        """Returns the best validation of its run so far, or None before the first one."""
+        """Returns the validation of its run's chosen epoch, or the best so far; None before the first one."""
         log = self.training_log(sweep)
-        values = pd.Series(dtype=float) if log is None or metric not in log else log[metric].dropna()
+        if log is None or metric not in log:
+            return None
+        chosen, values = log.loc[log["best"] == 1, metric].dropna(), log[metric].dropna()
+        if not chosen.empty:
+            return float(chosen.iloc[-1])
         return None if values.empty else float(values.max() if mode == "max" else values.min())
 
     def write(self, sweep: Path) -> None:

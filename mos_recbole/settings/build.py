@@ -212,8 +212,11 @@ def load_settings(
         # Their rows may be lists, of which no other targets are made.
         values["train_mode"] = "prefix"
     if values["lr_schedule"] != "constant" and "stopping_step" not in given:
-        # A training that was stopped early would not get to the small rates, where validation is best.
+        # A training that was stopped early would not get to the small rates, where a model is best; which of the epochs
+        # before the end had luck with the validation's queries says little.
         values["stopping_step"] = values["epochs"]
+        if "chosen_epoch" not in given:
+            values["chosen_epoch"] = "last"
     if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1

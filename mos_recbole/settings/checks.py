@@ -322,7 +322,7 @@ def without_effect(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
         reasons |= dict.fromkeys(filters, "split is 'files', which are taken as they are")
     if not chosen.validates(values):
         reason = f"split {chosen.name!r} has no validation: the last epoch is the model"
-        reasons |= dict.fromkeys(("valid_metric", "eval_step", "stopping_step"), reason)
+        reasons |= dict.fromkeys(("valid_metric", "eval_step", "stopping_step", "chosen_epoch"), reason)
     for spec in SPLITS.values():
         for setting in spec.settings:
             if setting.key not in chosen.read(values):

@@ -135,6 +135,14 @@ OWN = (
         recent=True,
     ),
     Setting(
+        "chosen_epoch",
+        Literal["best", "last"],
+        "best",
+        "Epoch whose weights are the model: the best by valid_metric, or the last. last where the learning rate falls "
+        "to zero and nothing is said about stopping.",
+        recent=True,
+    ),
+    Setting(
         "filter_seen",
         bool | Literal["auto"],
         "auto",

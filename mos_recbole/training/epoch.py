@@ -38,7 +38,8 @@ class EpochReport:
             equal share of the time in training.
         train_processor_seconds, eval_processor_seconds: the same by the processor's time, of all cores together.
         valid: the validation metrics, or None where the epoch was not validated.
-        best: whether validation was never as good before; without validation, whether it is the last epoch.
+        best: whether it is the chosen epoch so far: by `chosen_epoch`, that of the best validation or the last one; the
+            last without validation.
         best_score: the best value so far of the metric that selection goes by, or None before the first validation.
     """
 
@@ -55,14 +56,16 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the best epoch and early stopping go by.
+    """What the chosen epoch and early stopping go by.
 
     Attributes:
         validate: returns the validation metrics of the model as it stands.
         metric: the one that counts.
         higher_is_better: its direction.
+        last: whether the last epoch is chosen, however validation went.
     """
 
     validate: Callable[[], dict[str, float]]
     metric: str
     higher_is_better: bool
+    last: bool = False

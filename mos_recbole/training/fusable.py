@@ -10,7 +10,7 @@ from mos_recbole.settings import Settings
 # trained as one. All others may not.
 MAY_DIFFER = frozenset(
     [
-        *("seed", "epochs", "eval_step", "stopping_step"),
+        *("seed", "epochs", "eval_step", "stopping_step", "chosen_epoch"),
         *("learner", "learning_rate", "lr_schedule", "warmup", "weight_decay", "clip_grad_norm"),
         *("dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "mos_dropout", "initializer_range"),
     ]

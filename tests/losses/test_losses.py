@@ -338,6 +338,45 @@ def test_low_precision_error_is_the_naive_one_at_most(dtype: torch.dtype, scale:
         assert _error(found[name], truth[name]) <= allowed, name
 
 
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="needs a CPU with AMX")
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_products_in_bfloat16_err_no_more_than_bfloat16_factors(scale: float, reduction: str) -> None:
+    """At most twice the error of the naive run in bf16; also where the target takes all of the probability."""
+    (components, log_prior, weight, bias), target = random_inputs(96, 3, 150, 64, scale=scale, seed=3)
+    components = components + weight[target][:, None] * (3 if scale == 10.0 else 0)
+    inputs = tuple(tensor.float() for tensor in (components, log_prior, weight, bias))
+    upstream = torch.randn(96) if reduction == "none" else None
+    exact_upstream = None if upstream is None else upstream.double()
+    options = {"impl": "reference", "reduction": reduction}
+    truth = evaluate(tuple(tensor.double() for tensor in inputs), target, upstream=exact_upstream, **options)
+    low = tuple(tensor.bfloat16() for tensor in inputs)
+    naive = evaluate(low, target, upstream=None if upstream is None else upstream.bfloat16(), **options)
+    with force_chunks(40, 3, 150, 4):
+        found = evaluate(inputs, target, impl="chunked_bf16", reduction=reduction, upstream=upstream)
+        whole = evaluate(inputs, target, impl="chunked", reduction=reduction, upstream=upstream)
+    for name in ("value", *NAMES):
+        assert _error(found[name], truth[name]) <= 2 * _error(naive[name], truth[name]), name
+    assert not torch.equal(found["weight"], whole["weight"]), "nothing ran in bfloat16"
+    assert torch.backends.mkldnn.matmul.fp32_precision == "none"
+
+
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="needs a CPU with AMX")
+@pytest.mark.parametrize(("width", "dtype"), [(16, torch.float32), (64, torch.float64)])
+def test_narrow_and_float64_products_never_run_in_bfloat16(width: int, dtype: torch.dtype) -> None:
+    inputs, target = random_inputs(40, 2, 50, width)
+    typed = tuple(tensor.to(dtype) for tensor in inputs)
+    found, expected = (evaluate(typed, target, impl=impl) for impl in ("chunked_bf16", "chunked"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_cpu_without_matrix_units_refuses_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    inputs, target = random_inputs(4, 2, 5, 3)
+    with pytest.raises(ValueError, match="'chunked_bf16' needs a CPU with AMX; impl='chunked' runs everywhere"):
+        evaluate(inputs, target, impl="chunked_bf16")
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e4])
 def test_float32_loss_where_logits_are_large(offset: float) -> None:
     """A number added to all logits changes nothing: the loss keeps the naive float32 run's accuracy at ±1e4.

@@ -16,6 +16,7 @@ from torch import nn
 from mos_recbole.data import Segments, SequenceDataset
 from mos_recbole.evaluation import EvaluationProtocol
 from mos_recbole.models import resolve_model
+from mos_recbole.models.dropout import replace_dropout
 from mos_recbole.training import make_query_set, make_train_loader
 from mos_recbole.training.prefixes import Fields
 
@@ -102,10 +103,11 @@ def loss_and_gradients(model: nn.Module, batch: Interaction) -> tuple[torch.Tens
 def softmax_errors(base: str, folder: Path, *, training: bool, double: bool = False) -> dict[str, float]:
     """Returns the relative errors of our softmax model against RecBole's class on the same batch and weights.
 
-    In training mode both draw their dropout from the same seed.
+    In training mode both draw their dropout from the same seed, in the same way.
     """
     theirs = build(base, folder, **SIZES[base])
     ours = build(f"{base}Softmax", folder, **SIZES[base])
+    replace_dropout(theirs.model)
     redraw(theirs.model)
     ours.model.encoder.load_state_dict(encoder_state(theirs.model, ours.model), strict=True)
     batch = theirs.train_batch()

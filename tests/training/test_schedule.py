@@ -82,10 +82,13 @@ def test_every_stage_goes_through_the_schedule_and_passes_share_one(rates) -> No
         assert sum(stage) / len(stage) == pytest.approx(0.005)
 
 
-def test_a_schedule_to_zero_is_not_stopped_early_unless_that_is_asked_for() -> None:
-    def step(**options: Any) -> int:
-        return load_settings("GRU4RecMoS", overrides={"epochs": 40, **options}).values["stopping_step"]
+def test_a_schedule_to_zero_goes_to_its_end_unless_something_else_is_asked_for() -> None:
+    def ending(**options: Any) -> tuple[int, str]:
+        values = load_settings("GRU4RecMoS", overrides={"epochs": 40, **options}).values
+        return values["stopping_step"], values["chosen_epoch"]
 
-    assert step(lr_schedule="linear") == step(lr_schedule="cosine", warmup=0.1) == 40
-    assert step(lr_schedule="linear", stopping_step=3) == 3
-    assert step(lr_schedule="constant", warmup=0.1) == 10
+    assert ending(lr_schedule="linear") == ending(lr_schedule="cosine", warmup=0.1) == (40, "last")
+    assert ending(lr_schedule="linear", chosen_epoch="best") == (40, "best")
+    assert ending(lr_schedule="linear", stopping_step=3) == (3, "best")
+    assert ending(lr_schedule="constant", warmup=0.1) == (10, "best")
+    assert ending(lr_schedule="constant", chosen_epoch="last") == (10, "last")

@@ -509,14 +509,14 @@ def test_a_checkpoint_of_something_else_is_refused(run, stopped: Path, tmp_path:
 
 def test_a_missing_best_checkpoint_is_named(run, tmp_path: Path) -> None:
     """The last one is there, so the run ends, but the best epoch's weights are gone."""
-    folder = stopped_run(run, tmp_path / "results", learning_rate=1e-9)
+    folder = stopped_run(run, tmp_path / "results", learning_rate=1e-9, chosen_epoch="best")
     (folder / "best.pt").unlink()
     state = torch.load(folder / "last.pt", weights_only=True)
     # As if no later epoch were better.
     state["state"]["best_valid_score"] = 2.0
     torch.save(state | {"format": EARLIER}, folder / "last.pt")
     with pytest.raises(InputError, match=r"best\.pt: no such file"):
-        run("GRU4RecMoS", resume=True, learning_rate=1e-9)
+        run("GRU4RecMoS", resume=True, learning_rate=1e-9, chosen_epoch="best")
 
 
 def test_a_checkpoint_holds_no_objects(tmp_path: Path) -> None:
@@ -747,6 +747,21 @@ def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog
     assert best["epoch"] == record.best_epoch
     last = weights(record, "last.pt")
     assert any(not torch.equal(tensor, last[name]) for name, tensor in weights(record, "best.pt").items())
+
+
+@pytest.mark.parametrize("stopping_step", [0, 9])
+def test_the_last_epoch_is_chosen_where_that_is_asked_for(run, caplog: pytest.LogCaptureFixture, stopping_step) -> None:
+    """Also where early stopping ended training: with a rate that changes nothing, after the second epoch."""
+    caplog.set_level("INFO", "mos_recbole")
+    options = {"learning_rate": 1e-30} if stopping_step == 0 else {"learning_rate": 0.5}  # falls after the first
+    record = run("GRU4RecSoftmax", epochs=3, chosen_epoch="last", stopping_step=stopping_step, **options)
+    rows = log_rows(record)
+    assert record.best_epoch == record.epochs == len(rows) == (2 if stopping_step == 0 else 3)
+    assert [row["best"] for row in rows] == ["0"] * (len(rows) - 1) + ["1"]
+    assert record.valid["NDCG@10"].value == float(rows[-1]["NDCG@10"])
+    assert f"NDCG@10 {record.valid['NDCG@10'].value:.4f} in the last epoch, which is chosen" in caplog.text
+    last = weights(record, "last.pt")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in weights(record, "best.pt").items())
 
 
 def test_eval_step_validates_some_epochs_and_the_last(run) -> None:
