@@ -29,8 +29,8 @@ The tables are made from the code by `python docs/build.py --settings`.
 ## The recipe of training
 
 Encoders with heads are trained by one recipe. The learning rate rises to its peak in the first 15 % of the steps
-and falls to zero by the end. The budget ends the training: `stopping_step` is off unless you set it. Other batches,
-rates, or much less data want other `epochs`.
+and falls to zero by the end. The budget ends the training: `stopping_step` is off unless you set it, and the last
+epoch is the model. Other batches, rates, or sparser data want other `epochs`. {exceptions}
 
 {recipe}
 
@@ -68,6 +68,7 @@ def settings_page() -> str:
     """Returns docs/settings.md, as the specs have it."""
     from mos_recbole.data import SPLITS
     from mos_recbole.models import HEADS
+    from mos_recbole.models.encoders import BUILT_IN_ENCODERS
     from mos_recbole.models.shared_settings import RECIPE, SHARED_SETTINGS
     from mos_recbole.settings.fields import OTHER_DEFAULTS, OWN, RECBOLE_TYPES
 
@@ -77,7 +78,15 @@ def settings_page() -> str:
     owners = {
         key: ", ".join(f"`{spec.name}`" for spec in heads if one in spec.settings) for key, one in of_heads.items()
     }
+    exceptions = (
+        f"Models of the encoder {spec.name} have "
+        + ", ".join(f"`{key}: {value}`" for key, value in spec.training_defaults.items())
+        + "."
+        for spec in BUILT_IN_ENCODERS
+        if spec.training_defaults
+    )
     return _SETTINGS_PAGE.format(
+        exceptions=" ".join(exceptions),
         recipe=_table([["key", "value"], *([f"`{key}`", f"`{value}`"] for key, value in RECIPE.items())]),
         own=_settings([one for one in OWN if one.key not in of_splits]),
         splits=_settings([one for one in OWN if one.key in of_splits], "split", of_splits),

@@ -57,7 +57,8 @@ def test_defaults_hold_where_nothing_is_set(model: str) -> None:
     model_class = resolve_model(model)
     expected = {setting.key: setting.default for setting in (*OWN, *OTHER_DEFAULTS)}
     expected |= {setting.key: setting.default for setting in model_class.setting_specs()}
-    expected |= RECIPE | {"stopping_step": RECIPE["epochs"]} | model_class.encoder_spec.training_defaults
+    expected |= RECIPE | model_class.encoder_spec.training_defaults
+    expected |= {"stopping_step": expected["epochs"], "chosen_epoch": "last"}
     expected["train_mode"] = "all_positions" if model_class.causal else "prefix"
     found = values(model=model)
     for key, value in expected.items():

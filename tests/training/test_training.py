@@ -561,7 +561,7 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_best_checkpoint(run, tmp_path: Pa
 
     monkeypatch.setattr(EncoderHeadRecommender, "calculate_loss", failing)
     with pytest.raises(TrainingDiverged, match="nan in epoch 3") as caught:
-        run("GRU4RecMoS", on_epoch=lambda report: epochs_done.append(report.epoch))
+        run("GRU4RecMoS", chosen_epoch="best", on_epoch=lambda report: epochs_done.append(report.epoch))
     (folder,) = run_folders(tmp_path / "results")
     assert str(folder / "best.pt") in str(caught.value)
     assert not (folder / "record.json").exists()

@@ -55,4 +55,6 @@ ENCODER = EncoderSpec(
         Setting("num_layers", Positive, 1, "Layers of the GRU."),
         Setting("dropout_prob", Probability, 0.3, "Dropout on the embedded items."),
     ),
+    # A GRU takes larger steps than a transformer, and so needs fewer epochs (docs/experiments.md).
+    training_defaults={"learning_rate": 0.0075, "epochs": 7},
 )
