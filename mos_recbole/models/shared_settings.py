@@ -24,8 +24,8 @@ SHARED_SETTINGS = (
         "loss_impl",
         MixtureImplementation,
         "auto",
-        "How a mixture's loss over all items is computed: auto, chunked, chunked_bf16 (in the bfloat16 units of CPUs with "
-        "AMX), reference or triton.",
+        "How a mixture's loss over all items is computed: auto, chunked, chunked_bf16 (in the bfloat16 units of a CPU "
+        "with AMX), reference or triton.",
     ),
     Setting(
         "train_neg_sample_args", dict[str, Any] | None, None, "None: RecBole's negatives have no place in the loss."
