@@ -94,9 +94,9 @@ def _drawn_of_candidates(value: TrainNegatives | None) -> TrainNegatives | None:
 
 
 # Ours, of every model. Those of heads and encoders are declared beside their classes.
-_SPLIT_HELP = "; ".join(f"{spec.name}, {spec.help}" for spec in SPLITS.values())
+_SPLIT_HELP = " ".join(f"{spec.name}: {spec.help}." for spec in SPLITS.values())
 OWN = (
-    Setting("split", Literal[tuple(SPLITS)], "leave_one_out", f"Which interactions are targets: {_SPLIT_HELP}."),
+    Setting("split", Literal[tuple(SPLITS)], "leave_one_out", f"Which interactions are targets. {_SPLIT_HELP}"),
     *(setting for spec in SPLITS.values() for setting in spec.settings),
     *DATA_SETTINGS,
     Setting(
