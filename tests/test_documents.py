@@ -36,7 +36,7 @@ def sentences(text: str) -> list[str]:
     """Returns the sentences of a text; a cell of a table, an item of a list and a heading are some too."""
     text = LINK.sub("]", without_code(text))
     text = re.sub(r"<!--.*?-->", "", text)
-    parts = re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |#)|\||(?<=[.:?!])\s+", text)
+    parts = re.split(r"\n\s*\n|\n\s*(?=[-*] |\d+\. |#)|\||(?<=[.:?!])\**\s+", text)
     return [" ".join(part.split()) for part in parts]
 
 
