@@ -1,6 +1,7 @@
 """RecBole's own way from the files to a data set, its reader of interactions and its defects replaced."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from mos_recbole.errors import InputError
 from mos_recbole.progress import ProgressBar
 
 _log = logging.getLogger(__name__)
+
+# What RecBole's own `load_col` names, whatever the columns are called.
+_BY_DEFAULT = ("user_id", "item_id", "timestamp")
 
 
 class DatasetByRecBole(Dataset):
@@ -58,6 +62,8 @@ class DatasetByRecBole(Dataset):
         """Reads the files of training, validation and test (`split: files`)."""
         config, names = self.config, self.config["benchmark_filename"]
         paths = [Path(self.dataset_path) / f"{self.dataset_name}.{name}.inter" for name in names]
+        headers = [read_header(path, config["field_separator"], config["encoding"]) for path in paths]
+        self._require_columns(paths[0], "inter", {name: "" for header in headers for name in header})
         lists = [self.iid_field + config["LIST_SUFFIX"], *(config["alias_of_item_id"] or ())]
         columns = SplitColumns(self.uid_field, self.iid_field, self.time_field, lists, config["seq_separator"])
         separator, encoding = config["field_separator"], config["encoding"]
@@ -120,10 +126,7 @@ class DatasetByRecBole(Dataset):
         wanted = [
             name for name in file.columns if (load_col is None or name in load_col) and name not in (unload_col or ())
         ]
-        missing = sorted((load_col or set()) - file.columns.keys())
-        if missing:
-            found = ", ".join(file.columns)
-            raise InputError(f"{path}, line 1: no column {missing[0]!r}, which load_col names; found {found}")
+        self._require_columns(path, getattr(source, "value", source), file.columns)
         key = {FeatureSource.USER: self.uid_field, FeatureSource.ITEM: self.iid_field}.get(source)
         if key is not None and key not in wanted:
             raise InputError(f"{path}: {key!r} is not loaded; expected it in the header and in load_col")
@@ -143,6 +146,15 @@ class DatasetByRecBole(Dataset):
                 self.field2seqlen[name] = max(map(len, table[name]), default=0)
         return table
 
+    def _require_columns(self, path: Path, suffix: str, columns: Collection[str]) -> None:
+        """Raises an InputError for a column of a file that `load_col` or its like names and the file does not have."""
+        for key in ("load_col", "unload_col", "unused_col"):
+            for name in (self.config[key] or {}).get(suffix) or ():
+                is_all = name == "*" and key == "load_col"
+                if name not in columns and not is_all and not (suffix == "inter" and name in _BY_DEFAULT):
+                    found = ", ".join(columns)
+                    raise InputError(f"{path}, line 1: no column {name!r}, which {key} names; found {found}")
+
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         # RecBole's own asks for an atomic file.
         self.inter_feat = self._load_feat(str(self._file.path), FeatureSource.INTERACTION)
@@ -153,6 +165,20 @@ class DatasetByRecBole(Dataset):
         self._incomplete_rows = int(missing.sum())
         self.inter_feat = self.inter_feat.drop(index=self.inter_feat.index[missing])
         super()._filter_nan_user_or_item()
+
+    def _filter_by_field_value(self) -> None:
+        # RecBole fails on names in the place of an interval, or drops other rows than asked for.
+        for name, allowed in (self.config["val_interval"] or {}).items():
+            kind = self.field2type.get(name)
+            if kind is None:
+                found = ", ".join(self.field2type)
+                raise InputError(f"val_interval names {name!r}, which is no column that is loaded; found {found}")
+            expected = {FeatureType.FLOAT: "an interval, such as '[1,5]'", FeatureType.TOKEN: "a list of its names"}
+            if kind not in expected:
+                raise InputError(f"val_interval names {name!r}, which holds lists; expected a column of single values")
+            if isinstance(allowed, list) == (kind == FeatureType.FLOAT):
+                raise InputError(f"val_interval of {name!r} is {allowed!r}; expected {expected[kind]}")
+        super()._filter_by_field_value()
 
     def _remove_duplication(self) -> None:
         # RecBole sorts by time with an unstable sort and leaves the rows in that order.

@@ -81,6 +81,7 @@ class SequenceDataset(DatasetByRecBole):
                 self._take_prepared()
             else:
                 self._by_recbole()
+        self._say_what_is_not_read()
         # A model of RecBole's asks for the length of the sequences that it will be given.
         self.field2seqlen[self.iid_field + self.config["LIST_SUFFIX"]] = self.config["MAX_ITEM_LIST_LENGTH"]
         if self._incomplete_rows:
@@ -89,6 +90,26 @@ class SequenceDataset(DatasetByRecBole):
             _log.warning(f"{self._file.path}: bad lines left out: {self._skipped_lines} (skip_bad_lines)")
         if self.time_field is None:
             _log.warning(f"{self._file.path}: no times are read; each user's interactions are in the order of the file")
+
+    def _say_what_is_not_read(self) -> None:
+        """Warns of files that `load_col` names and that are not there, or are of no use to the model.
+
+        Raises:
+            InputError: `seq_len` names no column.
+        """
+        added = self.config["additional_feat_suffix"] or ()
+        for suffix in self.config["load_col"] or ():
+            path = Path(self.dataset_path) / f"{self.dataset_name}.{suffix}"
+            if suffix == FeatureSource.INTERACTION.value:
+                continue
+            if not path.is_file():
+                _log.warning(f"{path}: no such file, though load_col names it")
+            elif suffix not in ("user", "item", *([added] if isinstance(added, str) else added)):
+                _log.warning(f"{path} is not read: {self.config['model']} uses none, nor does additional_feat_suffix")
+        for name in self.config["seq_len"] or ():
+            if name not in self.field2type and self._split_rows is None:
+                found = ", ".join(self.field2type)
+                raise InputError(f"seq_len names {name!r}, which is no column that is loaded; found {found}")
 
     def _find_file(self) -> LogFile:
         fields = self.uid_field, self.iid_field, self.time_field
@@ -113,6 +134,7 @@ class SequenceDataset(DatasetByRecBole):
     def _wanted_columns(self) -> list[str]:
         columns = self._file.columns
         load_col, unload_col = self._get_load_and_unload_col(FeatureSource.INTERACTION)
+        self._require_columns(self._file.path, "inter", columns)
         # What rows are filtered by is read, whether or not `load_col` names it.
         needed = {self.uid_field, self.iid_field, self.time_field, *(self.config["val_interval"] or {})}
         wanted = [

@@ -27,6 +27,7 @@ _FIXED = {
 }
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
 _MOST = 2**31 - 1  # what tensors can be indexed by
+_FINITE = Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
 WIDTHS = ("embedding_size", "hidden_size")
 
 
@@ -174,16 +175,20 @@ def _type_of_default(default: Any) -> Any:
     """Returns the type of a setting by its default, with bounds: what is positive there is no number below zero."""
     match default:
         case None:
-            return Any
+            return str | int | float | None
         case bool():
             return bool
         case int():
             return Annotated[int, pydantic.Field(ge=0 if default > 0 else -_MOST, le=_MOST)]
         case float():
-            return Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
+            return _FINITE
+        case []:
+            return list[Annotated[int, pydantic.Field(ge=1, le=_MOST)]]
         case [_, *_] if all(type(one) is int for one in default):
             number = Annotated[int, pydantic.Field(ge=1 if min(default) > 0 else -_MOST, le=_MOST)]
             return Annotated[list[number], pydantic.Field(min_length=1)]
+        case [_, *_] if all(type(one) is float for one in default):  # each has its own place in the model
+            return Annotated[list[_FINITE], pydantic.Field(min_length=len(default), max_length=len(default))]
     return type(default)
 
 

@@ -23,6 +23,10 @@ def _as_intervals(text: str) -> str:
     text = re.sub("inf(inity)?", "inf", text, flags=re.IGNORECASE)
     if not re.fullmatch(f"{_INTERVAL}(?:;{_INTERVAL})*", text):
         raise ValueError("expected intervals, such as [5,inf) or (0,1];[3,4)")
+    for interval in text.split(";"):
+        lowest, highest = map(float, interval.strip()[1:-1].split(","))
+        if lowest > highest:
+            raise ValueError(f"expected the smaller number first in {interval.strip()}")
     return text
 
 
@@ -36,15 +40,16 @@ def _pair_as_interval(value: Any) -> Any:
 Intervals = Annotated[str, BeforeValidator(_pair_as_interval), AfterValidator(_as_intervals)]
 _Item = TypeVar("_Item")
 NonEmpty = Annotated[list[_Item], Field(min_length=1)]
-_Weight = Annotated[int, Field(ge=-(2**31), lt=2**31)] | Annotated[float, Field(ge=-3e38, le=3e38)]
 
 
 def _of_interactions(value: Any) -> Any:
-    """Returns a list of columns, as RecBole before 1.0 has it, by the file that they are of."""
+    """Returns a list of columns, as RecBole before 1.0 has it, by the file that they are of; nothing as no column."""
+    if isinstance(value, Mapping):
+        return {suffix: [] if is_none(names) else names for suffix, names in value.items()}
     return {"inter": value} if isinstance(value, list) else value
 
 
-Columns = Annotated[dict[str, list[str] | Literal["*"] | None] | None, BeforeValidator(_of_interactions)]
+Columns = Annotated[dict[str, list[str] | Literal["*"]] | None, BeforeValidator(_of_interactions)]
 
 
 def _known_encoding(name: str) -> str:
@@ -221,7 +226,6 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     ],
     "hidden_act": Literal["gelu", "relu", "swish", "tanh", "sigmoid"],
     "loss_type": Literal["CE", "BPR"],
-    "reg_weight": _Weight | NonEmpty[_Weight],
     "reranker_CAN_NUM": Positive | Text,
     "mask_ratio": Annotated[float, Field(gt=0, le=1)],
     "ft_ratio": Annotated[float, Field(ge=0, le=1)],

@@ -335,3 +335,32 @@ def test_no_times_as_an_argument(text: str, tmp_path: Path, capsys: pytest.Captu
     path = write_table(table(folder), tmp_path / "log.csv")
     assert main(["prepare", str(path), "--columns=user=who,item=what"]) == 0
     assert "without times" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"load_col": {"inter": ["nosuch"]}}, "toy.inter, line 1: no column 'nosuch', which load_col names; found "),
+        ({"load_col": None, "unload_col": {"inter": ["nosuch"]}}, "no column 'nosuch', which unload_col names"),
+        ({"unused_col": {"inter": ["nosuch"]}}, "no column 'nosuch', which unused_col names"),
+        ({"val_interval": {"timestamp": ["a"]}}, "val_interval of 'timestamp' is .'a'.; expected an interval"),
+        ({"val_interval": {"user_id": "[1,2]"}}, "val_interval of 'user_id' is '.1,2.'; expected a list of its names"),
+        ({"val_interval": {"nosuch": "[1,2]"}}, "val_interval names 'nosuch', which is no column that is loaded"),
+        ({"val_interval": {"vec": "[1,2]"}, "load_col": LOADED}, "val_interval names 'vec', which holds lists"),
+        ({"val_interval": {"timestamp": "[2,1]"}}, "expected the smaller number first in .2,1."),
+        ({"user_inter_num_interval": "[2,inf);(9,8]"}, "expected the smaller number first in .9,8."),
+        ({"seq_len": {"nosuch": 3}}, "seq_len names 'nosuch', which is no column that is loaded"),
+    ],
+)
+def test_names_and_intervals_that_would_be_passed_over(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        load(write(tmp_path, ITEMS), **settings)
+
+
+def test_files_that_are_not_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write(tmp_path, ITEMS)
+    (folder / "toy.net").write_text("source_id:token\ttarget_id:token\nu1\tu2\n")
+    load(folder, load_col={"inter": None, "net": "*", "user": "*"})
+    net, user = caplog.messages
+    assert "toy.net is not read: GRU4RecSoftmax uses none" in net
+    assert "toy.user: no such file, though load_col names it" in user
