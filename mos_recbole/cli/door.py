@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import select
 import sys
 import tempfile
@@ -116,6 +117,8 @@ def _outer_fault(error: Exception) -> str | None:
         isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
     ):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "an allocation failed"
+        if size := re.search(r"tried to allocate (\d+) bytes", reason):
+            reason = f"{int(size[1]) / 1e9:,.1f} GB in one piece"
         return f"not enough memory: {reason}; expected smaller models, batches or data, or a larger machine"
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mos_recbole.errors import InputError
+from mos_recbole.experiment.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
 from mos_recbole.settings import RecBoleConfig, Settings
@@ -39,10 +40,13 @@ def build_model(settings: Settings, config: RecBoleConfig, data: RunData) -> tor
         raise InputError("\n".join(faults))
     try:
         # FEARec and LDiffRec print debugging output.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return model_class(config, dataset).to(data.device)
-    except InputError:
-        raise
+        with contextlib.redirect_stdout(io.StringIO()), RefusesTooLarge():
+            model: torch.nn.Module = model_class(config, dataset)
+        model = model.to(data.device)
+        require_training_memory(model, config["learner"], data.device)
+        return model
+    except InputError as error:
+        raise InputError(f"{settings.model}: {error}") from error
     except Exception as error:  # a plugin's constructor may raise anything
         if place := _place_in_plugin(model_class, error):
             raise InputError(f"{settings.model}: {place}: {type(error).__name__}: {error}") from error

@@ -20,7 +20,7 @@ from mos_recbole.models import load_plugin
 from mos_recbole.progress import tracked
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import Given, Settings, accepted_settings, given_settings, hint, load_settings
-from mos_recbole.sweep.space import draw, expand_grid
+from mos_recbole.sweep.space import MOST_TRIALS, TooManyTrials, draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
 # A model on a data set, by its name. A sweep compares and selects configurations within one.
@@ -101,8 +101,9 @@ class Planner:
         faults += self._faults_of_space()
         if len(self.datasets) < len(places):
             faults.append(f"{self._place('datasets')}: datasets: two of them have the same name; rename a folder")
-        if faults:
-            raise InputError("\n".join([*faults, *self.setting_faults()]))
+        too_many = self._faults_of_size()
+        if faults or too_many:
+            raise InputError("\n".join([*faults, *(too_many or self.setting_faults())]))
 
     def _given(self, value: Any, *keys: str) -> Given:
         """Returns a value of the sweep file with its line."""
@@ -163,6 +164,26 @@ class Planner:
                 ]
             values[key] = list(parameter.values) if parameter.kind in ("grid", "choice") else []
         return faults
+
+    def _faults_of_size(self) -> list[str]:
+        """Returns a sentence where there are more trials than a sweep can have."""
+        sweep, samples = self.sweep, self.sweep.search.samples
+        seeds = 1 if sweep.adaptive else len(sweep.seeds)
+        if samples is not None:
+            number, keys = samples * len(self.known), ("search", "samples")
+        else:
+            keys = ("space",)
+            try:
+                number = sum(len(expand_grid(sweep.space, *key, known)) for key, known in self.known.items())
+            except TooManyTrials:
+                grids = [len(one.values) for one in sweep.space.values() if one.kind == "grid"]
+                number = math.prod(grids) * len(self.known)
+        if number * seeds <= MOST_TRIALS:
+            return []
+        return [
+            f"{self._place(*keys)}: {'.'.join(keys)}: up to {number * seeds:,} trials; expected at most "
+            f"{MOST_TRIALS:,} in a sweep"
+        ]
 
     def setting_faults(self) -> list[str]:
         """Returns the faults of all trials' settings, each once, without reading any data."""

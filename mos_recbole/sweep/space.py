@@ -1,5 +1,6 @@
 """The search space of a sweep: its parameters, their values, and the conditions under which a trial has them."""
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
@@ -27,9 +28,17 @@ Scalar = bool | int | float | str | None
 _Values = Annotated[list[Any], Field(min_length=1), Distinct]
 _TWO = Field(min_length=2, max_length=2)
 _ASCENDING = pydantic.AfterValidator(_ascending)
-_Bounds = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], _TWO, _ASCENDING]
-_PositiveBounds = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], _TWO, _ASCENDING]
-_WholeBounds = Annotated[list[int], _TWO, _ASCENDING]
+_Bounds = Annotated[list[Annotated[float, Field(ge=-3e38, le=3e38, allow_inf_nan=False)]], _TWO, _ASCENDING]
+_PositiveBounds = Annotated[list[Annotated[float, Field(gt=0, le=3e38, allow_inf_nan=False)]], _TWO, _ASCENDING]
+_WholeBounds = Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], _TWO, _ASCENDING]
+
+
+MOST_TRIALS = 10_000
+"""Of a sweep: more could not be checked in minutes, nor trained in days."""
+
+
+class TooManyTrials(Exception):
+    """A space has more combinations than `MOST_TRIALS`."""
 
 
 class Parameter(pydantic.BaseModel):
@@ -94,6 +103,9 @@ def combinations(
         model, dataset: of the trials.
         known: the settings that the model has.
         choices: returns the values to try for a parameter; called once for each combination of the earlier ones.
+
+    Raises:
+        TooManyTrials: there are more combinations than a sweep can have.
     """
     found: list[dict[str, Any]] = [{}]
     for key, parameter in space.items():
@@ -101,6 +113,8 @@ def combinations(
             continue
         longer: list[dict[str, Any]] = []
         for chosen in found:
+            if len(longer) > MOST_TRIALS:
+                raise TooManyTrials
             same_as = parameter.same_as
             if not parameter.holds({"model": model, "dataset": dataset, **chosen}) or (
                 same_as is not None and same_as not in chosen
@@ -137,13 +151,25 @@ def draw(
             return [float(generator.uniform(low, high))]
         return [math.exp(generator.uniform(math.log(low), math.log(high)))]
 
+    def listed(_: str, parameter: Parameter) -> list[Any]:
+        values = parameter.values if parameter.kind == "choice" else range(*parameter.values)
+        if len(values) > MOST_TRIALS:
+            raise TooManyTrials
+        return list(values)
+
+    there_are = samples
+    if all(parameter.kind in ("choice", "randint", "same_as") for parameter in space.values()):
+        with contextlib.suppress(TooManyTrials):
+            there_are = min(samples, len(combinations(space, model, dataset, known, listed)))
     drawn: list[dict[str, Any]] = []
+    seen: set[str] = set()
     # So many combinations that were drawn before mean that a small space has, in practice, no other.
     repeats = 0
-    while len(drawn) < samples and repeats <= 100 * samples:
+    while len(drawn) < there_are and repeats <= 100 * samples:
         (chosen,) = combinations(space, model, dataset, known, pick)
-        if chosen in drawn:
+        if (text := repr(chosen)) in seen:
             repeats += 1
         else:
+            seen.add(text)
             drawn.append(chosen)
     return drawn

@@ -8,9 +8,9 @@ import pydantic
 from pydantic import Field
 
 from mos_recbole.evaluation import canonical_metric, metric_direction
+from mos_recbole.specs import Positive
 from mos_recbole.sweep.space import Distinct, Parameter
 
-Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 # Settings that a sweep file has keys of its own for.
@@ -18,6 +18,12 @@ ELSEWHERE = {"seed": "seeds", "valid_metric": "metric", "model": "models", "data
 
 # Context of a validation that lets contradictions pass, so that more faults can be found.
 TOLERANT = "tolerant"
+
+
+def _counted_by_ray(share: float) -> float:
+    if 0 < share < 0.0001:
+        raise ValueError("expected 0, or 0.0001 or more, which Ray can count")
+    return share
 
 
 class _Part(pydantic.BaseModel):
@@ -35,7 +41,7 @@ class Search(_Part):
 
     method: Literal["grid", "random", "optuna"] = "grid"
     samples: Positive | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Stopping(_Part):
@@ -51,7 +57,7 @@ class Stopping(_Part):
 
     scheduler: Literal["none", "asha"] = "none"
     grace_epochs: Positive = 3
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2, lt=2**31)] = 3
 
 
 class Resources(_Part):
@@ -65,7 +71,7 @@ class Resources(_Part):
     """
 
     cpus_per_trial: Positive = 1
-    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1), pydantic.AfterValidator(_counted_by_ray)] = 0.0
     max_concurrent: Positive | None = None
     fuse: Positive = 1
 
@@ -106,7 +112,7 @@ class SweepFile(_Part):
     search: Search = Search()
     stopping: Stopping = Stopping()
     resources: Resources = Resources()
-    retries: Annotated[int, Field(ge=0)] = 2
+    retries: Annotated[int, Field(ge=0, le=1000)] = 2
     _lines: Mapping[tuple[str, ...], int] = pydantic.PrivateAttr(default_factory=dict)
     _left_out: frozenset[str] = pydantic.PrivateAttr(default=frozenset())
 

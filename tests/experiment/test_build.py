@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from mos_recbole import run_experiment
 from mos_recbole.errors import InputError
+from mos_recbole.experiment import memory
 from mos_recbole.models import ENCODERS, HEADS, load_plugin
 
 PLUGIN = """
@@ -41,3 +43,15 @@ def test_an_odd_error_of_a_plugin_is_an_input_error(toy: Path, tmp_path: Path) -
     line = 1 + PLUGIN.splitlines().index('        self.scale = {}["scale"]')
     with pytest.raises(InputError, match=rf"GRU4RecOdd: .*odd\.py, line {line}: KeyError: 'scale'"):
         run_experiment("GRU4RecOdd", str(toy), output=tmp_path / "results", device="cpu", epochs=1)
+
+
+def test_what_cannot_fit_is_refused_before_it_is_allocated(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"GRU4RecMoS: a tensor of 21 x 2147483647 needs 180.4 GB of memory; "):
+        run_experiment("GRU4RecMoS", str(toy), output=tmp_path, device="cpu", embedding_size=2**31 - 1)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**8)
+    layer = torch.nn.Linear(1000, 10_000)
+    memory.require_training_memory(layer, "sgd", torch.device("cpu"))
+    with pytest.raises(InputError, match=r"gradients and optimizer need 0.1 GB of memory; 0.1 GB are free"):
+        memory.require_training_memory(layer, "adam", torch.device("cpu"))

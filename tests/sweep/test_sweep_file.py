@@ -74,6 +74,11 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         random_search({"embedding_size": {"randint": [1.5, 4]}}),
         ["randint.0 is 1.5; expected a valid integer"],
     ),
+    "whole numbers beyond those of settings": (
+        random_search({"embedding_size": {"randint": [1, 10**23]}}),
+        ["randint.1 is 1", "expected less than or equal to 2147483648"],
+    ),
+    "a share that Ray cannot count": ({"resources": {"gpus_per_trial": 1e-320}}, ["expected 0, or 0.0001 or more"]),
     "mode against metric": ({"mode": "min"}, ["mode is 'min', but of NDCG@10 the maximum is best"]),
     "mode against metric, lower": (
         {"metric": "GiniIndex@10", "mode": "max"},
@@ -155,6 +160,27 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "a folder; expected a file" in refused(lambda: read_sweep_file(tmp_path))
     (tmp_path / "latin.yaml").write_bytes(b"models: [\xff]")
     assert "UTF-8" in refused(lambda: read_sweep_file(tmp_path / "latin.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("space", "search", "fragment"),
+    [
+        ({"learning_rate": {"uniform": [1, 2]}}, {"method": "random", "samples": 10**9}, "search.samples: up to 1,000"),
+        ({"learning_rate": {"uniform": [1, 2]}}, {"method": "optuna", "samples": 10_001}, "samples: up to 10,001"),
+        (
+            {key: {"grid": list(range(1, 500))} for key in ("embedding_size", "epochs", "train_batch_size")},
+            {"method": "grid"},
+            "space: up to 124,251,499 trials; expected at most 10,000 in a sweep",
+        ),
+    ],
+)
+def test_more_trials_than_a_sweep_can_have(
+    space: dict[str, Any], search: dict[str, Any], fragment: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, {"models": ["GRU4RecSoftmax"], "space": space, "search": search})
+    message = refused(partial(plan_sweep, path))
+    assert fragment in message
+    assert len(message.splitlines()) == 1
 
 
 FAULTY = """\
