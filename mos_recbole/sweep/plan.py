@@ -168,11 +168,10 @@ class Planner:
     def _faults_of_size(self) -> list[str]:
         """Returns a sentence where there are more trials than a sweep can have."""
         sweep, samples = self.sweep, self.sweep.search.samples
-        seeds = 1 if sweep.adaptive else len(sweep.seeds)
+        seeds, keys = 1 if sweep.adaptive else len(sweep.seeds), "search.samples" if samples is not None else "space"
         if samples is not None:
-            number, keys = samples * len(self.known), ("search", "samples")
+            number = samples * len(self.known)
         else:
-            keys = ("space",)
             try:
                 number = sum(len(expand_grid(sweep.space, *key, known)) for key, known in self.known.items())
             except TooManyTrials:
@@ -181,7 +180,7 @@ class Planner:
         if number * seeds <= MOST_TRIALS:
             return []
         return [
-            f"{self._place(*keys)}: {'.'.join(keys)}: up to {number * seeds:,} trials; expected at most "
+            f"{self._place(*keys.split('.'))}: {keys}: up to {number * seeds:,} trials; expected at most "
             f"{MOST_TRIALS:,} in a sweep"
         ]
 
