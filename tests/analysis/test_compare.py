@@ -4,21 +4,36 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from fabricated import opposite
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from mos_recbole import cli
 from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
+from mos_recbole.analysis.compare import Comparison, Comparisons
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Difference, compare_means
+from mos_recbole.evaluation import (
+    Difference,
+    bootstrap_difference,
+    compare_means,
+    effect_size,
+    holm,
+    is_equivalent,
+    relative_difference,
+    sign_flip_test,
+    sign_test,
+)
+from mos_recbole.report import comparisons_table
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
 
 # ---------------------------------------------------------------------------------------------------- statistics
@@ -266,7 +281,7 @@ class Maker:
         own = {"run_id": run_id, "model": model, "dataset": dataset, "seed": seed, "settings": settings}
         if isinstance(valid, float):
             valid = {"NDCG@10": Metric(value=valid, direction="higher")}
-        metrics = {"valid": valid, "test": valid}
+        metrics = {"valid": valid, "test": opposite(valid)}
         record = RunResult(**{**FIELDS, **own, **metrics, "finished": f"2026-01-01T00:00:{self.made:02}", **fields})
         generator = np.random.default_rng([*model.encode(), seed])
         rank = np.clip(generator.integers(1, 60, users) + shift, 1, 200).astype(float)
@@ -386,6 +401,73 @@ def test_the_numbers_are_those_of_compare_means(make: Maker) -> None:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
         assert tested[index].adjusted_p_value == pytest.approx(largest)
     assert all(row.adjusted_p_value is None and row.verdict is None for row in result.rows if row not in tested)
+
+
+def test_every_column_has_what_its_header_says(make: Maker) -> None:
+    """Of the file against the functions of `evaluation`; of the table against the file."""
+    sides = [
+        RunGroup(one, tuple(make(one, seed, shift=s) for seed in (1, 2, 3))) for one, s in (("Alpha", 0), ("Beta", 9))
+    ]
+    found = compare_groups(sides, ["NDCG@10", "Recall@20"], margin=0.02)
+    table = comparisons_table(found)
+    values = [np.stack([run.outcomes().sort_values("user")["rank"].to_numpy() for run in one.runs]) for one in sides]
+    user = pd.factorize(sides[0].runs[0].outcomes().sort_values("user")["user"])[0]
+    rows = {
+        "NDCG@10": [np.where(one <= 10, 1 / np.log2(one + 1), 0.0) for one in values],
+        "Recall@20": [(one <= 20).astype(float) for one in values],
+    }
+    corrected = holm([compare_means(*of_metric, user).p_value for of_metric in rows.values()])
+    for (metric, (a, b)), p_holm, numbers, shown in zip(
+        rows.items(), corrected, table.frame.to_dict("records"), table.rows, strict=True
+    ):
+        difference, boot, signs = compare_means(a, b, user), bootstrap_difference(a, b, user), sign_test(a, b, user)
+        relative, size = relative_difference(a, b, user), effect_size(a, b, user)
+        assert relative is not None
+        detectable = difference.detectable / a.mean()
+        expected = {
+            **{"A": "Alpha", "B": "Beta", "metric": metric, "mean A": a.mean(), "mean B": b.mean()},
+            **{"B - A": difference.effect, "B - A low": difference.low, "B - A high": difference.high},
+            **{"standard error": difference.standard_error, "degrees of freedom": difference.degrees_of_freedom},
+            **{"bootstrap low": boot.low, "bootstrap high": boot.high},
+            **{"relative": relative.mean, "relative low": relative.low, "relative high": relative.high},
+            **{"d_z": size.mean, "d_z low": size.low, "d_z high": size.high},
+            **{"p": difference.p_value, "p (Holm)": p_holm, "p (flips)": sign_flip_test(a, b, user)},
+            **{"p (signs)": signs.p_value, "detectable": detectable, "margin": 0.02},
+            **{"equivalent": is_equivalent(a, b, user, 0.02), "verdict": numbers["verdict"]},
+            **{"users better": signs.better, "users worse": signs.worse},
+        }
+        assert numbers == {key: pytest.approx(one) if isinstance(one, float) else one for key, one in expected.items()}
+        assert len({round(one, 9) for one in expected.values() if isinstance(one, float)}) > 15
+        assert {name: cell.text for name, cell in shown.items()} == {
+            **{"A": "Alpha", "B": "Beta", "metric": f"{metric} ↑"},
+            **{"mean A": f"{a.mean():.4f}", "mean B": f"{b.mean():.4f}"},
+            "B - A [95 % interval]": f"{difference.effect:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
+            **{"relative": f"{100 * relative.mean:+.2f} %", "d_z": f"{size.mean:+.3f}"},
+            **{"p": f"{difference.p_value:.4f}", "p (Holm)": f"{p_holm:.4f}"},
+            **{"p (flips)": f"{expected['p (flips)']:.4f}", "detectable": f"{100 * detectable:.1f} %"},
+            "verdict": numbers["verdict"],
+        }
+
+
+def test_arrows_and_verdicts_are_by_the_metrics_direction() -> None:
+    """Of a metric of which less is better, less is better, and the arrow points down."""
+    lower = Difference(-0.1, -0.2, -0.05, 0.001, 0.02, 30.0, True)
+    row = Comparison("A", "B", "GiniIndex@10", 0.5, 0.4, lower, None, 0.01, False, adjusted_p_value=0.001)
+    result = compare_result(row)
+    (cells_of_row,) = comparisons_table(result).rows
+    assert cells_of_row["metric"].text == "GiniIndex@10 ↓"
+    assert cells_of_row["verdict"].text == row.verdict == "better"
+    assert replace(row, metric="ItemCoverage@10").verdict == "worse"
+    assert replace(row, adjusted_p_value=0.06).verdict == "undecided"
+    assert row.detectable == pytest.approx(lower.detectable / 0.5)
+
+
+def compare_result(row: Comparison) -> Comparisons:
+    """Returns a comparison of two groups that have no files."""
+    groups: Any = tuple(
+        SimpleNamespace(label=one, runs=[SimpleNamespace(code="c")] * 2, by_validation=False) for one in "AB"
+    )
+    return Comparisons(groups, (row,), 10, 5)
 
 
 def test_holm_of_a_textbook_example(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -550,6 +632,17 @@ def test_best_is_chosen_by_validation(call, make: Maker) -> None:
     assert "Configurations chosen by validation: Alpha heads=2, Beta decay=0.2." in out
     # What is named in full is not chosen.
     assert "chosen by validation: Beta decay=0.2." in call("Alpha:heads=3", "Beta", "--best")[1]
+
+
+def test_of_several_versions_the_newest_is_chosen_from(call, make: Maker) -> None:
+    """Of the code, and of plugins: an older run of a better score is left out, which is said."""
+    make("Beta")
+    for number, (heads, valid, version) in enumerate([(1, 0.9, "a"), (2, 0.3, "b"), (3, 0.4, "b")]):
+        make("Alpha", heads=heads, valid=valid, plugins={"head": version}, finished=f"2026-02-01T00:00:0{number}")
+    status, out, error = call("Alpha", "Beta", "--best")
+    assert status == 0, error
+    assert cells(out)[1][0].startswith("Alpha heads=3")
+    assert "left out, because their code differs: 1 of" in error
 
 
 # ---------------------------------------------------------------------------------------------------- refusals

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fabricated import opposite
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from mos_recbole.analysis import (
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Bins, compare_means, mean_interval, quantile_bins, relative_difference
 from mos_recbole.report import comparisons_table, slices_table
+from mos_recbole.report.formatting import format_p_value, format_relative
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
 
 # ---------------------------------------------------------------------------------------------------- bins
@@ -156,7 +158,7 @@ def make(tmp_path: Path) -> Make:
         metrics = {"NDCG@10": Metric(value=0.5, direction="higher")}
         settings = {"model": model, "dataset": "toy", "seed": seed}
         own = {"run_id": f"{number:016x}", "model": model, "seed": seed, "settings": settings}
-        record = RunResult(**{**FIELDS, **own, "valid": metrics, "test": metrics, **changes})
+        record = RunResult(**{**FIELDS, **own, "valid": metrics, "test": opposite(metrics), **changes})
         folder = tmp_path / "results" / RUNS_FOLDER / f"{model}-toy-seed{seed}-{number:016x}"
         folder.mkdir(parents=True)
         table = shared.assign(rank=rank, log_probability=-np.abs(generator.normal(size=len(shared))))
@@ -350,6 +352,44 @@ def test_the_frame_has_all_numbers(make: Make) -> None:
     assert sorted(frame["p (Holm)"].dropna()) == pytest.approx([min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])])
     assert np.isnan(frame["p"].iloc[2])
     assert "1 cell of 3 without queries." in slices_table(found).caption
+
+
+def test_every_column_of_the_table_has_what_its_header_says(make: Make) -> None:
+    """Of two groups against the cells; the row of all is not corrected."""
+    slices = slice_groups(two_groups(make, queries(400, 60)), "NDCG@10", [SliceBy("train_count", (0, 3, 11))])
+    table = slices_table(slices)
+    assert slices.total is not None
+    for cell, p_holm, numbers, shown in zip(
+        (*slices.cells, slices.total),
+        (*slices.adjusted_p_values, None),
+        table.frame.to_dict("records"),
+        table.rows,
+        strict=True,
+    ):
+        a, b = cell.means
+        assert cell.difference is not None
+        assert cell.relative is not None
+        test, p = cell.difference, cell.difference.p_value
+        assert {name: one.text for name, one in shown.items()} == {
+            "train_count": cell.labels[0],
+            **{"queries": f"{cell.n_queries:,}", "users": f"{cell.n_users:,}{' *' * cell.small}"},
+            **{"mean A": f"{a.mean:.4f}", "mean B": f"{b.mean:.4f}"},
+            "B - A [95 % interval]": f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}]",
+            "relative [95 % interval]": format_relative(cell.relative),
+            **{"p": format_p_value(p), "p (Holm)": "-" if p_holm is None else format_p_value(p_holm)},
+        }
+        expected = {
+            **{"train_count": cell.labels[0], "metric": "NDCG@10", "A": "Alpha", "B": "Beta"},
+            **{"queries": cell.n_queries, "users": cell.n_users},
+            **{"mean A": a.mean, "mean A low": a.low, "mean A high": a.high},
+            **{"mean B": b.mean, "mean B low": b.low, "mean B high": b.high},
+            **{"B - A": test.effect, "B - A low": test.low, "B - A high": test.high},
+            "standard error": test.standard_error,
+            **{"relative": cell.relative.mean, "relative low": cell.relative.low, "relative high": cell.relative.high},
+            **{"p": p, "p (Holm)": nan if p_holm is None else p_holm, "small": cell.small},
+        }
+        assert numbers.keys() == expected.keys()
+        pd.testing.assert_series_equal(pd.Series(numbers), pd.Series(expected))
 
 
 def test_what_is_in_no_cell_is_told(make: Make) -> None:

@@ -3,6 +3,7 @@
 import copy
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from heads_by_hand import FORMULAS, LAYERS, MAKERS, log_prob_by_hand
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 from torch.nn.utils import stateless
 
 from mos_recbole.cli import main
@@ -452,6 +454,77 @@ def test_mixtape_with_closed_gates_is_one_component(n_components: int) -> None:
         torch.nn.init.constant_(head.item_gate_bias, closed)
         vector = torch.tanh(head.projection(state)).view(9, n_components, 5)[:, component]
         torch.testing.assert_close(head.log_prob(state, weight), (vector @ weight.T).log_softmax(-1))
+
+
+@pytest.mark.parametrize("name", ["mos", "moc", "moss", "doc"])
+def test_dropout_is_on_the_activated_vectors(name: str) -> None:
+    """By hand, with the same random numbers: what is left of tanh(U h) is scaled up, beyond 1."""
+    torch.manual_seed(2)
+    head = MAKERS[name](17, 5, dropout=0.4).double().train()
+    state = 3 * states_of(head, 9, 5)
+    weights = (
+        [one.weight for one in head.projections.values()] if isinstance(head, DOCHead) else [head.projection.weight]
+    )
+    layers = [state[:, int(one)] for one in head.projections] if isinstance(head, DOCHead) else [state]
+    vector = torch.tanh(torch.cat([h @ u.T for h, u in zip(layers, weights, strict=True)], dim=1).view(9, -1, 5))
+    torch.manual_seed(4)
+    expected = functional.dropout(vector, 0.4)
+    assert expected.max() > 1
+    torch.manual_seed(4)
+    if isinstance(head, DOCHead):
+        found = head.components(state)[0]
+    elif isinstance(head, MoCHead):
+        (found, _), expected = head.components(state), head.log_weights(state).exp()[:, None] @ expected
+    else:
+        found = head.vectors(state)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["mos", "doc"])
+def test_mixture_weights_start_apart_by_the_width(name: str) -> None:
+    """M is drawn with the standard deviation 1 / √d."""
+    torch.manual_seed(2)
+    counts = {"components_of_layers": [40, 40], "n_layers": 2} if name == "doc" else {"n_components": 80}
+    head: Any = {"mos": MoSHead, "doc": DOCHead}[name](3, 100, **counts)
+    assert head.prior.weight.std().item() == pytest.approx(0.1, rel=0.03)
+
+
+def test_mol_drops_weights_after_their_softmax() -> None:
+    """By hand, with the same random numbers: what is left is divided by its sum."""
+    head: Any = make("mol", 17, 5).train()
+    head.gate_dropout.p = 0.3
+    state, items = states_of(head, 9, 5), head.items(table(17, 5))
+    query = functional.normalize(head.query_projection(state).view(9, -1, head.vector_size), dim=-1)
+    logit = torch.einsum("npe,vqe->pqnv", query / head.temperature, items[0]).flatten(0, 1)
+    gate = head.query_gate(state).T[..., None] * items[1].T[:, None]
+    gate = functional.silu(gate + head.pair_gate.of_columns(logit.flatten(1)).view_as(logit))
+    torch.manual_seed(4)
+    weight = functional.dropout(gate.softmax(0), 0.3)
+    torch.manual_seed(4)
+    torch.testing.assert_close(head.logits(state, items)[:, 0], (weight * logit).sum(0) / weight.sum(0).clamp(min=1e-6))
+
+
+def test_dnd_drops_numbers_of_the_mapped_items() -> None:
+    """By hand, with the same random numbers."""
+    head: Any = make("dnd", 17, 5).train()
+    weight = table(17, 5)
+    torch.manual_seed(4)
+    expected = functional.dropout(weight @ head.decoupling.weight.T, head.dropout.p)
+    torch.manual_seed(4)
+    torch.testing.assert_close(head.item_vectors(weight), expected)
+
+
+@pytest.mark.parametrize("name", ["softmax", "mos"])
+@pytest.mark.parametrize("offset", [100.0, -100.0])
+def test_biases_count_for_the_bound_on_exponentials(name: str, offset: float) -> None:
+    """Logits of ± 100 nats overflow in float32 unless they are shifted, whatever they are made of."""
+    head = make(name, 70, 5, item_bias=True)
+    state, weight = states_of(head, 6, 5), table(70, 5)
+    assert head.item_bias is not None
+    head.item_bias.data += offset
+    expected = head.log_prob(state, weight)
+    scores, log_prob = head.float().scorer(weight.float())(*head.queries(state.float()))
+    torch.testing.assert_close(log_prob(scores.T).T.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_mol_gate_dropout() -> None:

@@ -99,6 +99,24 @@ def test_float64_equals_the_reference(reduction: str, n_components: int, with_bi
     assert_equal_in_float64(found, expected)
 
 
+@pytest.mark.parametrize("size", [60.0, 100.0, 300.0])
+@pytest.mark.parametrize("of", ["bias", "-bias", "one bias", "vectors"])
+def test_logits_whose_exponentials_overflow(of: str, size: float) -> None:
+    """In float32, whatever makes the logits large: value and gradients are the reference's in float64."""
+    (components, log_prior, weight, bias), target = random_inputs(6, 2, 70, 5)
+    assert bias is not None
+    if of == "vectors":
+        components = components * size / (components @ weight.T).abs().max()
+    elif of == "one bias":
+        bias[7] = -size
+    else:
+        bias = bias + (-size if of == "-bias" else size)
+    inputs = (components, log_prior, weight, bias)
+    found = evaluate(tuple(one.float() for one in inputs), target, impl="chunked")  # type: ignore[arg-type]
+    for name, truth in evaluate(inputs, target, impl="reference").items():
+        torch.testing.assert_close(found[name].double(), truth, rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 10, 20, 1000])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_chunk_borders(rows: int, reduction: str) -> None:

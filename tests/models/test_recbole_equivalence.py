@@ -30,7 +30,11 @@ pytestmark = [
 
 SIZES = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
-    "SASRec": {"hidden_size": 12, "inner_size": 24, "n_layers": 2, "n_heads": 3},
+    # Two dropouts that differ, so that neither is taken for the other.
+    "SASRec": {
+        **{"hidden_size": 12, "inner_size": 24, "n_layers": 2, "n_heads": 3},
+        **{"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.6},
+    },
 }
 K = 3
 # RecBole's softmax-CPR models as nothing but a mixture of K softmaxes with weights that depend on the context.

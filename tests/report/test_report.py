@@ -22,12 +22,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
 from mos_recbole import cli
+from mos_recbole.analysis import metric_intervals
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.slices import Cell, SliceBy, Slices
 from mos_recbole.analysis.study import read_study
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval
-from mos_recbole.report import write_report
+from mos_recbole.report import comparison_table, write_report
 from mos_recbole.report.figures import Figure, model_looks, save_figure
 from mos_recbole.report.figures.maps import plot_difference_map
 from mos_recbole.report.figures.slices import plot_relative_difference, plot_slices
@@ -393,6 +394,40 @@ def test_protocols_have_sections_and_are_never_mixed(make: Maker) -> None:
         assert list(pd.read_csv(page.parent / "tables" / folder / "models.csv")["seeds"]) == [2, 2]
     text = Reader(page.read_text(encoding="utf-8")).text
     assert "numbers of different sections cannot be compared" in text
+
+
+def test_models_of_different_code_are_no_pair(make: Maker) -> None:
+    """Their difference may be the code's; findings and captions of other tables say which code it was."""
+    make(SOFTMAX, code="0.1+aaaaaaaa")
+    make(MOS, code="0.1+bbbbbbbb")
+    (section,) = read_study([make.folder]).sections
+    assert section.matched_pairs == []
+    contents = section_contents(section, "Recall@100")
+    assert "No paired differences: no model has its baseline beside it in the same settings and code." in contents.notes
+    assert "Computed by different code, which may be why they differ" in contents.findings[0]
+    make(SOFTMAX, code="0.1+bbbbbbbb", finished="2026-03-01T00:00:00")
+    (section,) = read_study([make.folder]).sections
+    assert [[group.runs[0].code for group in pair] for pair in section.matched_pairs] == [["0.1+bbbbbbbb"] * 2]
+
+
+def test_the_table_of_configurations_has_what_its_headers_say(make: Maker) -> None:
+    """Means over seeds in the file, the median of times and the range of epochs in the table."""
+    for seed, (seconds, epochs) in enumerate([(10.0, 3), (20.0, 5), (90.0, 4)]):
+        make(MOS, 8, seed, train_seconds=seconds, epochs=epochs, best_epoch=1, wall_seconds=500.0)
+    table = comparison_table(find_records(make.folder), ["Recall@100", "NDCG@10"])
+    (numbers,), (shown,) = table.frame.to_dict("records"), table.rows
+    assert [numbers[key] for key in ("parameters", "seeds", "epochs", "train_seconds")] == [1008, 3, 4, 40]
+    assert numbers["Recall@100"] == pytest.approx(recall(MOS, 8, (0, 1, 2)).mean())
+    assert [shown[key].text for key in ("parameters", "seeds", "epochs", "training time")] == [
+        "1,008",
+        "3",
+        "3-5",
+        "20.0 s",
+    ]
+    intervals = metric_intervals(find_records(make.folder), ["Recall@100", "NDCG@10"])
+    for metric, one in intervals.items():
+        assert shown[f"{metric} ↑"].text == f"{one.mean:.4f} ± {one.half_width:.4f}"
+        assert [numbers[f"{metric}{end}"] for end in ("", " low", " high")] == [one.mean, one.low, one.high]
 
 
 @pytest.mark.usefixtures("no_figures")

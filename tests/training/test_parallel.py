@@ -145,6 +145,22 @@ def test_gradients_of_shares_are_the_batchs(toy: Path, head: str, train_mode: st
             torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
 
 
+def test_every_process_draws_masks_of_its_own(toy: Path) -> None:
+    """By its number, the epoch and the seed; the same ones again when an epoch is repeated."""
+    drawn = {}
+    for seed in (1, 2):
+        config = load_settings("GRU4RecMoS", str(toy), overrides={"seed": seed}).recbole_config(CPU)
+        data = SequenceDataset(config)
+        net = config["model_class"](config, data.training_part(data.split()))
+        for rank in range(3):
+            trainer = make_trainer(config, net, toy, "run", False, 0.0, Part(rank, 3))
+            for epoch in (1, 2, 1):
+                trainer._enter_epoch(epoch)
+                numbers = tuple(torch.rand(3).tolist())
+                assert drawn.setdefault((seed, rank, epoch), numbers) == numbers
+    assert len(set(drawn.values())) == 2 * 3 * 2
+
+
 # ------------------------------------------------------------------------------------------------- ranking
 
 
