@@ -4,6 +4,7 @@
     python benchmarks/speed/loss_speed.py --items 1700 40000 --components 1 4 --widths 64
 
 - ours: `mixture_cross_entropy`
+- bf16: the same with `impl="chunked_bf16"`, for float32 on CPUs with AMX
 - naive: autograd through B x K x V log-probabilities, `impl="reference"`
 - plain: `cross_entropy(h @ W.T)`, one softmax
 - linear: `torch.nn.functional.linear_cross_entropy` in chunks, one softmax, where PyTorch has it
@@ -56,7 +57,7 @@ def step(
         return lambda: functional.linear_cross_entropy(state, weight, target, options=chunks).backward()
     components = parameter(n_queries, n_components, width)
     log_prior = parameter(n_queries, n_components).detach().float().log_softmax(-1).requires_grad_()
-    impls: dict[str, MixtureImplementation] = {"naive": "reference", "triton": "triton"}
+    impls: dict[str, MixtureImplementation] = {"naive": "reference", "triton": "triton", "bf16": "chunked_bf16"}
     impl = impls.get(implementation, "auto")
     return lambda: mixture_cross_entropy(components, log_prior, weight, target, impl=impl).backward()
 
@@ -73,7 +74,8 @@ def compare(
 ) -> list[dict]:
     """Returns a row for every implementation and K at one size of catalogue and width."""
     steps: dict[tuple[str, int], Callable[[], None]] = {}
-    for name in ("ours", "naive", *SINGLE):
+    has_units = device == "cpu" and dtype == torch.float32 and torch.cpu._is_amx_tile_supported()
+    for name in ("ours", *(["bf16"] if has_units else []), "naive", *SINGLE):
         for n_components in [1] if name in SINGLE else components:
             naive_gib = 5 * 4 * n_queries * n_components * n_items / 2**30
             if name == "linear" and not hasattr(torch.nn, "LinearCrossEntropyOptions"):
@@ -115,15 +117,18 @@ def compare(
 
 
 def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns ours, with time over the plain softmax's, the naive mixture's time over ours, and so for memory."""
+    """Returns ours: time over that of the plain softmax and of bf16, the naive mixture's time and memory over ours."""
     ours = table[table.implementation == "ours"].drop(columns="implementation")
     plain = table[table.implementation == "plain"][[*PLACE, "seconds", "memory_bytes"]]
     naive = table[table.implementation == "naive"][[*PLACE, "components", "seconds", "memory_bytes"]]
     joined = ours.merge(plain, on=PLACE, suffixes=("", "_plain"), how="left")
     joined = joined.merge(naive, on=[*PLACE, "components"], suffixes=("", "_naive"), how="left")
+    bf16 = table[table.implementation == "bf16"][[*PLACE, "components", "seconds"]]
+    joined = joined.merge(bf16, on=[*PLACE, "components"], suffixes=("", "_bf16"), how="left")
     return joined.assign(
         over_plain=joined.seconds / joined.seconds_plain,
         naive_over=joined.seconds_naive / joined.seconds,
+        over_bf16=joined.seconds / joined.seconds_bf16,
         naive_memory_over=joined.memory_bytes_naive / joined.memory_bytes,
     )
 
@@ -183,7 +188,16 @@ def main() -> None:
             table.to_csv(file, index=False, float_format="%.6g")
     here = table[(table.device == device_name(torch.device(options.device))) & (table.dtype == options.dtype)]
     plot(here, options.output / "loss_speed.png")
-    columns = ["items", "width", "components", "over_plain", "naive_over", "naive_memory_over", "floor_share"]
+    columns = [
+        "items",
+        "width",
+        "components",
+        "over_plain",
+        "naive_over",
+        "over_bf16",
+        "naive_memory_over",
+        "floor_share",
+    ]
     print(tabulate(with_ratios(here)[columns], headers="keys", showindex=False, floatfmt=".2f"))
 
 
