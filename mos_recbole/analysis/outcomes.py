@@ -51,7 +51,11 @@ def iterate_query_values(
 
 def _values(table: pd.DataFrame, metric: str, lists: Lists | None = None) -> np.ndarray:
     rank, mean_rank, n_candidates = (table[column].to_numpy() for column in ("rank", "mean_rank", "candidates"))
-    return query_values(metric, rank, mean_rank, n_candidates, lists)
+    log_probability = table["log_probability"].to_numpy() if "log_probability" in table else None
+    try:
+        return query_values(metric, rank, mean_rank, n_candidates, lists, log_probability)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:

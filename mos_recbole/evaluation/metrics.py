@@ -8,7 +8,7 @@ import numpy as np
 
 from mos_recbole.evaluation.lists import Lists
 
-Kind = Literal["rank", "auc", "list", "counts"]
+Kind = Literal["rank", "auc", "loss", "list", "counts"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class MetricSpec:
     Attributes:
         name: in RecBole's spelling.
         kind: what `compute` takes and returns. "rank": targets' ranks [B] and k, to [B]. "auc": targets' mean ranks [B]
-            and numbers of candidates [B], to [B]; no cut-off. "list": the best k items as `Lists`, to [B].
+            and numbers of candidates [B], to [B]; no cut-off. "loss": targets' log-probabilities [B], to [B]; no
+            cut-off. "list": the best k items as `Lists`, to [B].
             "counts": how often each item is recommended [V], to one number for all lists together.
         compute: the metric.
         direction: which value is better.
@@ -37,6 +38,11 @@ class MetricSpec:
     def is_mean(self) -> bool:
         """Whether it is the mean of one value a query."""
         return self.kind != "counts"
+
+    @property
+    def has_cut_off(self) -> bool:
+        """Whether it is of the best k items."""
+        return self.kind not in ("auc", "loss")
 
     @property
     def of_lists(self) -> bool:
@@ -131,6 +137,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("MAP", "rank", _mrr),
         MetricSpec("Precision", "rank", _precision),
         MetricSpec("GAUC", "auc", _gauc),
+        MetricSpec("Loss", "loss", np.negative, "lower", source="mean negative log-probability of the targets, nats"),
         MetricSpec("ItemCoverage", "counts", _item_coverage),
         MetricSpec("AveragePopularity", "list", _average_popularity, "lower"),
         MetricSpec("ShannonEntropy", "counts", _shannon_entropy),
@@ -155,9 +162,8 @@ def parse_metric(text: str) -> tuple[MetricSpec, int | None]:
     spec = METRICS.get(name)
     if spec is None:
         raise ValueError(f"unknown metric {text!r}; expected one of {', '.join(one.name for one in METRICS.values())}")
-    has_cut_off = spec.kind != "auc"
-    if has_cut_off != bool(at) or (at and (not cut.isdecimal() or int(cut) < 1)):
-        raise ValueError(f"metric {text!r}; expected {spec.name + ('@10' if has_cut_off else '')}")
+    if spec.has_cut_off != bool(at) or (at and (not cut.isdecimal() or int(cut) < 1)):
+        raise ValueError(f"metric {text!r}; expected {spec.name + ('@10' if spec.has_cut_off else '')}")
     return spec, int(cut) if at else None
 
 
@@ -180,7 +186,7 @@ def expand_metrics(metrics: list[str] | str, topk: list[int] | int) -> list[str]
             parse_metric(metric)
             raise ValueError(f"metric {metric!r} has a cut-off; cut-offs are set by topk")
         cuts = [topk] if isinstance(topk, int) else topk
-        names += [spec.name] if spec.kind == "auc" else [f"{spec.name}@{k}" for k in cuts]
+        names += [f"{spec.name}@{k}" for k in cuts] if spec.has_cut_off else [spec.name]
     return list(dict.fromkeys(names))
 
 
@@ -200,11 +206,13 @@ def query_values(
     mean_rank: np.ndarray,
     n_candidates: np.ndarray,
     lists: Lists | None = None,
+    log_probability: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns what the metric is computed from, query by query.
 
-    For a mean its values, float64 [B], NaN for GAUC where the target is the only candidate, and for metrics of lists
-    that are empty. For a metric of all lists together the recommended items, integers [B, k].
+    For a mean its values, float64 [B], NaN for GAUC where the target is the only candidate, for the loss where it is
+    none, and for metrics of lists that are empty. For a metric of all lists together the recommended items, integers
+    [B, k].
 
     Args:
         metric: a name such as "NDCG@10".
@@ -213,13 +221,18 @@ def query_values(
         mean_rank: float64 [B], with ties at their mean, as GAUC's definition wants.
         n_candidates: int64 [B], the target included.
         lists: for metrics of lists: at least as long as the cut-off.
+        log_probability: float [B], of the targets in nats, for the loss; NaN for a target that is no candidate.
 
     Raises:
-        ValueError: a metric of lists without them, or without what else it needs.
+        ValueError: a metric of lists without them, the loss without log-probabilities, or without what else is needed.
     """
     spec, k = parse_metric(metric)
     values: np.ndarray
-    if k is None:
+    if spec.kind == "loss":
+        if log_probability is None or np.isnan(log_probability).all():
+            raise ValueError(f"{metric} needs log-probabilities, which a model without a head does not give")
+        values = spec.compute(log_probability.astype(np.float64))
+    elif k is None:
         values = spec.compute(mean_rank, n_candidates)
     elif spec.kind == "rank":
         values = spec.compute(rank, k)
@@ -245,12 +258,13 @@ def compute_metrics(
     mean_rank: np.ndarray,
     n_candidates: np.ndarray,
     lists: Lists | None = None,
+    log_probability: np.ndarray | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the metrics' values, and for those that are means the per-query arrays they are the means of.
 
     Args:
         metrics: names such as "NDCG@10".
-        rank, mean_rank, n_candidates, lists: as of `query_values`.
+        rank, mean_rank, n_candidates, lists, log_probability: as of `query_values`.
 
     Raises:
         ValueError: no queries, and as `query_values`.
@@ -260,7 +274,7 @@ def compute_metrics(
     values: dict[str, float] = {}
     per_query: dict[str, np.ndarray] = {}
     for metric in metrics:
-        found = query_values(metric, rank, mean_rank, n_candidates, lists)
+        found = query_values(metric, rank, mean_rank, n_candidates, lists, log_probability)
         if lists is not None and not parse_metric(metric)[0].is_mean:
             values[metric] = metric_of_counts(metric, found, lists.n_items)
         else:

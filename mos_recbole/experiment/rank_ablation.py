@@ -54,8 +54,8 @@ def ablate_run(
         InputError: as `load_run` and `validation_matrix`; metrics of lists; or ranks that the matrix cannot have.
     """
     plan = plan or SpectrumPlan()
-    if of_lists := [metric for metric in metrics if parse_metric(metric)[0].of_lists]:
-        raise InputError(f"metric {of_lists[0]}: of recommended lists; expected one of targets' ranks, such as NDCG@10")
+    if others := [metric for metric in metrics if parse_metric(metric)[0].kind not in ("rank", "auc")]:
+        raise InputError(f"metric {others[0]}: not of targets' ranks; expected one that is, such as NDCG@10")
     run = load_run(record, device, data_path)
     valid, test = (
         Outputs(run, make_query_set(run.config, run.data, run.split, side, run.protocol, run.config["device"]))

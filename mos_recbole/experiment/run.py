@@ -322,6 +322,7 @@ class Run:
             ranks.ranks("mean").numpy(),
             ranks.n_candidates.numpy(),
             None if ranks.top_items is None else data.lists(side, ranks.top_items.numpy(), names),
+            ranks.target_score.numpy() if isinstance(self.model, EncoderHeadRecommender) else None,
         )
         return values, ranks
 

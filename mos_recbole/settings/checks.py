@@ -195,7 +195,7 @@ def _type_of_default(default: Any) -> Any:
 def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
     """Finds the faults that no single value shows by its type. Settles the spelling of metrics and `valid_metric`."""
     faults = found.faults
-    _check_metrics(values, given, found)
+    _check_metrics(model_class, values, given, found)
     if values["split"] == "files" and values["benchmark_filename"] is None:
         expected = "write benchmark_filename: [train, valid, test] for x.train.inter, x.valid.inter and x.test.inter"
         faults.append(f"{_origin('split', given)}: split is 'files', but no files are named; {expected}")
@@ -285,7 +285,7 @@ def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
 _OF_LABELS = ("auc", "logloss", "rmse", "mae")
 
 
-def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
+def _check_metrics(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
     metrics = [values["metrics"]] if isinstance(values["metrics"], str) else values["metrics"]
     values["valid_metric"] = re.sub(r"(?i)^hr(?=@|$)", "Hit", values["valid_metric"])
     if any(metric.lower() == "hr" for metric in metrics):
@@ -305,6 +305,12 @@ def _check_metrics(values: dict[str, Any], given: Mapping[str, Given], found: Fi
     except ValueError as error:
         found.faults.append(f"{_origin('valid_metric', given)}: {error}")
         return
+    if "loss" in [name.lower() for name in (chosen, *metrics)] and not issubclass(model_class, EncoderHeadRecommender):
+        where = _origin("valid_metric" if chosen == "Loss" else "metrics", given)
+        found.faults.append(
+            f"{where}: Loss is of log-probabilities, and {model_class.__name__} is RecBole's own class, whose scores "
+            "need not be such; expected NDCG@10 or another metric of ranks"
+        )
     if needs_top_items(chosen):
         where = _origin("valid_metric", given)
         found.faults.append(f"{where}: valid_metric is {chosen!r}; expected a metric of the target's rank")

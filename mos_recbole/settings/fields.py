@@ -176,7 +176,7 @@ OTHER_DEFAULTS = (
     Setting("stopping_step", Count, 10, "Validations without a better value before training ends."),
     Setting("metrics", NonEmpty[Text] | Text, ["Recall", "NDCG", "MRR"], "Ranking metrics."),
     Setting("topk", NonEmpty[Positive] | Positive, [10, 100], "Cut-offs of the metrics."),
-    Setting("valid_metric", str, "NDCG@10", "Metric for early stopping and selection, on validation only."),
+    Setting("valid_metric", str, "NDCG@10", "Metric for early stopping and selection, on validation only; Loss, too."),
     Setting("eval_batch_size", Positive, 4096, "Queries encoded at a time."),
 )
 

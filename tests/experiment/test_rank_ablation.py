@@ -155,7 +155,7 @@ def test_uncut_answers_are_the_runs_own(trained_results: Path, data: Path) -> No
 @pytest.mark.parametrize(
     ("metrics", "ranks", "message"),
     [
-        (["Novelty@10"], None, "metric Novelty@10: of recommended lists; expected one of targets' ranks"),
+        (["Novelty@10"], None, "metric Novelty@10: not of targets' ranks; expected one that is"),
         (["NDCG@10"], [4, 20], r"--ranks 4 20: expected 1 to 19: 30 validation queries x 20 items, exact"),
         (["NDCG@10"], [0], "--ranks 0: expected 1 to 19"),
     ],

@@ -309,6 +309,19 @@ def test_filter_seen_can_only_improve_ranks(run, caplog: pytest.LogCaptureFixtur
     assert (unseen["candidates"] < everything["candidates"]).any()
 
 
+def test_selection_by_the_validation_loss(run) -> None:
+    """The best epoch has the least loss of validation; the metric is the mean of the outcomes' log-probabilities."""
+    record = run("GRU4RecMoS", epochs=3, valid_metric="loss", learning_rate=0.3)
+    losses = [float(row["Loss"]) for row in log_rows(record)]
+    assert record.valid_metric == "Loss"
+    assert record.best_epoch == 1 + losses.index(min(losses))
+    assert record.valid["Loss"].value == pytest.approx(min(losses))
+    assert record.valid["Loss"].direction == "lower"
+    assert record.test["Loss"].value == pytest.approx(-record.outcomes()["log_probability"].mean())
+    with pytest.raises(InputError, match="GRU4Rec is RecBole's own class, whose scores need not be such"):
+        run("GRU4Rec", valid_metric="Loss")
+
+
 @pytest.mark.parametrize(("third", "left_out"), [(3, True), (1, False)])
 def test_items_of_the_history_are_candidates_where_users_repeat(third: int, left_out: bool, tmp_path: Path) -> None:
     """By default the data decide, and the protocol is the one that says so; one repeat of one user is enough."""
