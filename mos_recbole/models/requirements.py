@@ -54,8 +54,6 @@ def _faults(config: Any, dataset: Dataset) -> Iterator[str]:
             )
         if config["n_layers"] < 2:
             yield f"{name}: n_layers is {config['n_layers']}; expected 2 or more, which share the frequencies"
-    if encodes_as("NARM") and len(config["dropout_probs"]) != 2:
-        yield f"{name}: dropout_probs is {config['dropout_probs']}; expected two, of the embeddings and of the state"
     if encodes_as("SINE") and config["interest_size"] > config["prototype_size"]:
         yield (
             f"{name}: interest_size is {config['interest_size']}; expected at most prototype_size, "

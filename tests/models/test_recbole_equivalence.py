@@ -35,6 +35,11 @@ SIZES = {
         **{"hidden_size": 12, "inner_size": 24, "n_layers": 2, "n_heads": 3},
         **{"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.6},
     },
+    "NARM": {"embedding_size": 12, "hidden_size": 20, "n_layers": 1, "dropout_probs": [0.0, 0.0]},
+    "CORE": {
+        **{"embedding_size": 12, "inner_size": 24, "n_layers": 2, "n_heads": 3, "sess_dropout": 0.0},
+        **{"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0},
+    },
 }
 K = 3
 # RecBole's softmax-CPR models as nothing but a mixture of K softmaxes with weights that depend on the context.
@@ -233,7 +238,7 @@ def test_mixture_models_equal_recboles_cpr_models(base: str, double: bool, folde
 OWN = ["GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax", "SASRecMoS"]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [*OWN, "NARMMoS", "CORESoftmax"])
 def test_windows_give_the_loss_of_their_prefixes(name: str, folder: Path) -> None:
     """Where every window begins with its user's sequence (T <= L), training on all positions at once gives the loss
     and the gradients of one prefix a target, on the same targets, in float64 without dropout, to 1e-11."""

@@ -124,7 +124,7 @@ OWN: dict[str, dict[str, Any]] = {
         "negative_sampling": "none",
         "sampling_alpha": 0.75,
         "tie_weights": True,
-        "train_mode": "prefix",
+        "train_mode": "all_positions",
         "train_neg_sample_args": None,
     },
     "SASRecSoftmax": {

@@ -1,31 +1,18 @@
 """NextItNet's encoder."""
 
-from typing import Any
-
 import torch
-from torch import nn
 
-from mos_recbole.models.encoders.base import CausalEncoder
+from mos_recbole.models.encoders.recbole import CausalRecBoleEncoder
 from mos_recbole.models.encoders.spec import EncoderSpec
 
 
-class NextItNetEncoder(CausalEncoder):
+class NextItNetEncoder(CausalRecBoleEncoder):
     """NextItNet's state at every position.
 
     Yuan et al., "A Simple Convolutional Generative Network for Next Item Recommendation", WSDM 2019. Deviation from
     RecBole's class: a sequence's state is that at its last item; RecBole's is that of the last column, which for a
     sequence shorter than L is padding.
     """
-
-    model: Any
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model, self.width = model, model.item_embedding.embedding_dim
-
-    @property
-    def item_embedding(self) -> nn.Embedding:  # type: ignore[override]
-        return self.model.item_embedding
 
     def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
         return self.model.final_layer(self.model.residual_blocks(self.model.item_embedding(item_seq_BL)))

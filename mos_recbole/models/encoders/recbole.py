@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mos_recbole.errors import InputError
-from mos_recbole.models.encoders.base import QueryEncoder
+from mos_recbole.models.encoders.base import CausalEncoder, QueryEncoder
 from mos_recbole.models.encoders.spec import EncoderSpec
 
 # What RecBole's models call the arguments of their forward pass.
@@ -66,16 +66,32 @@ class RecBoleEncoder(QueryEncoder):
         return state_Bd
 
 
+class CausalRecBoleEncoder(CausalEncoder):
+    """States at every position, computed by the layers of a RecBole model.
+
+    Args:
+        model: an instance of the RecBole class.
+    """
+
+    model: Any
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.width = model, model.item_embedding.embedding_dim
+
+    @property
+    def item_embedding(self) -> nn.Embedding:  # type: ignore[override]
+        return self.model.item_embedding
+
+
 def _spec(name: str, width: str = "embedding_size", **facts: Any) -> EncoderSpec:
     return EncoderSpec(name, RecBoleEncoder, width=width, recbole_model=name, **facts)
 
 
 ENCODERS = (
-    _spec("NARM"),
     _spec("STAMP"),
     _spec("Caser", unread=("reg_weight",)),
     _spec("LightSANs", "hidden_size"),
-    _spec("CORE", unread=("temperature", "item_dropout")),
     _spec("SINE", unread=("reg_loss_ratio",)),
     _spec("GCSAN", "hidden_size", unread=("reg_weight",)),
     _spec("SRGNN"),
