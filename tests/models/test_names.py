@@ -48,7 +48,13 @@ def test_no_name_means_two_models() -> None:
 def test_one_head_is_the_baseline() -> None:
     assert [spec.name for spec in HEADS.values() if spec.baseline] == ["softmax"]
     assert {name for name, spec in HEADS.items() if spec.is_mixture} == {"mos", "moss", "doc"}
-    assert {name for name, spec in ENCODERS.items() if spec.causal} == {"GRU4Rec", "SASRec", "NARM", "CORE", "NextItNet"}
+    assert {name for name, spec in ENCODERS.items() if spec.causal} == {
+        "GRU4Rec",
+        "SASRec",
+        "NARM",
+        "CORE",
+        "NextItNet",
+    }
 
 
 def test_facts_of_a_model(tmp_path: Path) -> None:
