@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).parents[1] / "speed"))
 from synthetic_log import write_log
 
 STUDY = Path(__file__).parents[2] / "configs" / "study"
-PUBLISHED = Path(__file__).with_name("article.yaml")
+PUBLISHED = Path(__file__).parents[2] / "configs" / "references" / "biarnes-ml-25m.yaml"
 DATASETS = ("ml-25m", "ml-latest-small", "ml-100k", "synthetic")
 SYNTHETIC_ROWS = 100_000
 

@@ -58,13 +58,19 @@ class ReferenceRow(_Part):
     """One published number: a metric of a model.
 
     Attributes:
+        model: name of ours, or names of all that are the published one, as RecBole's class and our encoder with a head.
         settings: by which the configuration is found among ours.
     """
 
-    model: str
+    model: str | tuple[str, ...]
     settings: dict[str, Any] = {}
     metric: str
     value: float
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Our models that the number is of."""
+        return (self.model,) if isinstance(self.model, str) else self.model
 
 
 class ReferenceDifference(_Part):
@@ -113,10 +119,18 @@ class Reference(_Part):
         return run.dataset == self.dataset and not self.protocol.differences(run)
 
     def find(self, section: Section, row: ReferenceRow) -> list[RunGroup]:
-        """Returns our configurations that a published number is about; of several, those chosen by validation."""
-        found = [group for group in section.groups if _matches(group, row.model, row.settings)]
-        chosen = [group for group in section.chosen.values() if _matches(group, row.model, row.settings)]
-        return chosen or found
+        """Returns our configurations that a published number is about; of a model's, the best on validation.
+
+        Where that one has other settings than the published one, they are those that validation chose at each width.
+        """
+        found: list[RunGroup] = []
+        for model in row.models:
+            best, chosen, own = (
+                [group for group in groups if _matches(group, model, row.settings)]
+                for groups in (section.best.values(), section.chosen.values(), section.groups)
+            )
+            found += best or chosen or own
+        return found
 
     def find_pair(self, section: Section, difference: ReferenceDifference) -> tuple[RunGroup, RunGroup] | None:
         """Returns our baseline and model that a published difference is about, or None."""

@@ -6,7 +6,7 @@ examples:
   a page, tables and figures of all runs below results/, in results/report
     %(prog)s results
   with published numbers beside yours
-    %(prog)s results/article --reference benchmarks/studies/article.yaml
+    %(prog)s results/article --reference configs/references/biarnes-ml-25m.yaml
   your own head against the mixture of softmaxes instead of the softmax
     %(prog)s results --baseline mos
   of two sweeps, by other metrics (the first is drawn), in another folder
@@ -16,7 +16,7 @@ examples:
 import argparse
 
 from mos_recbole.cli.output import complete_runs
-from mos_recbole.cli.parser import Parser, path
+from mos_recbole.cli.parser import Parser, Several, path
 
 LOADS = "mos_recbole.report"
 
@@ -27,7 +27,12 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--output", default=None, help="for the report (default: report in the first results folder)")
     parser.section("what is shown")
     parser.add_argument(
-        "--reference", type=path, metavar="FILE", help="YAML file of published numbers to show beside yours"
+        "--reference",
+        action=Several,
+        default=[],
+        type=path,
+        metavar="FILE",
+        help="YAML files of published numbers to show beside yours",
     )
     parser.add_argument(
         "--baseline", metavar="HEAD_OR_MODEL", help="what others are compared with (default: the head softmax)"

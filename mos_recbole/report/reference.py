@@ -1,6 +1,6 @@
 """Tables of published numbers beside ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,56 +20,60 @@ from mos_recbole.report.formatting import (
 from mos_recbole.report.table import Cell, Table
 
 
-def reference_tables(reference: Reference, section: Section, rows: Mapping[str, ConfigurationRow]) -> list[Table]:
+def reference_tables(
+    references: Sequence[Reference], section: Section, rows: Mapping[str, ConfigurationRow]
+) -> list[Table]:
     """Returns the published numbers and the published differences beside ours, where there are any.
 
     Args:
-        reference: what was published.
+        references: what was published on the section's data set.
         section: our runs.
         rows: our configurations with their test metrics, by label.
     """
-    tables = [_numbers_table(reference, section, rows), _differences_table(reference, section)]
+    tables = [_numbers_table(references, section, rows), _differences_table(references, section)]
     return [table for table in tables if table.rows]
 
 
-def _numbers_table(reference: Reference, section: Section, rows: Mapping[str, ConfigurationRow]) -> Table:
+def _numbers_table(references: Sequence[Reference], section: Section, rows: Mapping[str, ConfigurationRow]) -> Table:
     cells: list[dict[str, Cell]] = []
     records: list[dict[str, Any]] = []
-    for row in reference.rows:
-        for group in reference.find(section, row):
-            here = rows[group.label].intervals[row.metric]
-            protocol = _protocol(reference, group.runs[0])
-            cells.append(
-                {
-                    "model": words(group.label),
-                    "metric": words(row.metric),
-                    reference.source: number_cell(row.value, ".4f"),
-                    "here": interval_cell(here),
-                    f"here - {reference.source}": number_cell(here.mean - row.value, "+.4f"),
-                    "protocol": words(protocol),
-                }
-            )
-            own = {"model": group.label, **row.settings, "metric": row.metric, reference.source: row.value}
-            records.append(
-                own
-                | interval_columns("here", here)
-                | {f"here - {reference.source}": here.mean - row.value, "protocol": protocol}
-            )
+    for reference in references:
+        for row in reference.rows:
+            for group in reference.find(section, row):
+                here = rows[group.label].intervals[row.metric]
+                protocol = _protocol(reference, group.runs[0])
+                cells.append(
+                    {
+                        "model": words(group.label),
+                        "metric": words(row.metric),
+                        "source": words(reference.source),
+                        "published": number_cell(row.value, ".4f"),
+                        "here": interval_cell(here),
+                        "here - published": number_cell(here.mean - row.value, "+.4f"),
+                        "protocol": words(protocol),
+                    }
+                )
+                own = {"model": group.label, **row.settings, "metric": row.metric}
+                own |= {"source": reference.source, "published": row.value, **interval_columns("here", here)}
+                records.append(own | {"here - published": here.mean - row.value, "protocol": protocol})
     caption = (
-        f"{reference.source}: {reference.citation}. Here: test metrics, means over seeds and queries ± half the width "
-        f"of the 95 % interval. {_PROTOCOL} {reference.notes}"
+        f"{_sources(references)} Here: test metrics of the configuration that validation chose, means over seeds and "
+        f"queries ± half the width of the 95 % interval. {_PROTOCOL} "
+        + " ".join(dict.fromkeys(reference.notes for reference in references if reference.notes))
     )
-    title = f"Beside {reference.source}"
-    return Table("reference", title, caption.strip(), cells, pd.DataFrame(records))
+    return Table("reference", "Beside published numbers", caption.strip(), cells, pd.DataFrame(records))
 
 
-def _differences_table(reference: Reference, section: Section) -> Table:
+def _differences_table(references: Sequence[Reference], section: Section) -> Table:
     cells: list[dict[str, Cell]] = []
     records: list[dict[str, Any]] = []
-    for difference in reference.differences:
-        pair = reference.find_pair(section, difference)
-        if pair is None:
-            continue
+    found = [
+        (reference, difference, pair)
+        for reference in references
+        for difference in reference.differences
+        if (pair := reference.find_pair(section, difference)) is not None
+    ]
+    for reference, difference, pair in found:
         (compared,) = compare_groups(pair, [difference.metric], difference.conditions).rows
         queries = difference.where or "all"
         protocol = _protocol(reference, pair[1].runs[0])
@@ -79,24 +83,30 @@ def _differences_table(reference: Reference, section: Section) -> Table:
                 "B": words(pair[1].label),
                 "metric": words(difference.metric),
                 "queries": words(queries),
-                reference.source: Cell(f"{100 * difference.relative:+.2f} %", difference.relative),
+                "source": words(reference.source),
+                "published": Cell(f"{100 * difference.relative:+.2f} %", difference.relative),
                 "here [95 %]": relative_cell(compared.relative),
                 "p": p_value_cell(compared.difference.p_over_seeds),
                 "protocol": words(protocol),
             }
         )
         own = {"A": pair[0].label, "B": pair[1].label, **difference.settings, "metric": difference.metric}
-        own |= {"queries": queries, reference.source: difference.relative}
+        own |= {"queries": queries, "source": reference.source, "published": difference.relative}
         tested = {"p": compared.difference.p_over_seeds, "protocol": protocol}
         records.append(own | interval_columns("here", compared.relative) | tested)
     caption = (
-        f"Relative differences (B - A) / A. {reference.source}: {reference.citation}. Here: with the 95 % interval "
-        "over users and seeds, given this training set. p: two-sided, not corrected, of the null hypothesis that both "
-        "have the same mean over all users and seeds; users are the unit, seeds the second level; none where a side "
-        f"has one seed. {_PROTOCOL}"
+        f"Relative differences (B - A) / A. {_sources(reference for reference, *_ in found)} Here: with the 95 % "
+        "interval over users and seeds, given this training set. p: two-sided, not corrected, of the null hypothesis "
+        "that both have the same mean over all users and seeds; users are the unit, seeds the second level; none where "
+        f"a side has one seed. {_PROTOCOL}"
     )
-    title = f"The differences of {reference.source}"
-    return Table("reference-differences", title, caption, cells, pd.DataFrame(records))
+    return Table("reference-differences", "Beside published differences", caption, cells, pd.DataFrame(records))
+
+
+def _sources(references: Iterable[Reference]) -> str:
+    """Returns who published what, a sentence each."""
+    cited = dict.fromkeys(f"{reference.source}: {reference.citation}." for reference in references)
+    return " ".join(cited)
 
 
 _PROTOCOL = (

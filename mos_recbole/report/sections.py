@@ -64,7 +64,7 @@ class Contents:
 def section_contents(
     section: Section,
     metric: str,
-    reference: Reference | None = None,
+    references: Sequence[Reference] = (),
     step: Callable[[str], None] = lambda _: None,
     metrics: Sequence[str] = TABLE_METRICS,
     cost: Cost | None = None,
@@ -75,7 +75,7 @@ def section_contents(
     Args:
         section: the runs.
         metric: which one slices and figures show, in RecBole's spelling.
-        reference: published numbers to show beside ours.
+        references: published numbers, those on the section's data set to be shown beside ours.
         step: called after each of `count_steps`, with what was done.
         metrics: that tables of models and of differences show, beside `metric`.
         cost: which `metric` is set against; None for `usual_cost`.
@@ -84,7 +84,8 @@ def section_contents(
     Raises:
         InputError: outcomes that are missing, broken or not of the same queries.
     """
-    published = [row.metric for row in reference.rows] if reference else []
+    on_these_data = [reference for reference in references if reference.dataset == section.runs[0].dataset]
+    published = [row.metric for reference in on_these_data for row in reference.rows]
     rows = {row.label: row for row in configuration_rows(section.runs, _unique(*metrics, metric, *published))}
     step("compared")
     shown = _unique(metric, *metrics)
@@ -110,17 +111,17 @@ def section_contents(
     else:
         notes.append("No paired differences: no model has its baseline beside it in the same settings and code.")
     step("compared")
-    if reference is not None:
-        found = reference_tables(reference, section, rows) if reference.dataset == section.runs[0].dataset else []
-        items += found
-        notes += [] if found else [f"The numbers of {reference.source} are about none of these configurations."]
+    items += reference_tables(on_these_data, section, rows)
+    about_none = [reference.source for reference in references if not _is_about(reference, section)]
+    if about_none:
+        notes.append(f"The numbers of {', '.join(dict.fromkeys(about_none))} are about none of these configurations.")
     items += _costs(best_first, metric, cost, looks)
     if section.chosen:
         means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
         items.append(draw_widths(means, metric, looks))
     items += _heat_maps(section)
     for matchup in section.matchups:
-        slicer = _Slicer(matchup, metric, reference)
+        slicer = _Slicer(matchup, metric, on_these_data)
         items += slicer.items(looks)
         notes += slicer.notes
         step("sliced")
@@ -133,6 +134,14 @@ def count_steps(section: Section) -> int:
     return 2 + len(section.matchups)
 
 
+def _is_about(reference: Reference, section: Section) -> bool:
+    """Returns whether any published number is of a configuration of ours."""
+    return reference.dataset == section.runs[0].dataset and (
+        any(reference.find(section, row) for row in reference.rows)
+        or any(reference.find_pair(section, difference) for difference in reference.differences)
+    )
+
+
 class _Slicer:
     """The slices of a model and its baseline, at every width.
 
@@ -140,12 +149,12 @@ class _Slicer:
         notes: which slices there are not, and why.
     """
 
-    def __init__(self, matchup: Matchup, metric: str, reference: Reference | None) -> None:
+    def __init__(self, matchup: Matchup, metric: str, references: Sequence[Reference]) -> None:
         self.notes: list[str] = []
         self._matchup, self._metric = matchup, metric
         self._models = (matchup.baseline, matchup.model)
-        by_reference = reference is not None and all(map(reference.is_protocol_of, matchup.runs))
-        self._edges = dict(reference.bins) if reference is not None and by_reference else {}
+        by_protocol = [one for one in references if all(map(one.is_protocol_of, matchup.runs))]
+        self._edges = {column: edges for one in by_protocol for column, edges in one.bins.items()}
 
     def items(self, looks: Mapping[str, Look]) -> list[Table | Figure]:
         """Returns the figures and tables."""

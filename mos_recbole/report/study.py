@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mos_recbole.analysis.compare import MARGIN
 from mos_recbole.analysis.costs import cost_named
 from mos_recbole.analysis.outcomes import asked_metrics, checked_metrics, leading_metric, mean_metric
-from mos_recbole.analysis.reference import read_reference
+from mos_recbole.analysis.reference import Reference, read_reference
 from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.errors import InputError
 from mos_recbole.progress import ProgressBar
@@ -30,7 +30,7 @@ def write_report(
     folders: Sequence[Path],
     output: Path | None = None,
     metric: str | None = None,
-    reference: Path | None = None,
+    references: Sequence[Path] = (),
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
     cost: str | None = None,
@@ -46,7 +46,7 @@ def write_report(
         output: folder of the report; by default `report` in the first of `folders`.
         metric: which one slices and figures show; any that is the mean of a value a query. By default the first such
             of `metrics`, or Recall@100.
-        reference: file of published numbers to show beside ours.
+        references: files of published numbers to show beside ours.
         baseline: the head or the model that others are compared with; by default the softmax head.
         metrics: that tables of models and of differences show; by default those that the runs were asked for.
         cost: one of `analysis.COSTS`, which the metric is set against; by default the processor's time, or the training
@@ -62,17 +62,20 @@ def write_report(
     from mos_recbole.report.page import PageSection, render_page
     from mos_recbole.report.sections import count_steps, section_contents
 
-    published = None if reference is None else read_reference(reference)
+    published = [read_reference(path) for path in references]
     study = read_study(folders, baseline)
     kind = None if cost is None else cost_named(cost)
-    command = _command(folders, metric, reference, baseline, metrics, cost, margin)
+    command = _command(folders, metric, references, baseline, metrics, cost, margin)
     shown = checked_metrics(metrics or asked_metrics([run for section in study.sections for run in section.runs]))
     metric = mean_metric(metric or leading_metric(shown))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
         step = partial(bar.advance, 1)
-        contents = [section_contents(one, metric, published, step, shown, kind, margin) for one in study.sections]
+        contents = [
+            section_contents(one, metric, _about(one, study, published), step, shown, kind, margin)
+            for one in study.sections
+        ]
     newest = max(run.finished for section in study.sections for run in section.runs)
     n_items = sum(len(content.items) for content in contents)
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
@@ -87,6 +90,12 @@ def write_report(
         page = render_page(parts, study.missing, command, moment(newest), _title(study))
         paths[0].write_text(page, encoding="utf-8", newline="\n")
     return [output / path.relative_to(temporary) for path in paths]
+
+
+def _about(section: Section, study: Study, references: Sequence[Reference]) -> list[Reference]:
+    """Returns what was published on a section's data set, and what is on none of the study's, to be named there."""
+    datasets = {one.runs[0].dataset for one in study.sections}
+    return [one for one in references if one.dataset == section.runs[0].dataset or one.dataset not in datasets]
 
 
 def _write_items(
@@ -123,7 +132,7 @@ def _title(study: Study) -> str:
 def _command(
     folders: Sequence[Path],
     metric: str | None,
-    reference: Path | None,
+    references: Sequence[Path],
     baseline: str | None,
     metrics: Sequence[str] | None,
     cost: str | None,
@@ -132,7 +141,7 @@ def _command(
     """Returns what a user types to get this report."""
     options = [] if metric is None else ["--metric", mean_metric(metric)]
     options += ["--metrics", *checked_metrics(metrics)] if metrics else []
-    options += [] if reference is None else ["--reference", str(reference)]
+    options += ["--reference", *map(str, references)] if references else []
     options += [] if baseline is None else ["--baseline", baseline]
     options += [] if cost is None else ["--cost", cost]
     options += [] if margin == MARGIN else ["--margin", f"{100 * margin:g}"]

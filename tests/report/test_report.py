@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 
 from mos_recbole import cli
 from mos_recbole.analysis import metric_intervals
+from mos_recbole.analysis.configurations import configuration_rows
 from mos_recbole.analysis.reference import read_reference
 from mos_recbole.analysis.slices import Cell, SliceBy, Slices
 from mos_recbole.analysis.study import read_study
@@ -34,12 +35,14 @@ from mos_recbole.report.figures.maps import plot_difference_map
 from mos_recbole.report.figures.slices import plot_relative_difference, plot_slices
 from mos_recbole.report.figures.widths import plot_widths
 from mos_recbole.report.page import PageSection, render_page
+from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.sections import section_contents
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
 from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, read_record, setting_columns
 
-PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "studies" / "article.yaml"
+REFERENCES = Path(__file__).parents[2] / "configs" / "references"
+PUBLISHED = REFERENCES / "biarnes-ml-25m.yaml"
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make = Maker(tmp_path_factory.mktemp("study") / "results")
     make.study((32, 64), **ARTICLES)
     make("Pop", None, **ARTICLES)
-    page, *_ = write_report([make.folder], reference=PUBLISHED)
+    page, *_ = write_report([make.folder], references=[PUBLISHED])
     return page.parent
 
 
@@ -168,9 +171,10 @@ def test_published_numbers_beside_ours(report: Path) -> None:
     """Those of the two widths that were run, with the difference; the source and what differs in the caption."""
     rows = table(report, "reference").set_index(["embedding_size", "model"])
     assert list(rows.index) == [(d, f"{model} embedding_size={d}") for d in (32, 64) for model in (SOFTMAX, MOS)]
-    assert rows.loc[(32, f"{SOFTMAX} embedding_size=32"), "Biarnes 2023"] == 0.836285
+    assert rows.loc[(32, f"{SOFTMAX} embedding_size=32"), "published"] == 0.836285
     expected = recall(MOS, 64).mean() - 0.856911
-    assert rows.loc[(64, f"{MOS} embedding_size=64"), "here - Biarnes 2023"] == pytest.approx(expected)
+    assert rows.loc[(64, f"{MOS} embedding_size=64"), "here - published"] == pytest.approx(expected)
+    assert set(rows["source"]) == {"Biarnes 2023"}
     assert set(rows["protocol"]) == {"the same"}
     (markdown,) = report.glob("tables/*/reference.md")
     assert re.search(r"Biarnes.*2023.*validation part is cut", markdown.read_text(encoding="utf-8"), re.DOTALL)
@@ -181,8 +185,8 @@ def test_published_differences_beside_ours(report: Path) -> None:
     rows = table(report, "reference-differences").set_index(["embedding_size", "queries"])
     frequent = "train_count>814"
     assert list(rows.index) == [(d, targets) for d in (32, 64) for targets in ("all", frequent)]
-    assert rows.loc[(32, "all"), "Biarnes 2023"] == pytest.approx(0.837041 / 0.836285 - 1, abs=1e-6)
-    assert rows.loc[(64, frequent), "Biarnes 2023"] == 0.00459
+    assert rows.loc[(32, "all"), "published"] == pytest.approx(0.837041 / 0.836285 - 1, abs=1e-6)
+    assert rows.loc[(64, frequent), "published"] == 0.00459
     chosen = outcomes(MOS, 64, 1)["train_count"] > 814
     means = [recall(model, 64)[chosen].mean() for model in (SOFTMAX, MOS)]
     assert rows.loc[(64, frequent), "here"] == pytest.approx(means[1] / means[0] - 1)
@@ -230,7 +234,7 @@ def test_numbers_of_another_protocol_say_so(make: Maker, no_figures: None) -> No
         make(MOS, 32, seed, valid=0.4, **ARTICLES)
         changed = ARTICLES | {"MAX_ITEM_LIST_LENGTH": 50}
         make(MOS, 32, seed, valid=0.5, change=lambda table: table.assign(oldest_distance=0.5), **changed)
-    page, *_ = write_report([make.folder], reference=PUBLISHED)
+    page, *_ = write_report([make.folder], references=[PUBLISHED])
     rows = table(page.parent, "reference")
     assert list(rows["protocol"]) == ["the same", "MAX_ITEM_LIST_LENGTH 50 instead of 10"]
     assert set(table(page.parent, "reference-differences")["protocol"]) == {"MAX_ITEM_LIST_LENGTH 50 instead of 10"}
@@ -239,6 +243,39 @@ def test_numbers_of_another_protocol_say_so(make: Maker, no_figures: None) -> No
     assert not {name for name in names if "oldest_distance" in name}
     assert table(page.parent, f"train_count-{MOS}")["train_count"].iloc[0] != "[0, 814]"
     assert "windows of different lengths" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_published_number_is_found_beside_a_run(path: Path, make: Maker) -> None:
+    """A run by the publication's protocol, and one whose window differs, which the table says."""
+    published = read_reference(path)
+    known = published.protocol
+    split = {"filter_seen": known.settings["filter_seen"]} if "filter_seen" in known.settings else {}
+    fields = {"dataset": published.dataset, "protocol": PROTOCOL | split | {"split": known.split}, "data": known.data}
+    runs = {(model, *row.settings.items()): row.settings for row in published.rows for model in row.models}
+    for (model, *_), settings in runs.items():
+        make(model, None, **fields, **known.settings, **settings)
+    (section,) = read_study([make.folder]).sections
+    rows = {row.label: row for row in configuration_rows(section.runs, [row.metric for row in published.rows])}
+    found, *_ = reference_tables([published], section, rows)
+    assert list(found.frame["published"]) == [row.value for row in published.rows for _ in row.models]
+    assert set(found.frame["protocol"]) == {"the same"}
+    other = section.runs[0].model_copy(update={"settings": known.settings | {"MAX_ITEM_LIST_LENGTH": 7}})
+    assert known.differences(other) == [f"MAX_ITEM_LIST_LENGTH 7 instead of {known.settings['MAX_ITEM_LIST_LENGTH']}"]
+
+
+def test_several_publications_share_a_table(make: Maker, no_figures: None) -> None:
+    """Those on the page's data; of the configurations of a tuned model there is the one that validation chose."""
+    for width, valid in ((8, 0.4), (16, 0.5)):
+        make("SASRecSoftmax", width, dataset="beauty", valid=valid)
+    files = [REFERENCES / f"{name}.yaml" for name in ("time-to-split-beauty", "s3-rec-rerun-beauty", "recbole-ml-100k")]
+    page, *_ = write_report([make.folder], references=files)
+    rows = table(page.parent, "reference")
+    assert list(rows["source"]) == ["Time to Split"] * 2 + ["a re-run on S3-Rec's files"] * 2
+    assert set(rows["model"]) == {"SASRecSoftmax embedding_size=16"}
+    text = page.read_text(encoding="utf-8")
+    assert "The numbers of RecBole, one run are about none of these configurations." in text
+    assert "--reference " + " ".join(map(str, files)) in text
 
 
 def test_without_a_reference_nothing_is_said_of_publications(make: Maker, no_figures: None) -> None:
@@ -251,7 +288,7 @@ def test_without_a_reference_nothing_is_said_of_publications(make: Maker, no_fig
     assert table(page.parent, f"train_count-{MOS}")["train_count"].iloc[0] != "[0, 814]"
     other = Maker(make.folder.parent / "other")
     other.study((32,))
-    page, *_ = write_report([other.folder], reference=PUBLISHED)
+    page, *_ = write_report([other.folder], references=[PUBLISHED])
     assert "numbers of Biarnes 2023 are about none of these configurations" in page.read_text(encoding="utf-8")
 
 
@@ -364,7 +401,7 @@ def test_the_same_results_give_the_same_bytes(report: Path, tmp_path: Path, monk
         return paths
 
     monkeypatch.setattr("mos_recbole.report.figures.save_figure", save)
-    again = write_report([report.parent], tmp_path / "again", reference=PUBLISHED)
+    again = write_report([report.parent], tmp_path / "again", references=[PUBLISHED])
     assert len(again) > 30
     for path in again:
         assert path.read_bytes() == (report / path.relative_to(tmp_path / "again")).read_bytes(), path.name
