@@ -74,9 +74,13 @@ def test_what_makes_numbers_comparable() -> None:
         {"split": "temporal", "min_side_interactions": 2},
         {"split": "temporal", "test_share": 0.2},
     ]
-    hashes = [protocol_hash(small(**changes), "f00d") for changes in different]
+    hashes = [protocol_hash(small(**changes).protocol(has_repeats=True), "f00d") for changes in different]
     assert len(set(hashes)) == len(hashes)
-    assert protocol_hash(small(), "cafe") not in hashes
+    assert protocol_hash(small().protocol(has_repeats=True), "cafe") not in hashes
+    auto = small().protocol(has_repeats=False)
+    assert (
+        protocol_hash(auto, "f00d") == hashes[1]
+    )  # where no user has an item twice, those of the history are left out
     same = [small(mos_heads=2), small(seed=7), small(learning_rate=0.1), load_settings("Pop")]
-    assert {protocol_hash(one, "f00d+features") for one in same} == {hashes[0]}
-    assert [small(**changes).protocol.candidates for changes in different[-4:]] == ["trained"] * 4
+    assert {protocol_hash(one.protocol(has_repeats=True), "f00d+features") for one in same} == {hashes[0]}
+    assert [small(**changes).protocol(has_repeats=True).candidates for changes in different[-4:]] == ["trained"] * 4

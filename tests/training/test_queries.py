@@ -74,7 +74,7 @@ def test_queries_are_those_of_the_histories(name: str, side: Literal["train", "v
     settings = load_settings("GRU4RecSoftmax", str(folder), overrides=overrides)
     data = SequenceDataset(config := settings.recbole_config(CPU))
     split = data.split()
-    protocol = replace(settings.protocol, candidates="trained")
+    protocol = replace(settings.protocol(has_repeats=True), candidates="trained")
     queries = make_query_set(config, data, split, side, protocol, CPU)
     names = data.field2id_token["item_id"]
     batch = queries.batch(torch.arange(len(queries)), FIELDS)
@@ -109,8 +109,8 @@ def test_candidates_and_ranks_are_those_of_the_scores(histories) -> None:
     folder, _ = histories
     built = build("GRU4RecSoftmax", folder, filter_seen=True, **SPLITS["past"])
     settings = load_settings("GRU4RecSoftmax", str(folder), overrides={"filter_seen": True, **SPLITS["past"]})
-    assert settings.protocol.candidates == "trained"
-    queries = make_query_set(built.config, built.data, built.split, "test", settings.protocol, CPU)
+    assert settings.protocol(has_repeats=True).candidates == "trained"
+    queries = make_query_set(built.config, built.data, built.split, "test", settings.protocol(has_repeats=True), CPU)
     found = evaluate_model(built.model, built.config, queries, top_k=3)
     batch = queries.batch(torch.arange(len(queries)), FIELDS)
     scores, target = built.model.full_sort_predict(batch).tolist(), batch["item_id"].tolist()
@@ -139,7 +139,7 @@ def test_models_are_asked_without_dropout(histories) -> None:
     """Also right after training, and twice the same."""
     built = build("GRU4RecMoS", histories[0], dropout_prob=0.9, mos_dropout=0.9)
     settings = load_settings("GRU4RecMoS", str(histories[0]))
-    queries = make_query_set(built.config, built.data, built.split, "test", settings.protocol, CPU)
+    queries = make_query_set(built.config, built.data, built.split, "test", settings.protocol(has_repeats=True), CPU)
     expected = evaluate_model(built.model.eval(), built.config, queries).target_score
     assert evaluate_model(built.model.train(), built.config, queries).target_score.tolist() == expected.tolist()
 
