@@ -17,3 +17,33 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
   }));
 }
+
+// Above a table there is a choice for each column whose words repeat; rows with other words are hidden.
+const most = 60;
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const rows = [...table.tBodies[0].rows];
+  const text = (row, column) => row.cells[column].textContent.trim();
+  const choices = [];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const values = [...new Set(rows.map((row) => text(row, column)))];
+    if (!head.classList.contains("text") || values.length < 2 || values.length > most || values.length === rows.length) return;
+    const select = document.createElement("select");
+    select.append(new Option("all"), ...values.map((value) => new Option(value)));
+    select.addEventListener("change", () => {
+      const given = choices.filter((choice) => choice.select.selectedIndex > 0);
+      rows.forEach((row) => {
+        row.hidden = given.some((choice) => text(row, choice.column) !== choice.values[choice.select.selectedIndex - 1]);
+      });
+    });
+    choices.push({column, values, select});
+  });
+  if (choices.length === 0) continue;
+  const bar = document.createElement("div");
+  bar.className = "choices";
+  choices.forEach((choice) => {
+    const label = document.createElement("label");
+    label.append(table.tHead.rows[0].cells[choice.column].textContent, " ", choice.select);
+    bar.append(label);
+  });
+  table.parentElement.before(bar);
+}

@@ -800,6 +800,15 @@ addEventListener("load", async () => {
     }
     heads[0].querySelector("button").click();
     seen.model = [heads[number].getAttribute("aria-sort"), column(table, 0)];
+    const choice = [...document.querySelectorAll(".choices label")].find((label) => label.textContent.startsWith("model"));
+    const select = choice.querySelector("select");
+    seen.choices = [...select.options].map((option) => option.text);
+    const shown = () => [...table.tBodies[0].rows].filter((row) => row.offsetHeight > 0).map((row) => row.cells[0].textContent);
+    for (const number of [1, 0]) {
+      select.selectedIndex = number;
+      select.dispatchEvent(new Event("change"));
+      seen[`shown${number}`] = shown();
+    }
     seen.links = [...document.querySelectorAll("figure a")].map((link) => link.getAttribute("href"));
     seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   } catch (error) {
@@ -813,7 +822,7 @@ addEventListener("load", async () => {
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the PATH")
 def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
-    """Figures are shown and link to their files; tables sort by value both ways."""
+    """Figures are shown and link to their files; tables sort by value both ways, and show the rows of a model alone."""
     text = (report / "report.html").read_text(encoding="utf-8")
     copy = tmp_path / "copy.html"
     # The page lets its own script run only; this copy lets the test's run too.
@@ -841,6 +850,10 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
     assert (seen["up"], seen["down"]) == (["ascending", values], ["descending", values[::-1]])
     models = [MOS, MOS, SOFTMAX, SOFTMAX, "Pop"]
     assert seen["model"] == [None, models]
+    assert sorted(seen["choices"]) == sorted(["all", MOS, SOFTMAX, "Pop"])
+    assert set(seen["shown1"]) == {seen["choices"][1]}
+    assert len(seen["shown1"]) == models.count(seen["choices"][1])
+    assert seen["shown0"] == models
     assert len(seen["links"]) == len(seen["figures"])
     assert seen["wide"] == 0
 
