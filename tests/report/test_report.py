@@ -800,10 +800,12 @@ addEventListener("load", async () => {
     }
     heads[0].querySelector("button").click();
     seen.model = [heads[number].getAttribute("aria-sort"), column(table, 0)];
-    const choice = [...document.querySelectorAll(".choices label")].find((label) => label.textContent.startsWith("model"));
+    const labels = [...document.querySelectorAll(".choices label")];
+    const choice = labels.find((label) => label.textContent.startsWith("model"));
     const select = choice.querySelector("select");
     seen.choices = [...select.options].map((option) => option.text);
-    const shown = () => [...table.tBodies[0].rows].filter((row) => row.offsetHeight > 0).map((row) => row.cells[0].textContent);
+    const visible = () => [...table.tBodies[0].rows].filter((row) => row.offsetHeight > 0);
+    const shown = () => visible().map((row) => row.cells[0].textContent);
     for (const number of [1, 0]) {
       select.selectedIndex = number;
       select.dispatchEvent(new Event("change"));
