@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
 
-.PHONY: setup run test test-all lint release-check docs clean
+.PHONY: setup run test test-all mutations lint release-check docs clean
 
 run: setup
 	$(VENV)/bin/python benchmarks/run.py --model GRU4RecMoS
@@ -21,6 +21,10 @@ release-check: setup
 # The documentation as a site, in site/.
 docs: setup
 	$(VENV)/bin/python docs/build.py
+
+# Which wrong code the tests see: hundreds of single changes, by room. Takes hours.
+mutations: setup
+	$(VENV)/bin/python tests/robustness/mutations.py
 
 lint: setup
 	$(VENV)/bin/ruff check

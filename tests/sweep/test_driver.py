@@ -18,6 +18,7 @@ from mos_recbole.sweep import ClusterOptions, Planner, driver
 from mos_recbole.sweep.driver import run_sweep
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.storage import Storage
+from mos_recbole.sweep.trial import describe, run_trial
 from tests.sweeps import MakePlanner, names_in, refused
 
 
@@ -81,6 +82,35 @@ def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path:
     driven.answers = False
     assert driven.run(made) == trials
     assert driven.tuned == []
+
+
+def test_winners_get_all_further_seeds(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """Each with the winner's values, numbered on."""
+    made = planner(
+        {"learning_rate": {"grid": [0.01, 0.03]}},
+        models=["GRU4RecSoftmax"],
+        seeds=[1, 2, 3],
+        stopping={"scheduler": "asha"},
+    )
+    ledger = Ledger(made, made.trials(), tmp_path)
+    winner = made.trials()[1].trial
+    monkeypatch.setattr("mos_recbole.sweep.ledger.best_trial_configurations", lambda _: [winner])
+    found = [one.trial for one in ledger.missing_winners()]
+    assert [(one.number, one.seed, one.parameters) for one in found] == [
+        (number, seed, winner.parameters) for number, seed in ((3, 2), (4, 3))
+    ]
+    assert len({winner.run, *(one.run for one in found)}) == 3
+
+
+def test_a_worker_of_other_code_or_data_is_refused(planner: MakePlanner, tmp_path: Path) -> None:
+    """Its run would be another one; nothing is trained."""
+    (planned,) = planner({"learning_rate": {"grid": [0.01]}}, models=["GRU4RecSoftmax"]).trials()
+    trial = describe(planned)
+    trial["run"] = trial["run"][:-1] + ("0" if trial["run"][-1] != "0" else "1")
+    options: dict[str, Any] = {"storage": None, "sweep": "small", "device": "cpu", "threads": 1, "plugins": []}
+    with pytest.raises(InputError, match=f"but {trial['run']} where the sweep was started: expected the same data"):
+        run_trial({"trial": trial}, folder=str(tmp_path / "out"), working_directory="nowhere", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
