@@ -1,8 +1,9 @@
 """RecBole's own way from the files to a data set, its reader of interactions and its defects replaced."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class DatasetByRecBole(Dataset):
     _wanted: list[str]
     _incomplete_rows = 0
     _skipped_lines = 0
+    _no_numbers: Mapping[str, int] = MappingProxyType({})
     _tied_share: float
     _preloaded_weight: dict[str, np.ndarray]
     _split_rows: SplitRows | None = None  # of data that come split
@@ -103,6 +105,7 @@ class DatasetByRecBole(Dataset):
             return pd.DataFrame(dict(zip(self._wanted, (split.users, split.items, times), strict=False)))
         log = read_log(self._file, self._wanted, self.time_field, self.config["skip_bad_lines"])
         self._time_scale, self._skipped_lines = log.time_scale, log.skipped_lines
+        self._no_numbers = log.no_numbers
         table = {}
         for name in self._wanted:
             self._set_column(name)
@@ -290,9 +293,9 @@ class DatasetByRecBole(Dataset):
             self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
             users, times, sides = users[order], times[order], sides[order]
             starts = np.flatnonzero(np.diff(users, prepend=-1))
-            steps = np.diff(times)
-            steps[starts[1:] - 1] = 0
-            if n_backwards := int((steps < 0).sum()):
+            is_backwards = times[1:] < times[:-1]
+            is_backwards[starts[1:] - 1] = False
+            if n_backwards := int(is_backwards.sum()):
                 _log.warning(
                     f"{self._file.path}: {n_backwards} interactions of other files are earlier than what their user "
                     "did in this or in validation's file; contexts are in the order of the files, then of time"

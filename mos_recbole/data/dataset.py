@@ -14,7 +14,7 @@ from recbole.utils import FeatureSource, ModelType
 from mos_recbole.data.by_recbole import DatasetByRecBole
 from mos_recbole.data.prepare import Filters
 from mos_recbole.data.prepared import PreparedLog, prepared_log
-from mos_recbole.data.reading import LogFile, is_table, table_file
+from mos_recbole.data.reading import LogFile, is_cut_off, is_table, table_file
 from mos_recbole.data.sequences import blocks
 from mos_recbole.data.splits import SPLITS, Split
 from mos_recbole.data.summary import DataSummary, summarise
@@ -88,6 +88,10 @@ class SequenceDataset(DatasetByRecBole):
             _log.warning(f"{self._file.path}: {self._incomplete_rows} rows without a user or an item left out")
         if self._skipped_lines:
             _log.warning(f"{self._file.path}: bad lines left out: {self._skipped_lines} (skip_bad_lines)")
+        for name, count in self._no_numbers.items():
+            _log.warning(f"{self._file.path}: {count} values of {name} are no numbers; the column is not loaded")
+        if is_cut_off(self._file.path):
+            _log.warning(f"{self._file.path}: the last line has no line end, as where a file was cut off; it is read")
         if self.time_field is None:
             _log.warning(f"{self._file.path}: no times are read; each user's interactions are in the order of the file")
 
@@ -182,7 +186,7 @@ class SequenceDataset(DatasetByRecBole):
         self._prepared = prepared_log(self._file, self._wanted, filters, self.config["skip_bad_lines"])
         self.sequences = self._prepared.sequences
         self._tied_share, self._incomplete_rows = self._prepared.tied_share, self._prepared.incomplete_rows
-        self._skipped_lines = self._prepared.skipped_lines
+        self._skipped_lines, self._no_numbers = self._prepared.skipped_lines, self._prepared.no_numbers
         for name in self._wanted:
             self._set_column(name)
         self.field2source[self.uid_field] = FeatureSource.USER_ID

@@ -32,6 +32,7 @@ class PreparedLog:
             among them where RecBole's is not the flat times as float32.
         incomplete_rows: rows left out because their user or item is missing.
         skipped_lines: lines left out because they are not as they should be.
+        no_numbers: column that is not read -> how many of its values are no numbers, though its header says so.
         tied_share: share of rows whose user has another row with the same time.
         fingerprint: see `fingerprint`.
     """
@@ -43,6 +44,7 @@ class PreparedLog:
         self.columns = {name: self._arrays[file] for name, file in files.items()}
         self.incomplete_rows: int = facts["incomplete_rows"]
         self.skipped_lines: int = facts["skipped_lines"]
+        self.no_numbers: dict[str, int] = facts["no_numbers"]
         self.tied_share: float = facts["tied_share"]
         self.fingerprint = fingerprint(
             {name: entry.infos[name] for name in FLAT_ARRAYS + _NAMES},
@@ -106,6 +108,7 @@ def prepared_log(file: LogFile, wanted: list[str], filters: Filters, skip_bad_li
             "columns": list(done.columns),
             "incomplete_rows": done.incomplete_rows,
             "skipped_lines": done.skipped_lines,
+            "no_numbers": log.no_numbers,
             "tied_share": done.sequences.tied_share(),
         }
 

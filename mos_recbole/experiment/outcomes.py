@@ -25,9 +25,10 @@ def outcomes_table(
     rows, segment = split.test.targets()
     user_number, context_start = split.test.user[segment], split.test.context_start[segment]
     target = sequences.items[rows]
-    time_gap = sequences.times[rows] - sequences.times[rows - 1]
-    if (time_gap < 0).any():  # times at both ends of int64
-        time_gap = sequences.times[rows].astype(np.float64) - sequences.times[rows - 1]
+    time, before = sequences.times[rows], sequences.times[rows - 1]
+    time_gap = time - before
+    if (time_gap < 0).any():  # times at both ends of int64, or data that come split and are not in the order of time
+        time_gap = np.where(time < before, np.nan, time.astype(np.float64) - before)
     oldest = np.maximum(rows - max_length, context_start)
     had_before = in_history(sequences, rows, user_number, np.column_stack([target, items]))
     frame = outcomes_frame(

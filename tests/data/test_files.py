@@ -364,3 +364,25 @@ def test_files_that_are_not_read_are_told(tmp_path: Path, caplog: pytest.LogCapt
     net, user = caplog.messages
     assert "toy.net is not read: GRU4RecSoftmax uses none" in net
     assert "toy.user: no such file, though load_col names it" in user
+
+
+@pytest.mark.parametrize("settings", [{}, {"alias_of_user_id": None, "load_col": {"inter": ["kind"]}}])
+def test_what_is_not_loaded_and_what_is_cut_off_are_told(
+    settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By both ways from the file; each time, also where the data come from the cache."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    rows = [f"u{row % 9}\ti{row % 7}\t{'good' if row < 3 else row}\tk\t{row}" for row in range(60)]
+    header = "user_id:token\titem_id:token\trating:float\tkind:token\ttimestamp:float"
+    (folder / "toy.inter").write_text("\n".join([header, *rows]))
+    for _ in range(2):
+        caplog.clear()
+        load(folder, **settings)
+        rating, end = caplog.messages
+        assert "3 values of rating are no numbers; the column is not loaded" in rating
+        assert "the last line has no line end" in end
+    (folder / "toy.inter").write_text("\n".join([header, *rows, ""]))
+    caplog.clear()
+    load(folder, **settings)
+    assert len(caplog.messages) == 1

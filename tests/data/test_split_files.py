@@ -177,3 +177,17 @@ def test_faults_of_the_files_are_named(sessions: Path, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match=f"{path}: no such file"):
         load(sessions, **SESSIONS)
+
+
+def test_the_time_since_a_later_interaction_is_missing(tmp_path: Path) -> None:
+    """A test that is earlier than training: what the run writes can be read."""
+    for side, start in zip(SIDES, (1000, 500, 100), strict=True):
+        rows = [(f"u{user}", f"i{(user + step) % 9}", start + step) for user in range(9) for step in range(3)]
+        lines = ["user_id:token\titem_id:token\ttimestamp:float", *("\t".join(map(str, row)) for row in rows), ""]
+        (tmp_path / f"{tmp_path.name}.{side}.inter").write_text("\n".join(lines))
+    record = run_experiment(
+        "Pop", str(tmp_path), output=tmp_path / "results", device="cpu", benchmark_filename=list(SIDES)
+    )
+    gaps = record.outcomes().sort_values(["user", "position"])["time_gap"].to_numpy().reshape(9, 3)
+    assert np.isnan(gaps[:, 0]).all()
+    assert (gaps[:, 1:] == 1).all()

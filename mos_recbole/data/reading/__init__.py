@@ -1,6 +1,6 @@
 """Readers: a file's columns, and the interactions in it, every fault named by its line."""
 
-from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFile, read_header
+from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFile, is_cut_off, read_header
 from mos_recbole.data.reading.features import read_features
 from mos_recbole.data.reading.log import InteractionLog, TokenColumn, read_log
 from mos_recbole.data.reading.split_files import SplitColumns, SplitRows, read_split_files
@@ -15,6 +15,7 @@ __all__ = [
     "SplitRows",
     "TokenColumn",
     "dataset_name",
+    "is_cut_off",
     "is_table",
     "read_features",
     "read_header",

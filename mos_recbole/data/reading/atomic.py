@@ -126,6 +126,15 @@ class LogFile:
                     yield number, text
 
 
+def is_cut_off(path: Path) -> bool:
+    """Returns whether the last line of a text file has no end, as where the file was cut off."""
+    if path.suffix in (".gz", ".parquet") or not path.stat().st_size:  # which know where they end
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, io.SEEK_END)
+        return file.read() not in (b"\n", b"\r")
+
+
 def open_bytes(path: Path) -> BinaryIO:
     """Returns a file opened for reading, decompressed where its name ends with .gz."""
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

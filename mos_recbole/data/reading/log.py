@@ -1,16 +1,16 @@
 """The interactions of a file as columns: tokens as codes, times exact, faults named by line."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mos_recbole.data.reading.atomic import LogFile
+from mos_recbole.data.reading.atomic import RATINGS_FILE, LogFile
 from mos_recbole.data.reading.bad_lines import Read, read_lines
 from mos_recbole.data.reading.batches import batches, filled_rows
-from mos_recbole.data.reading.numbers import FloatColumn, TimeColumn, join
+from mos_recbole.data.reading.numbers import FloatColumn, TimeColumn, join, no_numbers
 from mos_recbole.errors import InputError
 
 
@@ -37,6 +37,7 @@ class InteractionLog:
         times: int64 in the file's unit; where the file has fractions, float64; without a column of times, 0, 1, 2, ...
         time_scale: 1, or where the file has fractions 1,000,000: the resolution in which times are kept.
         skipped_lines: number of lines that were left out because they are not as they should be.
+        no_numbers: column of numbers that is not wanted -> how many of its values are none.
     """
 
     tokens: dict[str, TokenColumn]
@@ -44,6 +45,7 @@ class InteractionLog:
     times: np.ndarray
     time_scale: int
     skipped_lines: int = 0
+    no_numbers: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -85,7 +87,15 @@ def _read(file: LogFile, wanted: list[str], time: str | None) -> InteractionLog:
     times = TimeColumn()
     numbers = {name: times if name == time else FloatColumn() for name in wanted if name not in token_names}
     tokens: dict[str, list[pa.Array]] = {name: [] for name in token_names}
-    for batch, rows in filled_rows(batches(file, wanted, token_names)):
+    unread = dict.fromkeys(unread_numbers(file, wanted), 0)
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for batch in batches(file, [*wanted, *unread], token_names):
+            for name in unread:
+                unread[name] += int(no_numbers(batch.column(name)).sum())
+            yield batch.select(wanted)
+
+    for batch, rows in filled_rows(read()):
         for name, column in numbers.items():
             column.add(batch.column(name), rows)
         for name, parts in tokens.items():
@@ -100,7 +110,14 @@ def _read(file: LogFile, wanted: list[str], time: str | None) -> InteractionLog:
         floats={name: column.finish() for name, column in numbers.items()},
         times=np.arange(n_rows) if time is None else times.finish(),
         time_scale=times.scale,
+        no_numbers={name: count for name, count in unread.items() if count},
     )
+
+
+def unread_numbers(file: LogFile, wanted: Collection[str]) -> list[str]:
+    """Returns the columns that are numbers, as the file's header says, and that are not wanted."""
+    says = file.path.suffix == ".inter" or file.path.name == RATINGS_FILE  # headers of other files name no types
+    return [name for name, kind in file.columns.items() if says and kind == "float" and name not in wanted]
 
 
 def raise_faults(file: LogFile, numbers: Mapping[str, FloatColumn]) -> None:

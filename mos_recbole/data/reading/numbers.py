@@ -49,10 +49,7 @@ class FloatColumn:
     def add(self, text: pa.Array, rows: np.ndarray) -> None:
         """Takes in a block: its text, and the numbers of its rows in the file."""
         values = _floats(text)
-        if np.isnan(values).any():
-            named = pc.equal(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "nan")
-            allowed = pc.fill_null(named, True).to_numpy(zero_copy_only=False)
-            self._check(np.isnan(values) & ~allowed, text, rows, "a number")
+        self._check(no_numbers(text, values), text, rows, "a number")
         self.parts.append(values)
 
     def _check(self, wrong: np.ndarray, text: pa.Array, rows: np.ndarray, expected: str) -> None:
@@ -126,6 +123,15 @@ class TimeColumn(FloatColumn):
     def finish(self) -> np.ndarray:
         """Returns the whole column in the file's unit, int64 or with fractions float64, and lets go of its parts."""
         return join(self.parts, np.dtype(np.float64 if self.has_fractions else np.int64))
+
+
+def no_numbers(text: pa.Array, values: np.ndarray | None = None) -> np.ndarray:
+    """Returns a mask of the text that is no number; `values` are its numbers, where they are known."""
+    wrong = np.isnan(_floats(text) if values is None else values)
+    if wrong.any():
+        named = pc.equal(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "nan")
+        wrong &= ~pc.fill_null(named, True).to_numpy(zero_copy_only=False)
+    return wrong
 
 
 def _floats(text: pa.Array) -> np.ndarray:
