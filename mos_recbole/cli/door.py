@@ -54,7 +54,7 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
         if not started_here():
             print_failure(f"{program}: interrupted; {options.interrupted}")
         return INTERRUPTED
-    except Exception as error:
+    except BaseException as error:  # some packages and plugins raise what is no Exception
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return CLOSED_PIPE
         if isinstance(error, RuntimeError) and any(text in str(error) for text in _LOST):
@@ -105,7 +105,7 @@ def _discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _outer_fault(error: Exception) -> str | None:
+def _outer_fault(error: BaseException) -> str | None:
     """Returns what to say of an error that disk, memory, permissions or a missing package gave; None for others."""
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return str(disk_full(error.filename or "a file, or standard output"))
@@ -123,7 +123,7 @@ def _outer_fault(error: Exception) -> str | None:
     return None
 
 
-def _reported(error: Exception, options: argparse.Namespace) -> str:
+def _reported(error: BaseException, options: argparse.Namespace) -> str:
     """Returns where the report of an error is, which only this user can read; or the traceback."""
     trace = "".join(traceback.format_exception(error))
     lines = [

@@ -30,8 +30,6 @@ from mos_recbole.progress import ProgressBar
 
 _log = logging.getLogger(__name__)
 
-# What RecBole's own `load_col` names, whatever the columns are called.
-_BY_DEFAULT = ("user_id", "item_id", "timestamp")
 
 
 class DatasetByRecBole(Dataset):
@@ -151,10 +149,12 @@ class DatasetByRecBole(Dataset):
 
     def _require_columns(self, path: Path, suffix: str, columns: Collection[str]) -> None:
         """Raises an InputError for a column of a file that `load_col` or its like names and the file does not have."""
+        # What RecBole's own `load_col` names, whatever the columns are called.
+        by_default = self.config.internal_config_dict["load_col"]["inter"] if suffix == "inter" else ()
         for key in ("load_col", "unload_col", "unused_col"):
             for name in (self.config[key] or {}).get(suffix) or ():
                 is_all = name == "*" and key == "load_col"
-                if name not in columns and not is_all and not (suffix == "inter" and name in _BY_DEFAULT):
+                if name not in columns and not is_all and name not in by_default:
                     found = ", ".join(columns)
                     raise InputError(f"{path}, line 1: no column {name!r}, which {key} names; found {found}")
 

@@ -3,11 +3,12 @@
 import contextlib
 import io
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
@@ -38,21 +39,38 @@ def build_model(settings: Settings, config: RecBoleConfig, data: RunData) -> tor
     dataset = model_data(config, data.dataset, data.split)
     if faults := requirement_faults(config, dataset):
         raise InputError("\n".join(faults))
-    try:
+    with faults_of_others(settings, "built"):
         # FEARec and LDiffRec print debugging output.
         with contextlib.redirect_stdout(io.StringIO()), RefusesTooLarge():
             model: torch.nn.Module = model_class(config, dataset)
         model = model.to(data.device)
         require_training_memory(model, config["learner"], data.device)
         return model
+
+
+@contextlib.contextmanager
+def faults_of_others(settings: Settings, done: Literal["built", "trained"]) -> Iterator[None]:
+    """While it is entered, what plugins raise, and RecBole's models at settings that they do not take, is InputError.
+
+    Args:
+        settings: of the run.
+        done: what is being done with the model.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, TrainingDiverged):
+        raise
     except InputError as error:
-        raise InputError(f"{settings.model}: {error}") from error
-    except Exception as error:  # a plugin's constructor may raise anything
-        if place := _place_in_plugin(model_class, error):
-            raise InputError(f"{settings.model}: {place}: {type(error).__name__}: {error}") from error
-        if not _refuses_settings(error):
+        if done == "trained":
             raise
-        raise InputError(f"{settings.model} cannot be built from these settings: {error!r}") from error
+        raise InputError(f"{settings.model}: {error}") from error
+    except BaseException as error:  # a plugin may raise anything
+        if place := _place_in_plugin(settings.model_class, error):
+            raise InputError(f"{settings.model}: {place}: {type(error).__name__}: {error}") from error
+        takes_none = _refuses_settings(error) if done == "built" else _fails_in_recbole(settings.model_class, error)
+        if takes_none:
+            raise InputError(f"{settings.model} cannot be {done} with these settings: {error!r}") from error
+        raise
 
 
 def count_trainable(model: torch.nn.Module) -> int:
@@ -60,7 +78,7 @@ def count_trainable(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _place_in_plugin(model_class: type, error: Exception) -> str | None:
+def _place_in_plugin(model_class: type, error: BaseException) -> str | None:
     """Returns the file and line of a plugin where an error arose, or the file where no line of it was reached.
 
     None where the model is made of no plugin, or the error did not come through the plugin's code or its classes.
@@ -71,11 +89,29 @@ def _place_in_plugin(model_class: type, error: Exception) -> str | None:
         if frame.f_globals.get("__name__", "").startswith(PLUGINS):
             return f"{frame.f_code.co_filename}, line {line}"
     origins = [spec.origin for spec in (model_class.encoder_spec, model_class.head_spec) if spec.origin]
-    # A class without one of its methods, or with other arguments, fails before any line of the plugin runs.
-    return str(origins[0][0]) if origins and isinstance(error, TypeError) else None
+    # A class without one of its methods, or with other arguments, fails before any line of the plugin runs; what has
+    # another shape than it should, after them.
+    is_its = isinstance(error, (*_REFUSALS, *_OTHERS)) and not _is_outer(error)
+    return str(origins[0][0]) if origins and is_its and not _refuses_settings(error) else None
 
 
-def _refuses_settings(error: Exception) -> bool:
+def _is_outer(error: BaseException) -> bool:
+    """Returns whether memory, or another process of the run, is at fault."""
+    return any(text in str(error) for text in ("memory", "Connection ", "remote process"))
+
+
+def _fails_in_recbole(model_class: type, error: BaseException) -> bool:
+    """Returns whether one of RecBole's own models fails in RecBole's code."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return (
+        not issubclass(model_class, EncoderHeadRecommender)
+        and isinstance(error, (*_REFUSALS, *_OTHERS))
+        and not _is_outer(error)
+        and any(module.startswith("recbole.model.") for module in modules)
+    )
+
+
+def _refuses_settings(error: BaseException) -> bool:
     """Returns whether an error of a constructor is about a setting; from elsewhere, such as NumPy, it is a defect.
 
     Values that make models fail in other ways are refused by `models.requirement_faults`.

@@ -14,7 +14,7 @@ import torch
 from recbole.utils import init_seed
 
 from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
-from mos_recbole.experiment.build import build_model, count_trainable
+from mos_recbole.experiment.build import build_model, count_trainable, faults_of_others
 from mos_recbole.experiment.energy import EnergyMeter
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
 from mos_recbole.experiment.machine import choose_device, device_name, peak_memory, reset_peak_memory
@@ -107,8 +107,9 @@ def run_experiment(
         trainer = run.open(resume)
         run.measure(meter)
         callback = on_epoch if processes.is_main else lambda report: None
-        trainer.fit(run.train_loader(), run.selection(), callback)
-        return run.close()
+        with faults_of_others(settings, "trained"):
+            trainer.fit(run.train_loader(), run.selection(), callback)
+            return run.close()
 
 
 class Run:

@@ -70,7 +70,9 @@ def _run(path: Path, source: bytes) -> None:
         exec(compile(source, path, "exec"), module.__dict__)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's code may raise anything
         line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = [error.lineno] if isinstance(error, SyntaxError) else line
         raise InputError(f"{path}, line {line[-1] if line else '?'}: {type(error).__name__}: {error}") from error

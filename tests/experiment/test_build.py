@@ -45,6 +45,52 @@ def test_an_odd_error_of_a_plugin_is_an_input_error(toy: Path, tmp_path: Path) -
         run_experiment("GRU4RecOdd", str(toy), output=tmp_path / "results", device="cpu", epochs=1)
 
 
+LATER = """
+from mos_recbole.heads import HeadSpec, SoftmaxHead
+from mos_recbole.models import register_head
+import torch
+
+class Stop(BaseException):
+    pass
+
+class Odd(SoftmaxHead):
+    def loss(self, state, weight, target, **others):
+        loss = super().loss(state, weight, target, **others)
+        if self.training:
+            {}
+        return loss
+
+
+register_head(HeadSpec("odd", "Odd", Odd))
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        ("raise Stop('enough')", r"GRU4RecOdd: .*odd\.py, line 13: Stop: enough"),
+        ("raise SystemExit(3)", r"GRU4RecOdd: .*odd\.py, line 13: SystemExit: 3"),
+        ("loss = 'none'", r"GRU4RecOdd: .*odd\.py: \w+Error: "),
+        ("loss = loss * torch.ones(3)", r"GRU4RecOdd: .*odd\.py: RuntimeError: "),
+    ],
+)
+def test_a_plugin_that_goes_wrong_in_training_is_an_input_error(
+    does: str, told: str, toy: Path, tmp_path: Path
+) -> None:
+    """Whatever it raises or returns, once its shapes have been looked at."""
+    path = tmp_path / "odd.py"
+    path.write_text(LATER.format(does), encoding="utf-8")
+    load_plugin(path)
+    with pytest.raises(InputError, match=told):
+        run_experiment("GRU4RecOdd", str(toy), output=tmp_path / "results", device="cpu", epochs=1)
+
+
+def test_a_model_of_recbole_that_fails_in_training_is_an_input_error(toy: Path, tmp_path: Path) -> None:
+    """Settings that its constructor takes and its layers do not."""
+    with pytest.raises(InputError, match=r"ConvNCF cannot be trained with these settings: RuntimeError.*padded input"):
+        run_experiment("ConvNCF", str(toy), output=tmp_path, device="cpu", epochs=1, embedding_size=4)
+
+
 def test_what_cannot_fit_is_refused_before_it_is_allocated(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
