@@ -170,17 +170,18 @@ class DatasetByRecBole(Dataset):
         super()._filter_nan_user_or_item()
 
     def _filter_by_field_value(self) -> None:
-        # RecBole fails on names in the place of an interval, or drops other rows than asked for.
+        # RecBole fails on names in the place of an interval, or drops other rows than asked for. Its own complaints are
+        # ValueErrors too.
         for name, allowed in (self.config["val_interval"] or {}).items():
             kind = self.field2type.get(name)
             if kind is None:
                 found = ", ".join(self.field2type)
-                raise InputError(f"val_interval names {name!r}, which is no column that is loaded; found {found}")
+                raise ValueError(f"val_interval names {name!r}, which is no column that is loaded; found {found}")
             expected = {FeatureType.FLOAT: "an interval, such as '[1,5]'", FeatureType.TOKEN: "a list of its names"}
             if kind not in expected:
-                raise InputError(f"val_interval names {name!r}, which holds lists; expected a column of single values")
+                raise ValueError(f"val_interval names {name!r}, which holds lists; expected a column of single values")
             if isinstance(allowed, list) == (kind == FeatureType.FLOAT):
-                raise InputError(f"val_interval of {name!r} is {allowed!r}; expected {expected[kind]}")
+                raise ValueError(f"val_interval of {name!r} is {allowed!r}; expected {expected[kind]}")
         super()._filter_by_field_value()
 
     def _remove_duplication(self) -> None:
