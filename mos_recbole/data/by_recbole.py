@@ -31,7 +31,6 @@ from mos_recbole.progress import ProgressBar
 _log = logging.getLogger(__name__)
 
 
-
 class DatasetByRecBole(Dataset):
     """A RecBole `Dataset` whose files are read by `read_log` and `read_features`, sorted by user and time.
 

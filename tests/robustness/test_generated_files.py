@@ -23,8 +23,8 @@ FIELDS = ("user_id", "item_id", "timestamp")
 # ------------------------------------------------------------------------------------------------ interactions
 
 CELLS = [
-    *("1", "2", "u1", "i7", "", " ", "0x1F", "1e3", "1.", ".5", "-0", "+7", "inf", "nan", "NA", "1_000", "٣", "é", "\x00"),
-    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e400", "1.0000001", '"', "'", "a b", "\u2028"),
+    *("1", "2", "u1", "i7", "", " ", "0x1F", "1e3", "1.", ".5", "-0", "+7", "inf", "nan", "NA", "1_000", "é", "\x00"),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e400", "1.0000001", '"', "'", "a b"),
     *("978300760", "978300760.5", "1,5", "#", "\\N", "=1+1", "\x1b[31m", "x" * 300, "1E5", "00012", "\ufeff1", "1\r"),
 ]
 KINDS = ["token", "float", "token_seq", "float_seq", "token", "float", "int", ""]
@@ -33,21 +33,20 @@ NAMES = ["user_id", "item_id", "timestamp", "rating", "item_id", "x", "", "a:b"]
 
 @st.composite
 def interactions(draw: st.DrawFn) -> bytes:
-    """Returns a file of interactions: mostly three right columns, odd cells, and at times an odd header or odd bytes."""
+    """Returns a file of interactions: three right columns, odd cells, at times an odd header or odd bytes."""
     header = ["user_id:token", "item_id:token", "timestamp:float"]
     for _ in range(draw(st.integers(0, 2))):
         header.insert(
             draw(st.integers(0, len(header))), f"{draw(st.sampled_from(NAMES))}:{draw(st.sampled_from(KINDS))}"
         )
     plain = st.sampled_from(["1", "2", "u1", "i7", "5"])
-    rows = draw(
-        st.lists(st.lists(plain | plain | st.sampled_from(CELLS), min_size=len(header), max_size=len(header)), max_size=8)
-    )
+    row = st.lists(plain | plain | st.sampled_from(CELLS), min_size=len(header), max_size=len(header))
+    rows = draw(st.lists(row, max_size=8))
     end = draw(st.sampled_from(["\n", "\n", "\r\n", "\r", "\n\n"]))
     content = end.join(["\t".join(header), *map("\t".join, rows), *draw(st.sampled_from([[""], []]))])
     data = bytearray(content.encode("utf-8", "surrogatepass"))
     for place in draw(st.lists(st.integers(0, max(len(data) - 1, 0)), max_size=draw(st.sampled_from([0, 0, 3])))):
-        data[place] = draw(st.sampled_from(b"\t\n\x00\xff\r\":,9\x80"))
+        data[place] = draw(st.sampled_from(b'\t\n\x00\xff\r":,9\x80'))
     return bytes(data)
 
 
@@ -85,14 +84,15 @@ def read_interactions(content: bytes, folder: Path) -> str | None:
 
 ODD: list[Any] = [
     *(None, True, 0, -1, 1, 2**31, 10**23, 0.5, 1e300, float("inf"), float("nan"), "", "x", "1", "=1+1", "\x1b[31m"),
-    *([], [[]], [1, 1], ["x"], [None], [1, 2, 3], [10**23], {}, {"a": 1}, {"grid": [1]}, {"grid": []}, {"choice": [1, 2]}),
-    *({"uniform": [0.1, 0.2]}, {"randint": [1, 5]}, {"loguniform": [0, 1]}, {"same_as": "x"}, {"grid": [1], "when": {"x": 1}}),
-    *({"method": "random", "samples": 3}, {"scheduler": "asha"}, ["GRU4RecMoS"], ["Pop"], ["ml-100k"], {"1": [{}]}),
+    *([], [[]], [1, 1], ["x"], [None], [1, 2, 3], [10**23], {}, {"a": 1}, {"grid": [1]}, {"grid": []}),
+    *({"choice": [1, 2]}, {"uniform": [0.1, 0.2]}, {"randint": [1, 5]}, {"loguniform": [0, 1]}, {"same_as": "x"}),
+    *({"grid": [1], "when": {"x": 1}}, {"method": "random", "samples": 3}, {"scheduler": "asha"}, {"1": [{}]}),
+    *(["GRU4RecMoS"], ["Pop"], ["ml-100k"]),
 ]
 SWEEP: dict[str, Any] = {"models": ["GRU4RecMoS"], "space": {"mos_heads": {"grid": [1, 2]}}}
 SWEEP_KEYS = [
-    *("models", "space", "datasets", "seeds", "search", "stopping", "resources", "settings", "metric", "mode", "retries"),
-    *("config", "plugins", "name", "nosuch"),
+    *("models", "space", "datasets", "seeds", "search", "stopping", "resources", "settings", "metric", "mode"),
+    *("retries", "config", "plugins", "name", "nosuch"),
 ]
 SPACE_KEYS = ["mos_heads", "learning_rate", "embedding_size", "epochs", "split", "nosuch", "seed"]
 
