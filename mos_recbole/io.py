@@ -218,17 +218,20 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder}: {error.strerror}; expected a folder that can be written to") from error
 
 
-def exclusive_lock(folder: Path, patience: float) -> AbstractContextManager[object]:
-    """Returns the lock on a run's folder, held until the end of a `with`.
+def exclusive_lock(folder: Path, patience: float, what: str = "run") -> AbstractContextManager[object]:
+    """Returns the lock on the folder of a run or a sweep, held until the end of a `with`.
 
     Args:
-        folder: of the run.
+        folder: to lock.
         patience: how long to wait for the lock, in seconds.
+        what: the folder is of.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the file system has no locks.
     """
     try:
         return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
     except filelock.Timeout:
-        raise InputError(f"{folder}: another process is at work on this run") from None
+        raise InputError(f"{folder}: another process is at work on this {what}") from None
+    except NotImplementedError:
+        raise InputError(f"{folder}: its file system has no locks; expected --output on another one") from None

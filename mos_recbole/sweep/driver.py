@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from mos_recbole.analysis.partners import Trained, partner_notes
 from mos_recbole.errors import InputError
-from mos_recbole.io import require_writable
+from mos_recbole.io import exclusive_lock, require_writable
 from mos_recbole.results import SWEEP_FILE, Trial, read_trials
 from mos_recbole.sweep.callback import LedgerCallback
 from mos_recbole.sweep.cluster import ClusterOptions, cluster, trials_at_a_time
@@ -63,11 +62,7 @@ def run_sweep(
     if storage is not None:
         storage.require_writable()
     require_writable(folder)
-    try:
-        lock = filelock.FileLock(folder / ".lock").acquire(blocking=False)
-    except filelock.Timeout:
-        raise InputError(f"{folder}: another process is at work on this sweep") from None
-    with lock:
+    with exclusive_lock(folder, 0, "sweep"):
         _require_sweep(folder)
         # Nothing is written to a new folder before Ray runs: after a refusal, it must not look like a sweep's.
         new = not (folder / SWEEP_FILE).exists()
