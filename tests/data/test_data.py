@@ -839,5 +839,5 @@ def test_a_column_that_rows_are_filtered_by_is_read(rated: Path) -> None:
     data = load(rated, val_interval={"rating": "[3,inf)"})
     assert data.fingerprint() == named.fingerprint()
     assert len(data.sequences.items) < len(load(rated).sequences.items)
-    with pytest.raises(InputError, match="not defined"):
+    with pytest.raises(InputError, match="no column that is loaded"):
         load(rated, val_interval={"stars": "[3,inf)"})
