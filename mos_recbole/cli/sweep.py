@@ -58,6 +58,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--config", help="RecBole YAML files")
     parser.add_argument("--dataset", action=Several, help="names, folders or files")
     parser.add_argument("--seeds", help="seeds")
+    parser.add_argument("--samples", type=int, metavar="N", help="configurations of each model on each data set")
     parser.add_shared("--key=value", "--skip-bad-lines", "--plugin")
     parser.section("resources")
     for name, kind, metavar, text in _RESOURCES:
@@ -153,6 +154,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
         "datasets": options.dataset,
         "seeds": options.seeds,
         "config": [os.path.abspath(file) for file in options.config] or None,
+        "search": None if options.samples is None else {"samples": options.samples},
         "plugins": [str(plugin.absolute()) for plugin in options.plugin] or None,
     }
     resources = {

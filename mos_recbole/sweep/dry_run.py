@@ -125,6 +125,8 @@ def preview(planner: Planner, *, local: bool, folder: Path) -> str:
         lines += _costs(estimate_units(units, device), folder, at_a_time, device)
     if sweep.adaptive:
         lines.append("The search stops most trials early or chooses them as it goes, which the times leave out.")
+    elif sweep.only_best_again and len(sweep.seeds) > 1:
+        lines.append("The times leave out the further seeds of the best.")
     return "\n".join(lines)
 
 
@@ -172,7 +174,7 @@ def _count(planner: Planner, trials: Sequence[PlannedTrial]) -> str:
     """Returns a sentence: how many trials there are."""
     seeds, configurations = len(planner.sweep.seeds), len({(*one.key, str(one.trial.parameters)) for one in trials})
     counted = f"{len(trials)} trials: {configurations} configurations"
-    if not planner.sweep.adaptive:
+    if not planner.sweep.only_best_again:
         return f"{counted}, {seeds} seed{'s' if seeds > 1 else ''}."
     further = (seeds - 1) * len(planner.known)
     winners = f", and then {further} with further seeds of the best of each model and data set" if further else ""

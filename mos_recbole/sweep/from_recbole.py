@@ -129,18 +129,23 @@ def _divide(ranges: Mapping[str, _Range], content: dict[str, Any]) -> None:
     single = {key for key, found in ranges.items() if found.kind == "choice" and len(found.values) == 1}
     if single == set(ranges):  # a space is never empty
         single = set()
-    finite = all(found.kind == "choice" for found in ranges.values())
+    samples = content.pop("search", {}).get("samples")
+    finite = samples is None and all(found.kind == "choice" for found in ranges.values())
     for key, found in ranges.items():
         if key in single:
             content["settings"][key] = found.values[0]
         else:
             content["space"][key] = {"grid" if finite else found.kind: found.values}
-    content["search"] = {"method": "grid"} if finite else {"method": "random", "samples": _SAMPLES}
+    content["search"] = {"method": "grid"} if finite else {"method": "random", "samples": samples or _SAMPLES}
 
 
 def _text(content: Mapping[str, Any], path: Path, texts: Mapping[str, str], metric_given: bool) -> str:
     """Returns the text of a sweep file, one parameter a line, with RecBole's text of a range beside ours."""
-    comments = {"search": f"as RecBole's max_evals; {path.name} has a range"} if "samples" in content["search"] else {}
+    comments = (
+        {"search": f"as RecBole's max_evals; {path.name} has a range"}
+        if content["search"].get("samples") == _SAMPLES
+        else {}
+    )
     if not metric_given:
         comments["metric"] = "on validation; RecBole's default is MRR@10"
     lines = [f"# Made from {path.name}, a tuning file of RecBole."]

@@ -92,6 +92,7 @@ def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str
             ("metric", there.metric, ours.metric),
             ("stopping", there.stopping, ours.stopping),
             ("search.method", method, other),
+            ("search.further_seeds", there.search.get("further_seeds"), ours.search.get("further_seeds")),
         )
         if before != now
     ]
@@ -101,7 +102,7 @@ def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str
         old, new = (_space_of(plan, there, planner) for plan in (there, ours))
         if old != new:
             reasons.append(f"its trials were drawn from another space, and search.method is {method}")
-    if (there.stopping or method == "optuna") and there.seeds[0] != ours.seeds[0]:
+    if planner.sweep.only_best_again and there.seeds[0] != ours.seeds[0]:
         reasons.append(f"its configurations are compared by seed {there.seeds[0]}, which must be the first of seeds")
     return reasons
 

@@ -112,7 +112,7 @@ class Ledger:
 
     def _asked_for(self, trial: Trial) -> bool:
         """Returns whether the sweep file plans a trial, or may: trials of Optuna, and winners with further seeds."""
-        if not self.sweep.adaptive or trial.run in self._planned:
+        if not self.sweep.only_best_again or trial.run in self._planned:
             return trial.run in self._planned
         first, *others = self.sweep.seeds
         return trial.seed in others or (trial.seed == first and self.sweep.search.method == "optuna")
@@ -190,7 +190,7 @@ class Ledger:
     def searched(self) -> list[PlannedTrial]:
         """Returns the trials of the search; the others give the winners of an adaptive search their further seeds."""
         first = self.plan.seeds[0]
-        return [one for one in self.trials.values() if one.trial.seed == first or not self.sweep.adaptive]
+        return [one for one in self.trials.values() if one.trial.seed == first or not self.sweep.only_best_again]
 
     def unfinished(self, *, winners: bool = False) -> list[PlannedTrial]:
         """Returns the trials that are still to be run, in the order in which to start them.
@@ -220,14 +220,14 @@ class Ledger:
 
     def to_come(self) -> int:
         """Returns how many trials are not known yet: Optuna's, and the winners' with the further seeds."""
-        if not self.sweep.adaptive:
+        if not self.sweep.only_best_again:
             return 0
         winners = len(self.planner.known) * (len(self.sweep.seeds) - 1)
         return self.to_suggest() + max(0, winners - (len(self.trials) - len(self.searched())))
 
     def missing_winners(self) -> list[PlannedTrial]:
         """Returns new trials: the best configuration of each model and data set with the further seeds."""
-        if not self.sweep.adaptive or len(self.sweep.seeds) == 1:
+        if not self.sweep.only_best_again or len(self.sweep.seeds) == 1:
             return []
         missing: list[PlannedTrial] = []
         for trial in best_trial_configurations(self.folder):

@@ -168,7 +168,8 @@ class Planner:
     def _faults_of_size(self) -> list[str]:
         """Returns a sentence where there are more trials than a sweep can have."""
         sweep, samples = self.sweep, self.sweep.search.samples
-        seeds, keys = 1 if sweep.adaptive else len(sweep.seeds), "search.samples" if samples is not None else "space"
+        seeds = 1 if sweep.only_best_again else len(sweep.seeds)
+        keys = "search.samples" if samples is not None else "space"
         if samples is not None:
             number = samples * len(self.known)
         else:
@@ -244,7 +245,7 @@ class Planner:
             InputError: all faults of all trials, each once; two trials that are the same run; trials whose results
                 could not be compared.
         """
-        seeds = self.sweep.seeds[:1] if self.sweep.adaptive else self.sweep.seeds
+        seeds = self.sweep.seeds[:1] if self.sweep.only_best_again else self.sweep.seeds
         trials: list[PlannedTrial] = []
         faults: dict[str, None] = {}
         wanted = [

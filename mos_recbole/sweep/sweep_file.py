@@ -37,11 +37,14 @@ class Search(_Part):
         method: grid (every combination), random, or optuna (Optuna's TPE, Bergstra et al., NeurIPS 2011).
         samples: number of configurations of each model on each data set, for random and optuna.
         seed: of the random numbers of the search.
+        further_seeds: which configurations run with the seeds after the first, all of them, or the best one of each
+            model and data set on the first seed; None for best with optuna and asha, and for all otherwise.
     """
 
     method: Literal["grid", "random", "optuna"] = "grid"
     samples: Positive | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    further_seeds: Literal["all", "best"] | None = None
 
 
 class Stopping(_Part):
@@ -92,8 +95,8 @@ class SweepFile(_Part):
         config: RecBole YAML files, relative to the sweep file; later ones override earlier ones.
         settings: by RecBole's keys; override the files. Models without a setting ignore it.
         space: the swept parameters, by RecBole's keys.
-        seeds: every configuration is run with every seed. An adaptive search (optuna or asha) compares configurations
-            by the first seed, and runs the best one of each model and data set with the others.
+        seeds: every configuration is run with every seed, or all with the first and the best of each model and data set
+            with the others: `Search.further_seeds`.
         metric, mode: the validation metric that selects, and its direction.
         search, stopping, resources: see their classes.
         retries: how often a failed trial is tried again, from its last checkpoint.
@@ -147,6 +150,10 @@ class SweepFile(_Part):
                 f"resources.fuse: {chosen} starts and stops trials one by one, so they cannot be trained as one; "
                 "expected search.method grid or random and stopping.scheduler none"
             )
+        if self.adaptive and self.search.further_seeds == "all":
+            faults.append(
+                "search.further_seeds: optuna and asha compare configurations on the first seed; leave it out"
+            )
         if (method == "grid") != (self.search.samples is None):
             verb, what = (
                 ("needs", "write samples: 32, say")
@@ -179,6 +186,11 @@ class SweepFile(_Part):
     def adaptive(self) -> bool:
         """Whether the results of earlier trials decide about later ones."""
         return self.search.method == "optuna" or self.stopping.scheduler != "none"
+
+    @property
+    def only_best_again(self) -> bool:
+        """Whether only the best configuration of each model and data set runs with the seeds after the first."""
+        return self.adaptive or self.search.further_seeds == "best"
 
 
 def place_in(path: Path, lines: Mapping[tuple[str, ...], int], keys: tuple[str, ...]) -> str:

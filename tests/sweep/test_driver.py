@@ -113,6 +113,27 @@ def test_a_worker_of_other_code_or_data_is_refused(planner: MakePlanner, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_search_whose_best_run_again_is_killed_twice(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
+    """Once in the search, once in the further seeds of the best: the tables are those of an undisturbed sweep."""
+    made = planner(
+        {"learning_rate": {"loguniform": [0.003, 0.03]}},
+        models=["GRU4RecSoftmax"],
+        seeds=[1, 2, 3],
+        search={"method": "random", "samples": 2, "further_seeds": "best"},
+    )
+    tables = []
+    for place, stops in (("quiet", [9]), ("killed", [1, 2, 9])):
+        driven = Driven(tmp_path / place, monkeypatch)
+        for driven.most in stops[:-1]:
+            with pytest.raises(KeyboardInterrupt):
+                driven.run(made)
+        driven.most = stops[-1]
+        assert [trial.seed for trial in driven.run(made)] == [1, 1, 2, 3]
+        write_sweep_report(driven.folder, figures=False)
+        tables.append([(driven.folder / name).read_bytes() for name in ("best.md", "table.csv")])
+    assert tables[0] == tables[1]
+
+
 def test_a_sweep_that_grows(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
     """A third seed and a wider grid: what is there stays to the last byte, and the report is of all trials."""
     driven, rates = Driven(tmp_path, monkeypatch), [0.01, 0.03]

@@ -46,6 +46,9 @@ def test_a_range_makes_a_random_search(tmp_path: Path) -> None:
     assert content["settings"] == {"hidden_size": 128}
     assert content["search"] == {"method": "random", "samples": 100}
     assert "# loguniform -8,0" in made(tmp_path, TUNING)
+    few = content_of(tmp_path, "embedding_size choice [64, 96]", search={"samples": 3})
+    assert few["search"] == {"method": "random", "samples": 3}
+    assert few["space"] == {"embedding_size": {"choice": [64, 96]}}
 
 
 @pytest.mark.parametrize(

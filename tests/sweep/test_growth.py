@@ -174,6 +174,12 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         OPTUNA | {"search": OPTUNA["search"] | {"seed": 4}},
         "search.seed is 0; a larger search.samples adds trials",
     ),
+    "other further seeds": (
+        random_search({"learning_rate": {"choice": [0.1, 1]}}),
+        {"search": {"method": "random", "samples": 2, "further_seeds": "best"}}
+        | {"space": {"learning_rate": {"choice": [0.1, 1]}}},
+        "search.further_seeds is none, and in the file best",
+    ),
     "another first seed": (OPTUNA, OPTUNA | {"seeds": [3, 1]}, "compared by seed 1, which must be the first of seeds"),
 }
 

@@ -173,6 +173,8 @@ def test_searches_run_the_first_seed_only(planner: MakePlanner) -> None:
     assert {one.trial.seed for one in asha.trials()} == {3}
     random = planner(**random_search(space), seeds=[3, 1])
     assert [one.trial.seed for one in random.trials()] == [3, 1] * 4
+    best_again = {"search": {"method": "random", "samples": 2, "further_seeds": "best"}, "space": space}
+    assert [one.trial.seed for one in planner(**best_again, seeds=[3, 1]).trials()] == [3] * 4
     optuna = planner(**random_search(space, "optuna"), seeds=[3, 1])
     assert optuna.trials() == []
     examples = [(one.trial.model, one.trial.seed) for one in optuna.preview()]

@@ -88,6 +88,13 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown metric": ({"metric": "Recal@10"}, ["metric: ", "'Recal@10'", "Recall"]),
     "metric without cut-off": ({"metric": "NDCG"}, ["metric: ", "NDCG@10"]),
     "unknown method": ({"search": {"method": "tpe"}}, ["search.method is 'tpe'", "'optuna'"]),
+    "all seeds of an adaptive search": (
+        {
+            "search": {"method": "optuna", "samples": 2, "further_seeds": "all"},
+            "space": {"embedding_size": {"choice": [4, 8]}},
+        },
+        ["search.further_seeds: optuna and asha compare configurations on the first seed"],
+    ),
     "grid in a random search": (
         {"search": {"method": "random", "samples": 2}},
         ["space.embedding_size is a grid, but search.method is random; expected choice, uniform"],
