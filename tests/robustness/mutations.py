@@ -25,7 +25,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_suffix(".yaml")
-_PASSED, _FAILED = 0, 1  # pytest's exit status
+_PASSED, _FAILED, _NO_TESTS = 0, 1, 5  # pytest's exit status
 _LARGE = ("torch", "torch.distributed.nn", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.sparse", "scipy.optimize")
 _LARGE += ("matplotlib.figure", "matplotlib.backends.backend_agg", "hypothesis", "pydantic", "pytest")
 _LARGE += ("recbole.config", "recbole.data", "recbole.trainer.trainer", "recbole.data.transform", "filelock", "yaml")
@@ -140,6 +140,8 @@ def main() -> int:
         for mutation in chosen:
             started = time.perf_counter()
             status = laboratory.status(mutation.tests, mutation)
+            if status == _NO_TESTS:
+                raise ValueError(f"{mutation}: none of the tests {shlex.join(mutation.tests)} is there")
             found = status != _PASSED
             seen.setdefault(mutation.room, []).append(found)
             word = "seen" if status == _FAILED else f"status {status}" if found else "NOT SEEN"

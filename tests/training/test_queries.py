@@ -1,5 +1,6 @@
-"""What queries hold: contexts, seen items and candidates, by brute force over whole histories."""
+"""What queries and batches hold: contexts, seen items and candidates, by brute force over whole histories."""
 
+import random
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from conftest import write_inter
 
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import RunData, load_settings, run_experiment
-from mos_recbole.training import evaluate_model, make_query_set
+from mos_recbole.training import evaluate_model, make_query_set, make_train_loader
 
 L = 3
 Rows = list[tuple[str, int]]
@@ -166,3 +167,37 @@ def test_outcomes_have_contexts_and_distances_of_the_histories(histories, tmp_pa
             assert row["time_gap"] == own[place][1] - own[place - 1][1]
             assert row["target_in_history"] == (own[place][0] in [item for item, _ in own[:place]])
     assert n == len(outcomes)
+
+
+# ---------------------------------------------------------------------------------------------------- training batches
+
+
+def test_masks_depend_on_the_seed_and_the_epoch_alone(histories) -> None:
+    """And what Python's own random numbers are before and after does not matter."""
+    built = build("BERT4Rec", histories[0], shuffle=False)
+    loader = make_train_loader(built.config, built.data, built.split)
+    masks = []
+    for number, seed in ((1, 0), (2, 0), (1, 9)):
+        random.seed(seed)
+        before = random.getstate()
+        (batch, _), *_ = loader.epoch(number)
+        assert random.getstate() == before
+        masks.append(batch["MASK_INDEX"].tolist())
+    assert masks[0] == masks[2] != masks[1]
+
+
+def test_a_labelled_batch_has_as_many_targets_as_negatives(histories) -> None:
+    """Targets have the label 1 and are the data's; negatives 0, and are other items beside the same user."""
+    built = build("DIN", histories[0], train_batch_size=10, shuffle=False)
+    targets = []
+    for batch, n_targets in make_train_loader(built.config, built.data, built.split).epoch(1):
+        assert len(batch) == 2 * n_targets <= 10
+        user, item, label = (batch[key].tolist() for key in ("user_id", "item_id", "label"))
+        assert label == [1.0] * n_targets + [0.0] * n_targets
+        assert user[:n_targets] == user[n_targets:]
+        assert all(one != other for one, other in zip(item[:n_targets], item[n_targets:], strict=True))
+        targets += zip(user[:n_targets], item[:n_targets], strict=True)
+    rows, segment = built.split.train.targets()
+    flat = built.data.sequences
+    users = flat.users[built.split.train.user[segment]]
+    assert targets == list(zip(users.tolist(), flat.items[rows].tolist(), strict=True))
