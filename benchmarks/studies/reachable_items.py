@@ -7,7 +7,8 @@
 An item of a softmax without item biases is unargmaxable if no vector h gives it a higher logit than all others have:
 its vector is within the convex hull of the others' (Demeter, Kimmel and Downey, ACL 2020; Grivas, Bogoychev and Lopez,
 "Low-Rank Softmax Can Have Unargmaxable Classes in Theory but Rarely in Practice", ACL 2022). That is one linear program
-an item (`scipy.optimize.linprog`, HiGHS). It is spared where the item is first for a query, or for its own vector as h.
+an item (`scipy.optimize.linprog`, HiGHS). It is spared where the item is first for a query, or for a vector that some
+steps of the perceptron's rule find.
 
 For MoC all of this holds: its vectors are within a cube, but a cone reaches all directions there. For a mixture of
 softmaxes the program answers for one component, or for all of them alike: an item that it finds can be first. One that
@@ -37,6 +38,7 @@ from mos_recbole.training import make_query_set
 K = 10
 # Of the programs' margin: below it, an item only ties with others.
 SMALLEST = 1e-9
+PERCEPTRON_STEPS = 500
 
 
 def is_argmaxable(item_Vd: np.ndarray, place: int) -> bool:
@@ -67,8 +69,21 @@ def unreached(item_Vd: np.ndarray, first: np.ndarray) -> np.ndarray:
     """
     reached = np.zeros(len(item_Vd), dtype=bool)
     reached[first] = True
-    reached[np.flatnonzero((item_Vd @ item_Vd.T).argmax(axis=1) == np.arange(len(item_Vd)))] = True
+    reached[reached_by_perceptron(item_Vd, np.flatnonzero(~reached))] = True
     return np.array([place for place in np.flatnonzero(~reached) if not is_argmaxable(item_Vd, place)], dtype=int)
+
+
+def reached_by_perceptron(item_Vd: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Returns those of some items that are first for a vector that the rule finds: their own, with their difference
+    from what is first added again and again."""
+    left, vector_nd, found = places, item_Vd[places].copy(), []
+    for _ in range(PERCEPTRON_STEPS):
+        first = (vector_nd @ item_Vd.T).argmax(axis=1)
+        is_found = first == left
+        found.append(left[is_found])
+        left, vector_nd, first = left[~is_found], vector_nd[~is_found], first[~is_found]
+        vector_nd += item_Vd[left] - item_Vd[first]
+    return np.concatenate(found)
 
 
 @torch.no_grad()
