@@ -20,7 +20,7 @@ from mos_recbole import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = {page.stem: page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
-NEEDS = {"a GPU", "a download", "a GPU and a download", "two machines"}
+NEEDS = {"a GPU", "a download", "a GPU and a download", "hours", "two machines"}
 BLOCK = re.compile(r"(?:^ *<!-- needs ([^>]*) -->\n)?^( *)```(bash|python)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 # What a page takes for granted, as commands.

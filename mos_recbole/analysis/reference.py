@@ -50,8 +50,10 @@ class ReferenceProtocol(_Part):
 
 
 def _settled(run: RunResult) -> dict[str, Any]:
-    """Returns what the settings leave to the data, as the data settled it."""
-    return {"filter_seen": run.protocol["filter_seen"]}
+    """Returns what the settings leave to the data, as the data settled it, and no filter for one that keeps all."""
+    filters = ("user_inter_num_interval", "item_inter_num_interval")
+    none = {key: None for key in filters if run.settings.get(key) == "[0,inf)"}
+    return {"filter_seen": run.protocol["filter_seen"], **none}
 
 
 class ReferenceRow(_Part):

@@ -16,6 +16,7 @@ from mos_recbole.evaluation.metrics import (
     parse_metric,
     query_values,
 )
+from mos_recbole.evaluation.nemenyi import MeanRanks, mean_ranks
 from mos_recbole.evaluation.protocol import EvaluationProtocol
 from mos_recbole.evaluation.rank_cut import (
     LOSS,
@@ -59,6 +60,7 @@ __all__ = [
     "Interval",
     "ItemDistance",
     "Lists",
+    "MeanRanks",
     "MetricSpec",
     "OutputSpectra",
     "RankCuts",
@@ -86,6 +88,7 @@ __all__ = [
     "leading_directions",
     "list_overlap",
     "mean_interval",
+    "mean_ranks",
     "metric_direction",
     "metric_of_counts",
     "needs_top_items",

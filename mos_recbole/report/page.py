@@ -22,7 +22,7 @@ class PageSection:
         name: by which links find it.
         facts, settings: names and texts.
         notes: what is not shown, and why.
-        items: tables, and figures each with its SVG file.
+        items: tables and figures; to be rendered, each figure with its SVG file.
         findings: what comparisons say, first of all.
     """
 
@@ -31,7 +31,7 @@ class PageSection:
     facts: Sequence[tuple[str, str]]
     settings: Sequence[tuple[str, str]]
     notes: Sequence[str]
-    items: Sequence[Table | tuple[Figure, bytes]]
+    items: Sequence[Table | Figure | tuple[Figure, bytes]]
     findings: Sequence[str] = ()
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from mos_recbole.report.table import Table
 
 if TYPE_CHECKING:
     from mos_recbole.report.figures import Figure
-    from mos_recbole.report.sections import Contents
+    from mos_recbole.report.page import PageSection
 
 PAGE_FILE = "report.html"
 _TABLES, _FIGURES = "tables", "figures"
@@ -59,7 +60,7 @@ def write_report(
             cannot be written to or that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
-    from mos_recbole.report.page import PageSection, render_page
+    from mos_recbole.report.page import PageSection
     from mos_recbole.report.sections import count_steps, section_contents
 
     published = [read_reference(path) for path in references]
@@ -77,17 +78,40 @@ def write_report(
             for one in study.sections
         ]
     newest = max(run.finished for section in study.sections for run in section.runs)
-    n_items = sum(len(content.items) for content in contents)
+    parts = [
+        PageSection(
+            *(section.title, section.name, section_facts(section), section_settings(section)),
+            *(content.notes, content.items, content.findings),
+        )
+        for section, content in zip(study.sections, contents, strict=True)
+    ]
+    return write_page(output, parts, study.missing, command, moment(newest), _title(study))
+
+
+def write_page(
+    output: Path, sections: Sequence["PageSection"], missing: Sequence[str], command: str, newest: str, title: str
+) -> list[Path]:
+    """Returns the files of a page: itself, then tables and figures of every section. They replace earlier ones.
+
+    Args:
+        output: folder of the page.
+        sections: with figures that are not saved yet.
+        missing, command, newest, title: as of `render_page`.
+
+    Raises:
+        InputError: an output that cannot be written to or that has folders of the page's names without a page.
+    """
+    from mos_recbole.report.page import render_page
+
+    _require_own(output)
+    n_items = sum(len(section.items) for section in sections)
     with new_files(output) as temporary, ProgressBar("report", n_items, "tables and figures") as bar:
         paths, parts = [temporary / PAGE_FILE], []
-        for section, content in zip(study.sections, contents, strict=True):
-            written, items = _write_items(section, content, temporary, bar)
+        for section in sections:
+            written, items = _write_items(section, temporary, bar)
             paths += written
-            facts, settings = section_facts(section), section_settings(section)
-            parts.append(
-                PageSection(section.title, section.name, facts, settings, content.notes, items, content.findings)
-            )
-        page = render_page(parts, study.missing, command, moment(newest), _title(study))
+            parts.append(replace(section, items=items))
+        page = render_page(parts, missing, command, newest, title)
         paths[0].write_text(page, encoding="utf-8", newline="\n")
     return [output / path.relative_to(temporary) for path in paths]
 
@@ -99,7 +123,7 @@ def _about(section: Section, study: Study, references: Sequence[Reference]) -> l
 
 
 def _write_items(
-    section: Section, content: "Contents", folder: Path, bar: ProgressBar
+    section: "PageSection", folder: Path, bar: ProgressBar
 ) -> tuple[list[Path], list["Table | tuple[Figure, bytes]"]]:
     """Returns the files of a section's tables and figures, and these, figures each with its SVG file."""
     from mos_recbole.report import figures
@@ -109,15 +133,16 @@ def _write_items(
     drawings.mkdir(parents=True)
     paths: list[Path] = []
     items: list[Table | tuple[Figure, bytes]] = []
-    for item in content.items:
+    for item in section.items:
         if isinstance(item, Table):
             paths += item.write(tables)
             items.append(item)
-        else:
+            bar.advance(1, item.title)
+        elif isinstance(item, figures.Figure):
             png, svg = figures.save_figure(item, drawings)
             paths += [png, svg]
             items.append((item, svg.read_bytes()))
-        bar.advance(1, item.title)
+            bar.advance(1, item.title)
     return paths, items
 
 

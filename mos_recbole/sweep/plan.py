@@ -19,7 +19,15 @@ from mos_recbole.experiment import (
 from mos_recbole.models import load_plugin
 from mos_recbole.progress import tracked
 from mos_recbole.results import SweepPlan, Trial
-from mos_recbole.settings import Given, Settings, accepted_settings, given_settings, hint, load_settings
+from mos_recbole.settings import (
+    Given,
+    Settings,
+    accepted_settings,
+    given_settings,
+    hint,
+    load_settings,
+    settings_of_any_model,
+)
 from mos_recbole.sweep.space import MOST_TRIALS, TooManyTrials, draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
@@ -139,13 +147,18 @@ class Planner:
     def _faults_of_space(self) -> list[str]:
         """Returns a sentence for each parameter that no model has, and each condition that can never hold."""
         known, sweep = {key for keys in self.known.values() for key in keys}, self.sweep
+        # A file is for all of its models and data sets; an option may choose some of them.
+        fewer = settings_of_any_model() if sweep.by_option("models") else ()
         faults = [
             f"{self._place('space', key)}: space.{key}: no model of this sweep has such a setting; {hint(key, known)}"
             for key in sweep.space
-            if known and key not in known and key not in ELSEWHERE
+            if known and key not in known and key not in ELSEWHERE and key not in fewer
         ]
-        # Of the model, the data set and earlier parameters; empty for a range, whose values cannot be listed.
-        values: dict[str, list[Any]] = {"model": list(sweep.models), "dataset": list(self.datasets)}
+        # Of the model, the data set and earlier parameters; empty where they cannot be listed.
+        values: dict[str, list[Any]] = {
+            "model": [] if sweep.by_option("models") else list(sweep.models),
+            "dataset": [] if sweep.by_option("datasets") else list(self.datasets),
+        }
         values |= {key: [] for key in sweep.left_out}
         for key, parameter in sweep.space.items():
             other, where = parameter.same_as, f"{self._place('space', key, 'same_as')}: space.{key}.same_as"

@@ -172,6 +172,10 @@ class SweepFile(_Part):
         """Returns the file, and the line of the innermost of the keys that has one."""
         return place_in(path, self._lines, keys)
 
+    def by_option(self, key: str) -> bool:
+        """Returns whether an option has taken the place of the file's value."""
+        return self._lines.get((key,)) == 0
+
     @property
     def left_out(self) -> frozenset[str]:
         """Parameters of the file's space that are not in this one, since they are faulty."""

@@ -219,6 +219,7 @@ def test_where_the_protocol_differs_from_the_published_one(
     """Another split, context, filter or order of ratings; a subset of the data."""
     published = read_reference(PUBLISHED)
     assert published.is_protocol_of(make(**ARTICLES))
+    assert published.is_protocol_of(make(**ARTICLES, user_inter_num_interval="[0,inf)"))
     other = make(**(ARTICLES | changes))
     assert not published.is_protocol_of(other)
     assert re.search(difference, "; ".join(published.protocol.differences(other)))

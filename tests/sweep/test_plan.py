@@ -8,9 +8,9 @@ import pytest
 
 from mos_recbole.experiment import DataFacts, run_experiment
 from mos_recbole.results import SweepPlan
-from mos_recbole.sweep import Planner, SweepFile
+from mos_recbole.sweep import Planner, SweepFile, plan_sweep
 from mos_recbole.sweep import plan as plan_module
-from tests.sweeps import GRID, MakePlanner, random_search, refused
+from tests.sweeps import GRID, MakePlanner, random_search, refused, written
 
 BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no model has it": ({"space": {"n_heads": {"grid": [1, 2]}}}, ["space.n_heads: no model of this sweep"]),
@@ -179,6 +179,18 @@ def test_searches_run_the_first_seed_only(planner: MakePlanner) -> None:
     assert optuna.trials() == []
     examples = [(one.trial.model, one.trial.seed) for one in optuna.preview()]
     assert examples == [("GRU4RecSoftmax", 3)] * 2 + [("GRU4RecMoS", 3)] * 2
+
+
+def test_an_option_may_choose_some_of_a_files_models(data: Path, tmp_path: Path) -> None:
+    """The space is for all of them; a key that no model has is a fault all the same."""
+    space: dict[str, Any] = {"mos_heads": {"grid": [2, 3]}, "embedding_size": {"grid": [4], "when": {"model": "BPR"}}}
+    content = {"models": ["GRU4RecMoS", "GRU4RecSoftmax", "BPR"], "datasets": [str(data)], "space": space}
+    chosen = {"models": ["GRU4RecSoftmax"]}
+    (trial,) = plan_sweep(written(tmp_path, content), chosen).preview()
+    assert (trial.trial.model, trial.trial.parameters) == ("GRU4RecSoftmax", {})
+    content["space"] = space | {"mos_head": {"grid": [2]}}
+    message = refused(lambda: plan_sweep(written(tmp_path, content), chosen))
+    assert "space.mos_head: no model of this sweep has such a setting" in message
 
 
 def test_equal_data_are_read_once(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,171 @@
+"""The benchmark's script: its files, its steps, and the page over all data sets, without any training."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import MOS, PROTOCOL, SOFTMAX, Maker
+
+from mos_recbole.analysis import read_reference
+from mos_recbole.experiment import load_settings
+from mos_recbole.results import RunResult
+from mos_recbole.sweep import plan_sweep
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
+# Model, width, seed and validation; the second configuration of the softmax lost.
+RUNS = [(SOFTMAX, 8, 1, 0.4), (SOFTMAX, 16, 1, 0.3), (SOFTMAX, 8, 2, 0.4), (MOS, 8, 1, 0.5), (MOS, 8, 2, 0.5)]
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "benchmark.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Commands:
+    """Stands for the program: a sweep writes as many runs as it may before it is killed."""
+
+    def __init__(self, output: Path) -> None:
+        self.output, self.most, self.given = output, 100, list[list[str]]()
+
+    def __call__(self, command: list[str]) -> int:
+        self.given.append(command)
+        if command[0] != "sweep":
+            return 0
+        dataset = Path(command[command.index("--dataset") + 1]).name
+        make = Maker(Path(command[command.index("--output") + 1]) / "models")
+        runs = [*RUNS, *([("Pop", None, 1, 0.2)] if dataset == "beauty" else [])]
+        for number, (model, width, seed, valid) in enumerate(runs):
+            run_id = f"{dataset}-{number}"
+            if list(make.folder.glob(f"runs/*-{run_id}")):
+                continue
+            if not self.most:
+                return 130
+            self.most -= 1
+            self._run(make, dataset, run_id, model, width, seed, valid)
+        return 0
+
+    def _run(self, make: Maker, dataset: str, run_id: str, model: str, *others: object) -> RunResult:
+        width, seed, valid = others
+        shift = 40 if model == MOS else 0
+        return make(
+            *(model, width, seed),
+            **{"valid": valid, "run_id": run_id, "finished": "2026-01-02T03:04:05+00:00", "dataset": dataset},
+            **{"train_seconds": 10.0 + shift, "protocol": PROTOCOL, "train_mode": "all_positions"},
+            change=lambda table: table.assign(rank=np.maximum(1, table["rank"] - shift)),
+        )
+
+
+@pytest.fixture
+def call(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Commands]]:
+    """Returns a function (name of the output, arguments, most=...) -> exit status and what was called."""
+    (tmp_path / "data" / "beauty").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def run(output: str, *arguments: str, most: int = 100) -> tuple[int, Commands]:
+        commands = Commands(tmp_path / output)
+        commands.most = most
+        monkeypatch.setattr(benchmark, "mos_recbole", commands)
+        given = ["benchmark.py", "--data-path", "data", "--output", output, *arguments]
+        monkeypatch.setattr(sys, "argv", given)
+        return benchmark.main(), commands
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["models", "recbole"])
+def test_the_files_of_models_can_be_run(name: str) -> None:
+    """With one configuration of each model; all models are tuned with the same budget."""
+    changes = {"search": {"samples": 1}, "resources": {"gpus_per_trial": 0.0}}
+    changes |= {"config": [str(CONFIGS / "benchmark" / "ml-100k.yaml")]}  # type: ignore[dict-item]
+    planner = plan_sweep(CONFIGS / "benchmark" / f"{name}.yaml", changes)
+    trials = planner.preview()
+    assert [one.trial.model for one in trials] == planner.sweep.models
+    assert planner.sweep.only_best_again
+    assert planner.sweep.seeds == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_protocols_are_those_of_published_figures(dataset: str) -> None:
+    """Of each data set those of at least one publication, but for RecBole's candidates on ml-100k."""
+    settings = load_settings("SASRecSoftmax", dataset, [CONFIGS / "benchmark" / f"{dataset}.yaml"])
+    known = [read_reference(path) for path in (CONFIGS / "references").glob("*.yaml")]
+    published = [one.protocol for one in known if one.dataset == dataset]
+    told = {"filter_seen"} if dataset == "ml-100k" else set()
+    assert any(
+        all(
+            settings.values.get(key) == value
+            for key, value in one.settings.items()
+            if value is not None and key not in told
+        )
+        and settings.values["split"] == one.split["name"]
+        for one in published
+    )
+
+
+def test_every_step_is_a_command(call: Callable[..., tuple[int, Commands]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the data sets that are there; sweeps with the protocol and the budget, reports with published figures."""
+    status, commands = call("out", "--recbole", "--samples", "3", "--seeds", "1", "2", "--epochs=1", "--dry-run")
+    assert status == 0
+    assert [command[0] for command in commands.given] == ["sweep"] * 4
+    assert all("--dry-run" in command and "--epochs=1" in command for command in commands.given)
+    models, recbole = commands.given[2:]
+    assert [Path(command[1]).name for command in (models, recbole)] == ["models.yaml", "recbole.yaml"]
+    assert models[models.index("--config") + 1] == str(CONFIGS / "benchmark" / "beauty.yaml")
+    assert models[models.index("--dataset") + 1] == "data/beauty"
+    assert models[models.index("--samples") + 1] == "3"
+    assert models[models.index("--seeds") + 1 :][:2] == ["1", "2"]
+    assert "Left out, since data has no such folder: ml-1m, sports, diginetica, ml-25m" in capsys.readouterr().err
+
+    _, commands = call("out", "--dataset", "beauty")
+    report = commands.given[-1]
+    named = [Path(one).stem for one in report if one.endswith(".yaml")]
+    assert named == ["s3-rec-rerun-beauty", "time-to-split-beauty"]
+    with pytest.raises(SystemExit):
+        call("out", "--dataset", "sports")
+    assert "data has no folder sports" in capsys.readouterr().err
+
+
+def test_killed_twice_it_ends_with_the_same_tables(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """In the sweep of the first data set, and in that of the second; nothing is run twice."""
+    assert call("quiet")[0] == 0
+    statuses = [call("killed", most=most)[0] for most in (2, 6, 100)]
+    assert statuses == [130, 130, 0]
+    files = sorted(path.relative_to(tmp_path / "quiet") for path in (tmp_path / "quiet").glob("[tf]*/all/*"))
+    assert {path.stem for path in files} == {"best", "ranks", "costs", "metrics"}
+    assert len(files) == 4 * 3 + 2 * 2
+    for path in files:
+        assert (tmp_path / "quiet" / path).read_bytes() == (tmp_path / "killed" / path).read_bytes()
+    assert call("killed", "--finished")[1].given[0][0] == "report"
+
+
+def test_the_page_over_all_data_sets(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """Validation chose; ranks are of models that all data sets have; a star where nothing is as good for as little."""
+    call("out")
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables" / "all").glob("*.csv")}
+    best = tables["best"].set_index(["dataset", "model"])
+    assert len(best) == 5
+    assert best.loc[("beauty", SOFTMAX), "seeds"] == 2
+    assert best.loc[("beauty", MOS), "trained on"] == "whole windows"
+    assert best.loc[("beauty", "Pop"), "trained on"] == "RecBole's own"
+    assert best.loc[("beauty", MOS), "NDCG@10"] > best.loc[("beauty", SOFTMAX), "NDCG@10"]
+    assert list(tables["ranks"]["model"]) == [MOS, SOFTMAX]
+    assert list(tables["ranks"]["mean rank"]) == [1.0, 2.0]
+    fronts = tables["costs"].set_index(["dataset", "model"])["front"]
+    assert fronts["ml-100k"].all()
+    assert len(tables["metrics"]) == 5 * 4
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "ml-100k lacks Pop." in page
+    assert "(without Pop)" in page
