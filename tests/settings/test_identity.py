@@ -177,6 +177,34 @@ def test_the_identity_is_what_it_was(model: str) -> None:
     assert typed(load_settings(model).identity()) == typed(COMMON | OWN[model] | training)
 
 
+# Keys that no identity has, and those that it has where they are not at their defaults, with such values.
+NEVER = {
+    *("checkpoint_dir", "data_path", "dataloaders_save_path", "dataset_save_path", "enable_scaler", "eval_batch_size"),
+    *("gpu_id", "kept_items", "log_wandb", "loss_decimal_place", "metric_decimal_place", "metrics", "save_dataloaders"),
+    *("save_dataset", "show_progress", "state", "topk", "use_gpu", "wandb_project", "worker"),
+}
+WHERE_CHANGED: dict[str, dict[str, Any]] = {
+    "final_fit": {"final_fit": "train+valid"},
+    "held_out": {"held_out": "test_only"},
+    "output_rank": {"output_rank": 2},
+    "skip_bad_lines": {"skip_bad_lines": True},
+    "test_ratio": {"split": "ratio", "test_ratio": 0.3},
+    "valid_ratio": {"split": "ratio", "valid_ratio": 0.3},
+    "valid_time": {"split": "temporal", "valid_time": 7},
+}
+
+
+def test_every_key_has_its_place() -> None:
+    """In the identity, in none, or in that of runs that changed it; `columns` are for files of other kinds."""
+    settings = load_settings("GRU4RecMoS")
+    assert settings.values.keys() - settings.identity().keys() == NEVER | WHERE_CHANGED.keys() | {"columns"}
+
+
+@pytest.mark.parametrize("key", WHERE_CHANGED)
+def test_a_recent_key_counts_where_it_was_changed(key: str) -> None:
+    assert load_settings("GRU4RecMoS", overrides=WHERE_CHANGED[key]).identity()[key] == WHERE_CHANGED[key][key]
+
+
 @pytest.mark.parametrize("model", OWN)
 def test_a_constant_rate_is_no_part_of_the_identity(model: str) -> None:
     """So that results from before there were schedules keep theirs."""

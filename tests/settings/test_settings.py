@@ -94,7 +94,7 @@ def test_the_path_of_a_data_set_sets_its_name_and_data_path() -> None:
 
 
 def test_what_cannot_change_numbers_is_no_part_of_the_identity() -> None:
-    """Where the data lie, how many queries are encoded at a time, and keys without effect; any other key is."""
+    """Where the data lie, how many queries are encoded at a time, and keys without effect (all: test_identity.py)."""
     plain = load_settings("GRU4RecMoS", "ml-100k").identity()
     arguments = ["--data_path=elsewhere", "--eval_batch_size=3", "--gpu_id=5"]
     assert load_settings("GRU4RecMoS", "ml-100k", overrides=arguments).identity() == plain
