@@ -74,11 +74,22 @@ class Comparison:
     @property
     def verdict(self) -> Verdict | None:
         """What is shown of B against A at 5 %, p corrected; None where a side has one seed."""
-        if self.adjusted_p_value is None:
-            return None
-        if self.adjusted_p_value < 0.05:
-            return "better" if (self.difference.effect > 0) == (metric_direction(self.metric) == "higher") else "worse"
-        return "equivalent" if self.equivalent else "undecided"
+        return verdict_of(self.metric, self.difference.effect, self.adjusted_p_value, self.equivalent)
+
+
+def require_margin(margin: float) -> None:
+    """Raises InputError for a margin of relative differences that is none."""
+    if not 0 < margin < 1:
+        raise InputError(f"--margin {100 * margin:g}; expected a percentage above 0 and below 100")
+
+
+def verdict_of(metric: str, effect: float, adjusted_p_value: float | None, equivalent: bool) -> Verdict | None:
+    """Returns what is shown of an effect at 5 %, p corrected; None without a p value."""
+    if adjusted_p_value is None:
+        return None
+    if adjusted_p_value < 0.05:
+        return "better" if (effect > 0) == (metric_direction(metric) == "higher") else "worse"
+    return "equivalent" if equivalent else "undecided"
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,7 @@ def compare_groups(
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
-    if not 0 < margin < 1:
-        raise InputError(f"--margin {100 * margin:g}; expected a percentage above 0 and below 100")
+    require_margin(margin)
     names = checked_metrics(metrics)
     queries = read_queries(groups, names, where=where)
     users = queries.user_Q

@@ -9,6 +9,7 @@ from string import ascii_uppercase
 import numpy as np
 import pandas as pd
 
+from mos_recbole.analysis.compare import MARGIN, Verdict, require_margin, verdict_of
 from mos_recbole.analysis.outcomes import mean_metric
 from mos_recbole.analysis.queries import Condition, Queries, is_numeric, read_queries
 from mos_recbole.analysis.run_groups import RunGroup
@@ -20,6 +21,7 @@ from mos_recbole.evaluation import (
     compare_means,
     effective_number,
     holm,
+    is_equivalent,
     mean_interval,
     quantile_bins,
     relative_difference,
@@ -62,6 +64,7 @@ class Cell:
             two groups and two users.
         relative: (B - A) / A with its interval (`evaluation.relative_difference`); None where there is no difference or
             A is 0.
+        equivalent: whether two one-sided tests at 5 % put (B - A) / A within the margin (`evaluation.is_equivalent`).
         small: whether intervals and p values are not to be trusted: fewer than `FEWEST_USERS` users by Kish's effective
             number, or fewer than `FEWEST_THAT_DIFFER` users in whom the groups differ.
     """
@@ -73,6 +76,7 @@ class Cell:
     difference: Difference | None
     relative: Interval | None
     small: bool
+    equivalent: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Slices:
         total: all cells together.
         outside: for every column the queries in none of its bins.
         where: conditions that all queries fulfil; `n_left_out` queries do not.
+        margin: of relative differences that count as equivalent.
         n_queries: that fulfil them and have the metric; `n_undefined` have none.
     """
 
@@ -109,6 +114,17 @@ class Slices:
     n_queries: int = 0
     n_left_out: int = 0
     n_undefined: int = 0
+    margin: float = MARGIN
+
+    @property
+    def verdicts(self) -> list[Verdict | None]:
+        """What is shown of the second group in every cell, as `Comparison.verdict`; None where there is no p value."""
+        return [
+            None
+            if cell.difference is None
+            else verdict_of(self.metric, cell.difference.effect, adjusted, cell.equivalent)
+            for cell, adjusted in zip(self.cells, self.adjusted_p_values, strict=True)
+        ]
 
     @property
     def adjusted_p_values(self) -> list[float | None]:
@@ -119,7 +135,11 @@ class Slices:
 
 
 def slice_groups(
-    groups: Sequence[RunGroup], metric: str, by: Sequence[SliceBy], where: Sequence[Condition] = ()
+    groups: Sequence[RunGroup],
+    metric: str,
+    by: Sequence[SliceBy],
+    where: Sequence[Condition] = (),
+    margin: float = MARGIN,
 ) -> Slices:
     """Returns a metric of groups of runs in the cells of one or two columns, and the difference of two groups.
 
@@ -131,6 +151,7 @@ def slice_groups(
         metric: any that is the mean of a value a query.
         by: one or two columns.
         where: conditions; only queries that fulfil all are sliced, and quantiles are taken over these.
+        margin: of relative differences that count as equivalent, above 0.
 
     Raises:
         InputError: what `compare_groups` refuses, a column that is missing or is a model's answer, bins that a column
@@ -138,21 +159,27 @@ def slice_groups(
     """
     if not 1 <= len(groups) <= len(ascii_uppercase):
         raise InputError(f"{len(groups)} groups of runs; expected 1 to {len(ascii_uppercase)}")
+    require_margin(margin)
     columns = [one.column for one in by]
     if not 1 <= len(by) <= 2 or len(set(columns)) < len(by):
         raise InputError(f"slices by {', '.join(columns) or 'nothing'}; expected one column or two different ones")
     name = mean_metric(metric)
-    return slice_queries(read_queries(groups, [name], columns, where), groups, name, by, where)
+    return slice_queries(read_queries(groups, [name], columns, where), groups, name, by, where, margin)
 
 
 def slice_queries(
-    queries: Queries, groups: Sequence[RunGroup], name: str, by: Sequence[SliceBy], where: Sequence[Condition] = ()
+    queries: Queries,
+    groups: Sequence[RunGroup],
+    name: str,
+    by: Sequence[SliceBy],
+    where: Sequence[Condition] = (),
+    margin: float = MARGIN,
 ) -> Slices:
     """Returns `slice_groups` of queries that were read before, as several slices of the same ones are.
 
     Args:
         queries: of `read_queries`, with the metric called `name` and the columns of `by`.
-        groups, by, where: as of `slice_groups`.
+        groups, by, where, margin: as of `slice_groups`.
 
     Raises:
         InputError: bins that a column cannot have, or none of whose bins has a query.
@@ -176,7 +203,7 @@ def slice_queries(
     ends = np.cumsum(np.bincount(cell_Q, minlength=prod(shape)))
     parts = list(zip(product(*axes), np.split(by_cell, ends[:-1]), strict=True))
     cells = [
-        _cell(labels, [one[:, rows] for one in values], user_Q[rows])
+        _cell(labels, [one[:, rows] for one in values], user_Q[rows], margin)
         for labels, rows in tracked(parts, "slicing", "cells")
     ]
     return Slices(
@@ -185,13 +212,14 @@ def slice_queries(
         axes=axes,
         labels=tuple(group.label for group in groups),
         cells=tuple(cells),
-        total=_cell(("all",) * len(by), values, user_Q),
+        total=_cell(("all",) * len(by), values, user_Q, margin),
         groups=tuple(groups),
         outside=outside,
         where=tuple(where),
         n_queries=int(defined.sum()),
         n_left_out=queries.n_left_out,
         n_undefined=int((~defined).sum()),
+        margin=margin,
     )
 
 
@@ -260,7 +288,7 @@ def _bins(by: SliceBy, values_Q: np.ndarray) -> Bins:
         raise InputError(f"column {by.column}: {error}") from error
 
 
-def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndarray) -> Cell:
+def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndarray, margin: float) -> Cell:
     """Returns the cell of some queries, given the values of the groups, [seeds, queries] each."""
     users, user_Q, size_U = np.unique(user_Q, return_inverse=True, return_counts=True)
     n_users = len(users)
@@ -269,11 +297,13 @@ def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndar
         return Cell(labels, len(user_Q), n_users, means, None, None, small=n_users > 0)
     small = effective_number(size_U) < FEWEST_USERS
     difference = relative = None
+    equivalent = False
     if len(values) == 2:
         first, second = values
         difference = compare_means(first, second, user_Q)
         relative = relative_difference(first, second, user_Q)
+        equivalent = is_equivalent(first, second, user_Q, margin)
         signs = sign_test(first, second, user_Q)
         small = small or signs.better + signs.worse < FEWEST_THAT_DIFFER
     means = tuple(mean_interval(one, user_Q) for one in values)
-    return Cell(labels, len(user_Q), n_users, means, difference, relative, small)
+    return Cell(labels, len(user_Q), n_users, means, difference, relative, small, equivalent)

@@ -35,7 +35,7 @@ def add_options(parser: Parser) -> None:
     parser.add_shared("--results", "--dataset", "--best")
     parser.section("what is shown")
     parser.add_argument("--by", action="append", required=True, metavar="COLUMN[:BINS]", help=_BY)
-    parser.add_shared("--metric", "--metrics", "--where", "--data-path")
+    parser.add_shared("--metric", "--metrics", "--where", "--data-path", "--margin")
     parser.add_table()
 
 
@@ -48,5 +48,6 @@ def call(options: argparse.Namespace) -> int:
     asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
     runs = [run for group in groups for run in group.runs]
     metrics = complete_runs(runs, asked or [LEADING_METRIC], options.data_path)
-    print_tables([slices_table(slice_groups(groups, metric, by, where)) for metric in metrics], options)
+    margin = options.margin / 100
+    print_tables([slices_table(slice_groups(groups, metric, by, where, margin)) for metric in metrics], options)
     return 0

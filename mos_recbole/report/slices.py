@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mos_recbole.analysis.compare import Verdict
 from mos_recbole.analysis.slices import FEWEST_THAT_DIFFER, FEWEST_USERS, Outside, SliceBy, Slices
 from mos_recbole.analysis.slices import Cell as Part
 from mos_recbole.evaluation import Interval, metric_direction
@@ -27,9 +28,9 @@ from mos_recbole.report.table import Cell, Table
 
 def slices_table(slices: Slices) -> Table:
     """Returns a table with a row per cell and one for all of them."""
-    parts = [*zip(slices.cells, slices.adjusted_p_values, strict=True)]
+    parts = [*zip(slices.cells, slices.adjusted_p_values, slices.verdicts, strict=True)]
     if slices.total is not None:
-        parts.append((slices.total, None))
+        parts.append((slices.total, None, None))
     columns = " and ".join(_columns(slices))
     return Table(
         name=f"slices-{slices.metric}",
@@ -44,7 +45,7 @@ def _columns(slices: Slices) -> list[str]:
     return [by.column for by in slices.by]
 
 
-def _cells(slices: Slices, part: Part, adjusted: float | None) -> Mapping[str, Cell]:
+def _cells(slices: Slices, part: Part, adjusted: float | None, verdict: Verdict | None) -> Mapping[str, Cell]:
     row = {
         column: words(label, axis.index(label) if label in axis else None)
         for column, axis, label in zip(_columns(slices), slices.axes, part.labels, strict=True)
@@ -64,6 +65,7 @@ def _cells(slices: Slices, part: Part, adjusted: float | None) -> Mapping[str, C
         "relative [95 % interval]": relative_cell(part.relative) if part.difference else NOTHING,
         "p": p_value_cell(part.difference.p_over_seeds if part.difference else None),
         "p (Holm)": p_value_cell(adjusted),
+        "verdict": NOTHING if verdict is None else words(verdict),
     }
 
 
@@ -87,7 +89,9 @@ def _caption(slices: Slices) -> Iterator[str]:
         tests = sum(p_value is not None for p_value in slices.adjusted_p_values)
         yield (
             "p: two-sided, of the null hypothesis that A and B have the same mean in the cell; p (Holm): corrected "
-            f"by Holm's method for the {format_count(tests, 'cell')} tested."
+            f"by Holm's method for the {format_count(tests, 'cell')} tested. verdict: better or worse by p (Holm) < "
+            f".05; else equivalent where two one-sided tests at 5 % put the relative difference within ± "
+            f"{100 * slices.margin:g} %; else undecided."
         )
     if any(cell.small for cell in slices.cells):
         yield (
@@ -121,7 +125,7 @@ def _notes_on_bins(by: SliceBy, n_bins: int, outside: Outside, n_queries: int) -
         yield f"{by.column}: {n_bins} of {by.bins} bins, since many queries have equal values."
 
 
-def _numbers(slices: Slices, part: Part, adjusted: float | None) -> dict[str, Any]:
+def _numbers(slices: Slices, part: Part, adjusted: float | None, verdict: Verdict | None) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(_columns(slices), part.labels, strict=True))
     row |= {"metric": slices.metric} | dict(zip(ascii_uppercase, slices.labels, strict=False))
     row |= {"queries": part.n_queries, "users": part.n_users}
@@ -136,5 +140,7 @@ def _numbers(slices: Slices, part: Part, adjusted: float | None) -> dict[str, An
             **interval_columns("relative", part.relative),
             "p": np.nan if test is None or test.p_over_seeds is None else test.p_over_seeds,
             "p (Holm)": np.nan if adjusted is None else adjusted,
+            "equivalent": part.equivalent,
+            "verdict": verdict,
         }
     return row | {"small": part.small}

@@ -359,9 +359,10 @@ def test_every_column_of_the_table_has_what_its_header_says(make: Make) -> None:
     slices = slice_groups(two_groups(make, queries(400, 60)), "NDCG@10", [SliceBy("train_count", (0, 3, 11))])
     table = slices_table(slices)
     assert slices.total is not None
-    for cell, p_holm, numbers, shown in zip(
+    for cell, p_holm, verdict, numbers, shown in zip(
         (*slices.cells, slices.total),
         (*slices.adjusted_p_values, None),
+        (*slices.verdicts, None),
         table.frame.to_dict("records"),
         table.rows,
         strict=True,
@@ -377,6 +378,7 @@ def test_every_column_of_the_table_has_what_its_header_says(make: Make) -> None:
             "B - A [95 % interval]": f"{test.effect:+.4f} [{test.low:+.4f}, {test.high:+.4f}]",
             "relative [95 % interval]": format_relative(cell.relative),
             **{"p": format_p_value(p), "p (Holm)": "-" if p_holm is None else format_p_value(p_holm)},
+            "verdict": "-" if verdict is None else verdict,
         }
         expected = {
             **{"train_count": cell.labels[0], "metric": "NDCG@10", "A": "Alpha", "B": "Beta"},
@@ -386,10 +388,22 @@ def test_every_column_of_the_table_has_what_its_header_says(make: Make) -> None:
             **{"B - A": test.effect, "B - A low": test.low, "B - A high": test.high},
             "standard error": test.standard_error,
             **{"relative": cell.relative.mean, "relative low": cell.relative.low, "relative high": cell.relative.high},
-            **{"p": p, "p (Holm)": nan if p_holm is None else p_holm, "small": cell.small},
+            **{"p": p, "p (Holm)": nan if p_holm is None else p_holm},
+            **{"equivalent": cell.equivalent, "verdict": verdict, "small": cell.small},
         }
         assert numbers.keys() == expected.keys()
         pd.testing.assert_series_equal(pd.Series(numbers), pd.Series(expected))
+
+
+def test_verdicts_of_slices_are_those_of_compare(make: Make) -> None:
+    """In one cell with all queries, the comparison's own; with a margin that everything is within, equivalent."""
+    groups = two_groups(make, queries(150, 12))
+    for margin in (0.01, 0.99):
+        (row,) = compare_groups(groups, ["NDCG@10"], margin=margin).rows
+        (verdict,) = slice_groups(groups, "NDCG@10", [SliceBy("train_count", 1)], margin=margin).verdicts
+        assert verdict == row.verdict
+    with pytest.raises(InputError, match="--margin 100; expected a percentage"):
+        slice_groups(groups, "NDCG@10", [SliceBy("train_count", 1)], margin=1.0)
 
 
 def test_what_is_in_no_cell_is_told(make: Make) -> None:
