@@ -166,9 +166,12 @@ def build(output: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         shutil.copy(ROOT / "docs" / "mkdocs.yml", work)
         stage(Path(work) / "pages")
-        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", output.resolve()]
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", output.resolve()]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-        subprocess.run(command, cwd=work, env=environment, check=True)
+        # With --quiet, warnings would not count.
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
 
 
 def main() -> None:
