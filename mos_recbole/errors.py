@@ -27,6 +27,19 @@ def presentable(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], "\n".join(short))
 
 
+def told(error: BaseException) -> str:
+    """Returns the name and the words of an error, also of one whose class cannot say them.
+
+    >>> told(KeyError("a"))
+    "KeyError: 'a'"
+    """
+    try:
+        words = str(error)
+    except Exception:  # what a plugin raises may do anything
+        return type(error).__name__
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 class InputError(ValueError):
     """Something the user gave cannot be used. The message names the file, line, column or key and what was expected.
 

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from mos_recbole import __version__
 from mos_recbole.cli.output import print_failure, started_here, tells_failure
-from mos_recbole.errors import InputError, TrainingDiverged
+from mos_recbole.errors import InputError, TrainingDiverged, told
 from mos_recbole.io import NO_ROOM, disk_full
 
 INPUT, DIVERGED, UNEXPECTED, INTERRUPTED, CLOSED_PIPE = 2, 1, 70, 130, 141
@@ -57,7 +57,7 @@ def leave_by(call: Callable[[argparse.Namespace], int], options: argparse.Namesp
     except BaseException as error:  # some packages and plugins raise what is no Exception
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return CLOSED_PIPE
-        if isinstance(error, RuntimeError) and any(text in str(error) for text in _LOST):
+        if isinstance(error, RuntimeError) and any(text in told(error) for text in _LOST):
             if not started_here():
                 print_failure(f"{program}: error: another of the processes has ended; {options.interrupted}")
             return INPUT
@@ -114,7 +114,7 @@ def _outer_fault(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and not (error.name or _OWN).startswith(_OWN):
         return f"the package {error.name} is not installed; expected what mos-recbole doctor says"
     if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+        isinstance(error, RuntimeError) and any(text in told(error) for text in _NO_MEMORY)
     ):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "an allocation failed"
         if size := re.search(r"tried to allocate (\d+) bytes", reason):

@@ -29,6 +29,8 @@ class Several(argparse.Action):
 
 def path(text: str) -> Path:
     """Returns the path of an argument; ~ is the user's home, also where the shell leaves it, as in --output=~/x."""
+    if text != text.encode(errors="replace").decode():
+        raise argparse.ArgumentTypeError(f"{text!r}: not UTF-8; expected a path whose name is")
     try:
         return Path(text).expanduser()
     except RuntimeError:

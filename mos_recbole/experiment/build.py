@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from mos_recbole.errors import InputError, TrainingDiverged
+from mos_recbole.errors import InputError, TrainingDiverged, told
 from mos_recbole.experiment.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
@@ -66,7 +66,7 @@ def faults_of_others(settings: Settings, done: Literal["built", "trained"]) -> I
         raise InputError(f"{settings.model}: {error}") from error
     except BaseException as error:  # a plugin may raise anything
         if place := _place_in_plugin(settings.model_class, error):
-            raise InputError(f"{settings.model}: {place}: {type(error).__name__}: {error}") from error
+            raise InputError(f"{settings.model}: {place}: {told(error)}") from error
         takes_none = _refuses_settings(error) if done == "built" else _fails_in_recbole(settings.model_class, error)
         if takes_none:
             raise InputError(f"{settings.model} cannot be {done} with these settings: {error!r}") from error
@@ -97,7 +97,7 @@ def _place_in_plugin(model_class: type, error: BaseException) -> str | None:
 
 def _is_outer(error: BaseException) -> bool:
     """Returns whether memory, or another process of the run, is at fault."""
-    return any(text in str(error) for text in ("memory", "Connection ", "remote process"))
+    return any(text in told(error) for text in ("memory", "Connection ", "remote process"))
 
 
 def _fails_in_recbole(model_class: type, error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mos_recbole.errors import InputError
+from mos_recbole.errors import InputError, told
 from mos_recbole.io import require_regular
 from mos_recbole.models.registry import ENCODERS, HEADS
 
@@ -75,4 +75,4 @@ def _run(path: Path, source: bytes) -> None:
     except BaseException as error:  # the user's code may raise anything
         line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = [error.lineno] if isinstance(error, SyntaxError) else line
-        raise InputError(f"{path}, line {line[-1] if line else '?'}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path}, line {line[-1] if line else '?'}: {told(error)}") from error

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from mos_recbole import compat
 from mos_recbole.errors import InputError
-from mos_recbole.heads import BUILT_IN_HEADS, HeadSpec
-from mos_recbole.models.encoders import BUILT_IN_ENCODERS, EncoderSpec
+from mos_recbole.heads import BUILT_IN_HEADS, HeadSpec, OutputHead
+from mos_recbole.models.encoders import BUILT_IN_ENCODERS, Encoder, EncoderSpec
 
 ENCODERS: dict[str, EncoderSpec] = {}
 HEADS: dict[str, HeadSpec] = {}
@@ -15,8 +15,9 @@ def register_encoder(spec: EncoderSpec) -> None:
     """Makes an encoder known, and with it its models with all heads.
 
     Raises:
-        InputError: the name is taken or no identifier, or one of its models has the name of another model.
+        InputError: the class is none of encoders, the name is taken or no identifier, or one of its models has the name of another model.
     """
+    _check_class("encoder", spec.name, spec.encoder_class, Encoder)
     _check_name("encoder", spec.name, ENCODERS)
     _check_models(f"encoder {spec.name!r}", [f"{spec.name}{head.label}" for head in HEADS.values()])
     ENCODERS[spec.name] = spec
@@ -26,14 +27,20 @@ def register_head(spec: HeadSpec) -> None:
     """Makes a head known, and with it its models with all encoders.
 
     Raises:
-        InputError: the name or the label is taken or no identifier, or one of its models has the name of another model.
+        InputError: the class is none of heads, the name or the label is taken or no identifier, or one of its models has the name of another model.
     """
+    _check_class("head", spec.name, spec.head_class, OutputHead)
     _check_name("head", spec.name, HEADS)
     if spec.name != spec.name.lower():
         raise InputError(f"head {spec.name!r}: the name is not in lower case; expected {spec.name.lower()!r}")
     _check_name("head", spec.label, [known.label for known in HEADS.values()])
     _check_models(f"head {spec.label!r}", [f"{encoder}{spec.label}" for encoder in ENCODERS])
     HEADS[spec.name] = spec
+
+
+def _check_class(kind: str, name: str, its_class: object, base: type) -> None:
+    if not (isinstance(its_class, type) and issubclass(its_class, base)):
+        raise InputError(f"{kind} {name!r}: its class is {its_class!r}; expected one derived from {base.__name__}")
 
 
 def _check_name(kind: str, name: str, taken: Collection[str]) -> None:

@@ -386,3 +386,12 @@ def test_what_is_not_loaded_and_what_is_cut_off_are_told(
     caplog.clear()
     load(folder, **settings)
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("name", ["cut.csv.gz", "none.csv.gz", "none.parquet"])
+def test_compressed_files_that_are_not_whole_are_named(name: str, tmp_path: Path) -> None:
+    whole = gzip.compress(b"user_id,item_id,timestamp\n" + b"1,2,3\n" * 1000)
+    content = {"cut.csv.gz": whole[:-20], "none.csv.gz": b"text", "none.parquet": b"PAR1" + bytes(50) + b"PAR1"}
+    (tmp_path / name).write_bytes(content[name])
+    with pytest.raises(InputError, match=name):
+        load(tmp_path / name)

@@ -69,6 +69,7 @@ register_head(HeadSpec("odd", "Odd", Odd))
     ("does", "told"),
     [
         ("raise Stop('enough')", r"GRU4RecOdd: .*odd\.py, line 13: Stop: enough"),
+        ("raise type('E', (Stop,), {'__str__': lambda self: 1 / 0})", r"odd\.py, line 13: E$"),
         ("raise SystemExit(3)", r"GRU4RecOdd: .*odd\.py, line 13: SystemExit: 3"),
         ("loss = 'none'", r"GRU4RecOdd: .*odd\.py: \w+Error: "),
         ("loss = loss * torch.ones(3)", r"GRU4RecOdd: .*odd\.py: RuntimeError: "),
@@ -79,7 +80,7 @@ def test_a_plugin_that_goes_wrong_in_training_is_an_input_error(
 ) -> None:
     """Whatever it raises or returns, once its shapes have been looked at."""
     path = tmp_path / "odd.py"
-    path.write_text(LATER.format(does), encoding="utf-8")
+    path.write_text(LATER.replace("{}", does), encoding="utf-8")
     load_plugin(path)
     with pytest.raises(InputError, match=told):
         run_experiment("GRU4RecOdd", str(toy), output=tmp_path / "results", device="cpu", epochs=1)

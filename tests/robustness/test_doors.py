@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mos_recbole.analysis import read_reference
 from mos_recbole.cli import main
 from mos_recbole.cli.door import leave_by
+from mos_recbole.data.movielens.archive import open_archive
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
 from mos_recbole.experiment.machine import choose_device
 from mos_recbole.experiment.recommend import read_sequences
@@ -150,6 +151,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "lists": read_lists,
     "sequences": lambda path: list(read_sequences(path)),
     "plugin": load_plugin,
+    "archive": lambda path: open_archive(path).__enter__(),
     "checkpoint": lambda path: load_checkpoint(path, None, "Pop", "cpu"),
 }
 SPECIAL = ("pipe", "/dev/zero", "folder", "loop", "nothing", "long name")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from mos_recbole.data.movielens.dat import DAT_FILE, csv_blocks, dat_blocks
 from mos_recbole.data.reading import RATINGS_FILE
 from mos_recbole.errors import InputError
-from mos_recbole.io import os_errors_as_input_errors, write_blocks
+from mos_recbole.io import os_errors_as_input_errors, require_regular, write_blocks
 from mos_recbole.progress import ProgressBar
 
 # What is taken beside the ratings, in lower case.
@@ -87,6 +87,7 @@ def open_archive(path: Path) -> Iterator[RatingsArchive]:
         InputError: no such file, no whole zip archive, or as `RatingsArchive`.
     """
     with os_errors_as_input_errors(path, "an archive of MovieLens"), _faults_named(path):
+        require_regular(path)
         opened = zipfile.ZipFile(path)
     with opened:
         yield RatingsArchive(path, opened)

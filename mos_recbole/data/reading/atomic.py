@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import BinaryIO, cast
 from mos_recbole.errors import InputError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+BROKEN = (OSError, EOFError, zlib.error)
+"""What a compressed file that is damaged or cut off raises, of gzip or of PyArrow."""
+
 RATINGS_FILE = "ratings.csv"
 RATINGS_HEADER = "userId,movieId,rating,timestamp"
 
@@ -167,8 +171,12 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
 
 def first_line(path: Path, encoding: str) -> str:
     """Returns the header's line; raises an `InputError` where it is not text or begins with a byte order mark."""
-    with open_bytes(path) as file:
-        line = _decode(path, 1, file.readline().rstrip(b"\r\n"), encoding)
+    try:
+        with open_bytes(path) as file:
+            first = file.readline().rstrip(b"\r\n")
+    except BROKEN as error:
+        raise InputError(f"{path}: {error}; expected a whole file") from error
+    line = _decode(path, 1, first, encoding)
     if line.startswith("\ufeff"):
         expected = f"expected {encoding} text without one, or --encoding=utf-8-sig"
         raise InputError(f"{path}, line 1: begins with a byte order mark; {expected}")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from mos_recbole.data.reading.atomic import LogFile
+from mos_recbole.data.reading.atomic import BROKEN, LogFile
 from mos_recbole.errors import InputError
 
 # Large enough that blocks hold few names twice, small enough that some of them are no memory.
@@ -38,6 +38,8 @@ def batches(file: LogFile, wanted: list[str], token_names: list[str]) -> Iterato
         if file.separator:
             file.require_whole_lines()
         raise InputError(f"{file.path}: {error}") from error
+    except BROKEN as error:
+        raise InputError(f"{file.path}: {error}; expected a whole file") from error
 
 
 def _parquet_batches(file: LogFile, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:

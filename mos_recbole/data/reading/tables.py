@@ -46,8 +46,8 @@ def table_file(
     if path.suffix == ".parquet":
         try:
             header = parquet.read_schema(path).names
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{path}: not a Parquet file ({error})") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: not a Parquet file ({str(error).strip()})") from None
     else:
         line = first_line(path, encoding)
         separator = "\t" if "\t" in line else ","
