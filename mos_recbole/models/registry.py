@@ -15,7 +15,8 @@ def register_encoder(spec: EncoderSpec) -> None:
     """Makes an encoder known, and with it its models with all heads.
 
     Raises:
-        InputError: the class is none of encoders, the name is taken or no identifier, or one of its models has the name of another model.
+        InputError: the class is no encoder, the name is taken or no identifier, or one of its models has the name of
+            another model.
     """
     _check_class("encoder", spec.name, spec.encoder_class, Encoder)
     _check_name("encoder", spec.name, ENCODERS)
@@ -27,7 +28,8 @@ def register_head(spec: HeadSpec) -> None:
     """Makes a head known, and with it its models with all encoders.
 
     Raises:
-        InputError: the class is none of heads, the name or the label is taken or no identifier, or one of its models has the name of another model.
+        InputError: the class is no head, the name or the label is taken or no identifier, or one of its models has the
+            name of another model.
     """
     _check_class("head", spec.name, spec.head_class, OutputHead)
     _check_name("head", spec.name, HEADS)
