@@ -493,3 +493,42 @@ def test_item_distance_of_nothing() -> None:
     nothing = np.array([], dtype=np.int64)
     assert item_distance(np.array([0]), np.array([1]), nothing, nothing, 3).shape == (0,)
     assert item_distance(nothing, nothing, np.array([1, 2]), np.array([1, 1]), 3).tolist() == [1.0, 1.0]
+
+
+class Compared:
+    """Items compared with targets by scores that are the queries themselves, as a `TargetCounter` does it."""
+
+    n_queries = 2
+
+    def __init__(self, n_items: int) -> None:
+        self.n_items = n_items
+
+    def count(self, queries, target_b, ruled_out_V, seen_bV, with_scores):
+        (own_bV,) = queries
+        none_bV = ruled_out_V.expand_as(own_bV) if seen_bV is None else ruled_out_V | seen_bV
+        scores_bV, target_b1 = own_bV.masked_fill(none_bV, -torch.inf), target_b[:, None]
+        target_score_b1 = own_bV.gather(1, target_b1)
+        others_bV = scores_bV.scatter(1, target_b1, -torch.inf)
+        better_b, tied_b = (others_bV > target_score_b1).sum(dim=1), (others_bV == target_score_b1).sum(dim=1)
+        return better_b, tied_b, target_score_b1[:, 0], scores_bV if with_scores else None
+
+
+@pytest.mark.parametrize("excludes", [False, True])
+@pytest.mark.parametrize("seeing", [False, True])
+def test_counted_ranks_are_those_of_scores(seeing: bool, excludes: bool) -> None:
+    """Also where the user had the target before, which stays a candidate, or nobody trained on it, which does not."""
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.randint(0, 5, (7, 12), generator=generator).float()
+    target = torch.randint(1, 12, (7,), generator=generator)
+    query = torch.arange(7).repeat_interleave(4)
+    seen = (query, torch.where(torch.arange(28) % 4 == 0, target[query], torch.arange(28) * 5 % 12)) if seeing else None
+    excluded = torch.zeros(12, dtype=torch.bool)
+    excluded[[0, 3, int(target[2])]] = excludes
+    expected = rank_targets_by_scores(scores.clone(), target, seen, 3, excluded if excludes else None)
+    found = rank_targets(Compared(12), (scores,), target, seen, 3, excluded if excludes else None)
+    for name in ("better", "tied", "n_candidates", "target_score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    assert found.top_items is not None
+    assert expected.top_items is not None
+    best = [scores[row][items.long()].tolist() for row, items in enumerate(found.top_items)]
+    assert best == [scores[row][items.long()].tolist() for row, items in enumerate(expected.top_items)]
