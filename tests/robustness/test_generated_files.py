@@ -54,7 +54,8 @@ def said_by(file: LogFile) -> list[tuple[str, str, float]]:
     """Returns users, items and times of a file, read line by line in the plainest way."""
     places = [list(file.columns).index(name) for name in FIELDS]
     lines = [line for line in file.path.read_bytes().split(b"\n")[1:] if line.strip(b"\r")]
-    cells = [line.removesuffix(b"\r").decode().split("\t") for line in lines]
+    # Bytes that are no text may be in a column that is not read.
+    cells = [line.removesuffix(b"\r").decode(errors="replace").split("\t") for line in lines]
     rows = [[one[place] for place in places] for one in cells]
     return sorted((user, item, float(time)) for user, item, time in rows if user and item)
 
