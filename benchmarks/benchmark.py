@@ -42,7 +42,15 @@ from mos_recbole.report import Table, write_page
 from mos_recbole.report.figures import STYLE, Figure, Look, add_legend, model_looks
 from mos_recbole.report.figures.costs import Point, plot_costs
 from mos_recbole.report.figures.figure import make_panels
-from mos_recbole.report.formatting import NOTHING, arrow, interval_cell, interval_columns, number_cell, words
+from mos_recbole.report.formatting import (
+    NOTHING,
+    arrow,
+    format_p_value,
+    interval_cell,
+    interval_columns,
+    number_cell,
+    words,
+)
 from mos_recbole.report.page import PageSection
 from mos_recbole.report.provenance import moment
 from mos_recbole.report.table import Cell
@@ -206,8 +214,8 @@ def ranks_of(results: Sequence[Results], models: Sequence[str], looks: dict[str,
     caption = (
         f"Ranks by test {metric}, 1 for the best, of the {len(shared)} models that all {len(results)} data sets have"
         + (f" (without {', '.join(left_out)})" if left_out else "")
-        + f". Friedman's test (Iman and Davenport): p = {found.p_value:.4f}. By Nemenyi's test at 5 % two models "
-        f"differ if their mean ranks are {found.critical_difference:.2f} or more apart (Demšar 2006). Data sets are "
+        + f". Friedman's test (Iman and Davenport): p {format_p_value(found.p_value)}. By Nemenyi's test at 5 % two "
+        f"models differ if their mean ranks are {found.critical_difference:.2f} or more apart (Demšar 2006). Data sets are "
         "the unit: few of them tell few models apart."
     )
     drawing = ranks_figure(found, [shared[m] for m in order], found.mean_M[order], looks)
