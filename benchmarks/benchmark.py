@@ -215,8 +215,8 @@ def ranks_of(results: Sequence[Results], models: Sequence[str], looks: dict[str,
         f"Ranks by test {metric}, 1 for the best, of the {len(shared)} models that all {len(results)} data sets have"
         + (f" (without {', '.join(left_out)})" if left_out else "")
         + f". Friedman's test (Iman and Davenport): p {format_p_value(found.p_value)}. By Nemenyi's test at 5 % two "
-        f"models differ if their mean ranks are {found.critical_difference:.2f} or more apart (Demšar 2006). Data sets are "
-        "the unit: few of them tell few models apart."
+        f"models differ if their mean ranks are {found.critical_difference:.2f} or more apart (Demšar 2006). Data sets "
+        "are the unit: few of them tell few models apart."
     )
     drawing = ranks_figure(found, [shared[m] for m in order], found.mean_M[order], looks)
     return [
