@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import write_inter
 from scipy.spatial import ConvexHull
+from tiny_data import write_inter
 
 _STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 

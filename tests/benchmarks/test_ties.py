@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_inter
 from fabricated import Maker
+from tiny_data import write_inter
 
 from mos_recbole import run_experiment
 from mos_recbole.results import RunResult, find_records

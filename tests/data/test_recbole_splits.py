@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_inter
 from recbole.data.dataset import SequentialDataset
+from tiny_data import write_inter
 
 from mos_recbole.data import SequenceDataset
 from mos_recbole.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_inter
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_data import write_inter
 
 from mos_recbole import run_experiment
 from mos_recbole.data import Segments, SequenceDataset, Split

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from built import L, build, redraw
-from conftest import write_inter
 from recbole.data.interaction import Interaction
+from tiny_data import write_inter
 
 from mos_recbole.experiment import load_settings, run_experiment
 from mos_recbole.models import ENCODERS, own_model_names

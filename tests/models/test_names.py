@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from built import build
-from conftest import write_inter
+from tiny_data import write_inter
 
 from mos_recbole import compat, models
 from mos_recbole.models import ENCODERS, HEADS, model_facts, own_model_names, resolve_model

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from built import CPU, L, build, redraw
-from conftest import write_inter
 from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
+from tiny_data import write_inter
 from torch import nn
 
 from mos_recbole.data import Segments, SequenceDataset

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from built import CPU
-from conftest import write_inter
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import load_data_and_model
 from recbole.trainer import Trainer
 from recbole.utils import get_model
 from recbole.utils.case_study import full_sort_topk
+from tiny_data import write_inter
 
 from mos_recbole import compat, models
 from mos_recbole.errors import InputError

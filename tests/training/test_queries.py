@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from built import CPU, FIELDS, build
-from conftest import write_inter
+from tiny_data import write_inter
 
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import RunData, load_settings, run_experiment

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import write_toy
+from tiny_data import write_toy
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
