@@ -131,8 +131,9 @@ What `--model` takes. This page is written by `benchmarks/studies/model_matrix.p
   every place of the history. They score pairs: ranking costs a pass through the model for every item.
 - **Samples of the same target**, which `FEARec` looks up, are gathered when it asks. Only its contrastive losses use
   them (`contrast: us_x` or another), which RecBole's defaults leave out.
-- **Seen items** are candidates unless `filter_seen` is set. Some general models put what a user has seen first, where a
-  test item seldom is: `EASE` and `NCEPLRec` are low in the table for that.
+- **Seen items** were candidates here (`filter_seen: False`); by default they are where users have items twice. Some
+  general models put what a user has seen first, where a test item seldom is: `EASE` and `NCEPLRec` are low in the
+  table for that.
 - `Pop` counts every interaction (RecBole's counts an item once per batch). `Random` draws one order of the items for
   each batch of queries.
 
@@ -170,7 +171,13 @@ def models_to_run() -> list[str]:
 def run(model: str, epochs: int, length: int, output: Path, folder: Path) -> None:
     """Trains a model unless it was, and notes its time or why it failed."""
     training = {"train_batch_size": 2048, "lr_schedule": "constant", "warmup": 0.0}  # RecBole's, for ours too
-    settings = {"epochs": epochs, "MAX_ITEM_LIST_LENGTH": length, **training, **SMALLER.get(model, {})}
+    settings = {
+        "epochs": epochs,
+        "MAX_ITEM_LIST_LENGTH": length,
+        "filter_seen": False,
+        **training,
+        **SMALLER.get(model, {}),
+    }
     if any(record.model == model and settings.items() <= record.settings.items() for record in find_records(output)):
         return
     print(f"{model}: {settings}", file=sys.stderr, flush=True)
