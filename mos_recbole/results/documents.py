@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import pydantic
+from pydantic_core import ErrorDetails
 
 from mos_recbole.errors import InputError
 from mos_recbole.io import atomic_write, damaged, file_sha256, require_regular, say_unsealed
@@ -56,10 +57,12 @@ def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
     except pydantic.ValidationError as error:
         for fault in error.errors():
             if fault["type"] != "extra_forbidden":
-                where = ".".join(str(part) for part in fault["loc"])
-                raise InputError(f"{path}: not {expected}: {where}: {fault['msg']}") from error
+                raise _not_as_expected(path, expected, fault) from error
             unknown.append(fault["loc"])
-        document = kind.model_validate_json(_without(text, unknown))
+        try:
+            document = kind.model_validate_json(_without(text, unknown))
+        except pydantic.ValidationError as other:  # what is checked of all fields together
+            raise _not_as_expected(path, expected, other.errors()[0]) from other
     if not sealed:
         if document.schema_version >= kind.SEALED_SINCE:
             raise damaged(path, kind.INSTEAD)
@@ -74,6 +77,11 @@ def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
         _reported.add(found)
         _log.warning(f"{path.parent / found}. Another version of mos_recbole wrote it; update to read all of it.")
     return document
+
+
+def _not_as_expected(path: Path, expected: str, fault: ErrorDetails) -> InputError:
+    where = ".".join(str(part) for part in fault["loc"])
+    return InputError(f"{path}: not {expected}: {where}: {fault['msg']}")
 
 
 def _unsealed(path: Path, kind: type[Document], expected: str) -> tuple[bytes, bool]:
