@@ -461,7 +461,7 @@ def test_an_unpacked_ratings_dat_is_converted_beside_itself(prepare: Call, place
         (["ml-2m", "--download"], ["are for MovieLens' ml-1m,", "'ml-2m': did you mean ml-"]),
         (["ml-25m", "--zip", "a.zip", "--download"], ["--download", "not allowed with argument --zip"]),
         (["ml-25m", "--zip", "none.zip"], ["none.zip: No such file", "expected an archive"]),
-        (["ml-25m", "--zip", "dataset"], ["dataset: Is a directory"]),
+        (["ml-25m", "--zip", "dataset"], ["dataset: a folder; expected a file"]),
         (["dataset/toy", "--data-path", "x"], ["dataset/toy is a folder already"]),
         (["empty"], ["dataset/empty: no file of interactions; expected empty.inter, ratings.csv or ratings.dat"]),
         (["toy", "--vall_interval=1"], ["unknown key 'vall_interval'; did you mean val_interval?"]),

@@ -311,7 +311,7 @@ def test_filter_seen_can_only_improve_ranks(run, caplog: pytest.LogCaptureFixtur
 
 def test_selection_by_the_validation_loss(run) -> None:
     """The best epoch has the least loss of validation; the metric is the mean of the outcomes' log-probabilities."""
-    record = run("GRU4RecMoS", epochs=3, valid_metric="loss", learning_rate=0.3)
+    record = run("GRU4RecMoS", epochs=3, valid_metric="loss", learning_rate=0.3, chosen_epoch="best")
     losses = [float(row["Loss"]) for row in log_rows(record)]
     assert record.valid_metric == "Loss"
     assert record.best_epoch == 1 + losses.index(min(losses))
