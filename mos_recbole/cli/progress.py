@@ -22,13 +22,14 @@ class EpochProgress:
         self.draws = not quiet and sys.stderr.isatty()
         self.metric = settings.values["valid_metric"]
         self.best, self.last = "", 0
+        self.best_score: float | None = None
         self.bar = ProgressBar(name, settings.values["epochs"], "epochs", show=self.draws)
 
     def epoch(self, report: EpochReport) -> None:
         """Shows an epoch."""
         score = "not validated" if report.valid is None else f"valid {self.metric} {report.valid[self.metric]:.4f}"
-        if report.best:
-            self.best = f"best {report.valid[self.metric]:.4f} in epoch {report.epoch}" if report.valid else ""
+        if report.valid and report.best_score == report.valid[self.metric] != self.best_score:
+            self.best, self.best_score = f"best {report.best_score:.4f} in epoch {report.epoch}", report.best_score
         state = [f"loss {report.loss:.4f}", score, *([self.best] if self.best else [])]
         self.bar.advance(report.epoch - self.last, ", ".join(state))
         self.last = report.epoch

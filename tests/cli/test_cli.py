@@ -20,6 +20,7 @@ import torch
 from mos_recbole import cli
 from mos_recbole.cli.progress import EpochProgress
 from mos_recbole.results import find_records
+from mos_recbole.settings import load_settings
 from mos_recbole.training import EpochReport
 
 ROOT = Path(__file__).parents[2]
@@ -334,7 +335,6 @@ def test_the_help_of_run_has_worked_examples(call) -> None:
 
 def test_the_settings_of_the_worked_examples_hold(call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models, files and keys of the examples exist and belong together (nothing is trained)."""
-    from mos_recbole.experiment import load_settings
 
     monkeypatch.chdir(ROOT)
     for _, _, *arguments in examples(call("run", "--help")[1]):
@@ -511,6 +511,23 @@ def interrupted(call, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(error.splitlines()) == 1
     (folder,) = (output / "runs").iterdir()
     return folder
+
+
+def test_lines_of_epochs_name_the_best_validation_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever epoch is chosen in the end; of equals the first."""
+    scores = [0.2, 0.5, 0.5, None, 0.4]
+    with EpochProgress("GRU4RecMoS seed 1", load_settings("GRU4RecMoS"), quiet=False) as progress:
+        for number, score in enumerate(scores, start=1):
+            valid = None if score is None else {"NDCG@10": score}
+            so_far = max(one for one in scores[:number] if one is not None)
+            progress.epoch(EpochReport(number, 1.5, 1.0, 0.5, 1.0, 0.5, valid, number == len(scores), so_far))
+    assert [line.split("epoch ", 1)[1] for line in capsys.readouterr().err.splitlines()] == [
+        "1: loss 1.5000, valid NDCG@10 0.2000 (best 0.2000 in epoch 1), 1.5 s",
+        "2: loss 1.5000, valid NDCG@10 0.5000 (best 0.5000 in epoch 2), 1.5 s",
+        "3: loss 1.5000, valid NDCG@10 0.5000 (best 0.5000 in epoch 2), 1.5 s",
+        "4: loss 1.5000, not validated (best 0.5000 in epoch 2), 1.5 s",
+        "5: loss 1.5000, valid NDCG@10 0.4000 (best 0.5000 in epoch 2), 1.5 s",
+    ]
 
 
 def test_ctrl_c_and_resume(call, data: Path, finished: Path, tmp_path: Path, monkeypatch) -> None:
