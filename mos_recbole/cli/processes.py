@@ -33,7 +33,7 @@ def run_in_processes(options: argparse.Namespace) -> int:
     if several_processes():
         raise InputError("torchrun starts the processes; leave out --processes")
     if not 1 < number <= most:
-        raise InputError(f"--processes is {number}; expected 1 to {most} on this machine")
+        raise InputError(f"--processes is {number}; expected 2 to {most} on this machine")
     with tempfile.TemporaryDirectory(prefix="mos-recbole-processes-") as folder:
         work = (number, str(Path(folder, "meeting")), options.arguments)
         started = start_processes(_work, work, number, join=False, daemon=True)

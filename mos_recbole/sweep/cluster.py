@@ -136,7 +136,7 @@ def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
             # Without "local", Ray would join a cluster that RAY_ADDRESS names.
             with ProgressBar("joining Ray" if address else "starting Ray"):
                 ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # a bare one where Ray took too long to start, on a busy machine
             raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
         stack.callback(ray.shutdown)
         nodes = ray.nodes()

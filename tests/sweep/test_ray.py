@@ -27,7 +27,9 @@ import yaml
 
 from mos_recbole import cli
 from mos_recbole.analysis import COST_COLUMNS
+from mos_recbole.errors import InputError
 from mos_recbole.results import RunResult, Trial, find_records, read_record, read_trials
+from mos_recbole.sweep.cluster import ClusterOptions, cluster
 
 ROOT = Path(__file__).parents[2]
 # Trials that take a second or two, by many short epochs.
@@ -238,6 +240,20 @@ class Undisturbed:
     listened: set[tuple[str, int]]
     commands: set[str]
     left: list[psutil.Process]
+
+
+def test_a_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine Ray gives up with a bare exception."""
+
+    def gives_up(*arguments: object, **options: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because of this and that.")
+
+    import ray
+
+    monkeypatch.setattr(ray, "init", gives_up)
+    message = "Ray at this machine: The current node timed out during startup.$"
+    with pytest.raises(InputError, match=message), cluster(ClusterOptions()):
+        pass
 
 
 @pytest.fixture(scope="module")
