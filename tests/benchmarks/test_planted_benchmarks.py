@@ -1,6 +1,5 @@
 """The planted-rank benchmarks: what they compute, on tiny cases; and that a second call keeps what is there."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,34 +9,22 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from scripts import load_script
 
 from mos_recbole.results import find_records
 from mos_recbole.synthetic import plant, write_planted
 
-_BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "studies"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(_BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(name, _BENCHMARKS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
 def planted_rank(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    module = load("planted_rank", monkeypatch)
+    module = load_script("studies/planted_rank.py", monkeypatch)
     module.SETTINGS["epochs"] = 2
     return module
 
 
 @pytest.fixture
 def planted_map(planted_rank: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return load("planted_map", monkeypatch)
+    return load_script("studies/planted_map.py", monkeypatch)
 
 
 @pytest.mark.slow

@@ -1,34 +1,19 @@
 """The studies of what rank is good for: their own computations, by hand on small cases."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import ConvexHull
+from scripts import load_script
 from tiny_data import write_inter
-
-_STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(_STUDIES))
-    spec = importlib.util.spec_from_file_location(name, _STUDIES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("width", [2, 3])
 def test_argmaxable_items_are_the_corners_of_their_hull(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By SciPy's convex hull; items known to be first are not asked for."""
-    study = load("reachable_items", monkeypatch)
+    study = load_script("studies/reachable_items.py", monkeypatch)
     items = np.random.default_rng(width).standard_normal((40, width))
     corners = set(ConvexHull(items).vertices.tolist())
     assert {place for place in range(40) if study.is_argmaxable(items, place)} == corners
@@ -39,7 +24,7 @@ def test_argmaxable_items_are_the_corners_of_their_hull(width: int, monkeypatch:
 
 def test_pairs_of_frequent_items_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighbours in a user's sequence, never across users or across a rare item; every user is in one fold."""
-    study = load("free_contexts", monkeypatch)
+    study = load_script("studies/free_contexts.py", monkeypatch)
     rows = [(user, item, time) for user in range(10) for time, item in enumerate("abca")] + [(10, "z", 0), (10, "a", 1)]
     data = write_inter(tmp_path, "toy", rows)
     pairs = study.read_pairs(str(data), 5, 1)
@@ -57,7 +42,7 @@ def test_pairs_of_frequent_items_by_hand(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_slope_is_the_decay(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = load("planted_decay", monkeypatch)
+    study = load_script("studies/planted_decay.py", monkeypatch)
     assert study.slope(3.0 * np.arange(1, 100) ** -0.7) == pytest.approx(0.7)
     truth = study.Truth.draw(8, 40, 1.0, 1)
     np.testing.assert_allclose(np.exp(truth.log_prob).sum(axis=1), 1)
