@@ -27,6 +27,7 @@ from mos_recbole.evaluation import (
     rank_targets_by_scores,
     ranks,
 )
+from mos_recbole.evaluation.ranks import best_items
 from mos_recbole.experiment import load_settings
 
 Seen = tuple[torch.Tensor, torch.Tensor]
@@ -532,3 +533,15 @@ def test_counted_ranks_are_those_of_scores(seeing: bool, excludes: bool) -> None
     assert expected.top_items is not None
     best = [scores[row][items.long()].tolist() for row, items in enumerate(found.top_items)]
     assert best == [scores[row][items.long()].tolist() for row, items in enumerate(expected.top_items)]
+
+
+def test_the_tail_has_one_item_at_least() -> None:
+    """The rarest of the trained ones, where a tenth of them is less than one."""
+    assert Lists(np.ones((1, 1), dtype=int), np.array([9, 0, 3, 2, 2])).in_tail().tolist() == [0, 0, 0, 1, 0]
+
+
+def test_a_list_has_zeros_where_candidates_are_few_among_many_items() -> None:
+    """In the search by blocks too, which large catalogues go through."""
+    scores = torch.full((1, 1001), -torch.inf)
+    scores[0, [7, 900]] = torch.tensor([1.0, 2.0])
+    assert best_items(scores, 4).tolist() == [[900, 7, 0, 0]]

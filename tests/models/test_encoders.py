@@ -8,6 +8,7 @@ import torch
 from built import L, build, redraw
 from recbole.data.interaction import Interaction
 from tiny_data import write_inter
+from torch import nn
 
 from mos_recbole.experiment import load_settings, run_experiment
 from mos_recbole.models import ENCODERS, own_model_names
@@ -139,3 +140,28 @@ def test_every_head_trains(model: str, folder: Path, tmp_path: Path) -> None:
 def test_every_encoder_trains_with_every_head(model: str, folder: Path, tmp_path: Path) -> None:
     """Each combination that has a name learns, by way of the whole run."""
     trains(model, folder, tmp_path)
+
+
+def test_an_encoder_starts_as_recboles_class(folder: Path) -> None:
+    """By the spread of the first weights, which the bounds of other ways to draw them would miss."""
+    wide = {"embedding_size": 64, "hidden_size": 128, "num_layers": 2}
+    gru = build("GRU4RecSoftmax", folder, **wide, tie_weights=False).model
+    xavier = (6 / (3 * 128 + 64)) ** 0.5
+    for name, fan_in in (("weight_ih_l0", 64), ("weight_hh_l0", 128)):
+        largest = float(gru.encoder.gru_layers.get_parameter(name).detach().abs().max())
+        assert largest == pytest.approx((6 / (3 * 128 + fan_in)) ** 0.5, rel=0.01)
+    assert float(gru.encoder.gru_layers.weight_ih_l1.detach().abs().max()) <= 128**-0.5 < xavier
+    assert float(gru.output_table.detach().std()) == pytest.approx((2 / sum(gru.output_table.shape)) ** 0.5, rel=0.1)
+    sasrec = build("SASRecSoftmax", folder, **sizes("SASRecSoftmax"), initializer_range=0.3).model
+    drawn = torch.cat([layer.weight.flatten() for layer in sasrec.modules() if isinstance(layer, nn.Linear)])
+    assert float(drawn.std()) == pytest.approx(0.3, rel=0.1)
+
+
+def test_popular_negatives_are_drawn_by_targets_not_by_contexts(folder: Path) -> None:
+    """An item that training has as a context alone is no target, and so no popular negative."""
+    ours = build("GRU4RecSoftmax", folder, **sizes("GRU4RecSoftmax"), negative_sampling="popularity", n_negatives=4)
+    targets = torch.from_numpy(ours.data.train_target_counts(ours.split)).double()
+    assert not np.array_equal(targets.numpy(), ours.data.train_counts(ours.split))
+    weights = (targets[1:] + 1) ** 0.75
+    found = ours.model.negative_sampler.log_prob(torch.arange(1, len(targets)))
+    torch.testing.assert_close(found, (weights / weights.sum()).log())
