@@ -54,8 +54,9 @@ FEWER = {"[256, 1024]": "[256]", "[0.003, 0.01]": "[0.01]", "[8, 16, 32]": "[8]"
 PROGRAM = """#!{python}
 import re, sys
 from mos_recbole.cli import main
-words = re.sub(r"\\0--epochs[=\\0][0-9]+", "", "\\0".join(sys.argv[1:])).split("\\0")
-sys.exit(main(words + ["--epochs=1"] * (words[0] in ("run", "sweep"))))
+if __name__ == "__main__":  # processes that a command starts import this file
+    words = re.sub(r"\\0--epochs[=\\0][0-9]+", "", "\\0".join(sys.argv[1:])).split("\\0")
+    sys.exit(main(words + ["--epochs=1"] * (words[0] in ("run", "sweep"))))
 """
 
 
