@@ -21,8 +21,8 @@ ARGUMENTS += ["--MAX_ITEM_LIST_LENGTH=10", "--dropout_prob=0", "--device", "cpu"
 @pytest.mark.parametrize(
     ("number", "world", "told"),
     [
-        ("0", None, "--processes is 0; expected 1 to"),
-        ("4000", None, "--processes is 4000; expected 1 to"),
+        ("0", None, "--processes is 0; expected 2 to"),
+        ("4000", None, "--processes is 4000; expected 2 to"),
         ("2", "2", "torchrun starts the processes; leave out --processes"),
     ],
 )
