@@ -1,7 +1,6 @@
 """The generator of synthetic logs: as long as asked for, as skewed as real ones, the same for the same seed."""
 
-import importlib.util
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scripts import load_script
 
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import load_settings
@@ -17,15 +17,9 @@ _PATH = Path(__file__).parents[2] / "benchmarks" / "speed" / "synthetic_log.py"
 
 
 @pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic_log", _PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    sys.modules["synthetic_log"] = module
-    spec.loader.exec_module(module)
-    return module
+def generator() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield load_script("speed/synthetic_log.py", patch)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The benchmark's script: its files, its steps, and the page over all data sets, without any training."""
 
-import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import MOS, PROTOCOL, SOFTMAX, Maker
+from scripts import load_script
 
 from mos_recbole.analysis import read_reference
 from mos_recbole.experiment import load_settings
@@ -24,14 +24,9 @@ RUNS = [(SOFTMAX, 8, 1, 0.4), (SOFTMAX, 16, 1, 0.3), (SOFTMAX, 8, 2, 0.4), (MOS,
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "benchmark.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield load_script("benchmark.py", patch)
 
 
 class Commands:
