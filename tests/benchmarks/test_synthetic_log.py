@@ -13,8 +13,6 @@ from scripts import load_script
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import load_settings
 
-_PATH = Path(__file__).parents[2] / "benchmarks" / "speed" / "synthetic_log.py"
-
 
 @pytest.fixture(scope="module")
 def generator() -> Iterator[ModuleType]:
