@@ -1,223 +1,173 @@
-"""Do recommenders suffer from the softmax bottleneck? Encoders x heads x widths on one data set, compared.
+"""Is the rank of a mixture used? The runs of results/laboratory/PLAN.md on one data set, and their tables.
 
-    python benchmarks/studies/laboratory.py --work /tmp/laboratory --jobs 2
-    python benchmarks/studies/laboratory.py --work /tmp/laboratory --dataset dataset/beauty --widths 16 64 --seeds 1 2 3
-    python benchmarks/studies/laboratory.py --work /tmp/laboratory --finished      # tables of what is done so far
+    python benchmarks/studies/laboratory.py --work work/ml-100k --seeds 1 2 3 4 5 6 7 8 9 10
+    python benchmarks/studies/laboratory.py --work work/ml-1m --dataset dataset/ml-1m --widths 16 32 64 128 --epochs 20 \\
+        --MAX_ITEM_LIST_LENGTH=128
+    python benchmarks/studies/laboratory.py --work work/ml-100k --finished           # tables of what is done so far
 
-The same command goes on where it was interrupted. For every encoder and width d there is a control, the softmax, and a
-softmax that is wider, so that it has as many parameters as the mixture (K = 4), where that is at least one number
-wider. The learning rate is chosen for each encoder, head and width by validation NDCG@10 on the first seed, out of the
-same rates; the other seeds are then run with it, and all seeds together are compared with the softmax of the same
-encoder and width, on the same test queries: `evaluation.compare_means` (users and seeds are both random), p values
-corrected by Holm's method over the table.
+Every width's softmax, mixture of contexts (the mixture's parameters, a softmax's rank) and mixture of softmaxes train
+with the same seeds, by `mos-recbole run`; the same command goes on where it was interrupted. `--key=value` arguments go
+to all runs. The last epoch counts, the only one that is validated.
 
-Writes runs.csv (a line a run), comparisons.csv, comparisons.md and heads.svg/png to <output>/<dataset>. Runs with their
-checkpoints stay below --work, so that `mos-recbole spectrum` can read them.
+Writes to <output>/<data set>: runs.csv (a line a run), comparisons.csv and .md, heads.svg and .png (differences from
+the softmax), and ablate_rank/ (the mixtures cut to lower ranks). p values are corrected by Holm's method for the three
+comparisons of a width and metric. Prints how far the training loss of a cell's runs predicts their test NDCG@10.
 """
 
 import argparse
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import product
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from tabulate import tabulate
 
-from mos_recbole.evaluation import Difference, compare_means, holm
-from mos_recbole.experiment import count_parameters, load_settings, run_experiment
-from mos_recbole.experiment.matching import match_parameters
+from mos_recbole.analysis import RunGroup, aligned_outcomes, compare_groups, find_run_groups, metric_values
+from mos_recbole.cli import main as mos_recbole
+from mos_recbole.errors import InputError
+from mos_recbole.report import comparisons_table
 from mos_recbole.report.figures import STYLE, Figure, add_legend, model_looks, save_figure
-from mos_recbole.report.formatting import format_difference, format_p_value
-from mos_recbole.results import RunResult, find_records
-from mos_recbole.settings import Settings
+from mos_recbole.report.table import Table
+from mos_recbole.results import RunResult
 
-RATES = {"GRU4Rec": (0.002, 0.005), "SASRec": (0.001, 0.003)}
-COMMON = {"epochs": 60, "stopping_step": 5, "train_batch_size": 1024, "valid_metric": "NDCG@10"}
-COMMON |= {"lr_schedule": "constant", "warmup": 0.0}
-WIDE = "Softmax, wide"
-METRICS = ("NDCG@10", "Recall@10", "Recall@100")
-LOSS = "loss"
+HEADS = ("Softmax", "MoC", "MoS")
+METRICS = ("NDCG@10", "Recall@100", "Loss")
+PRIMARY = METRICS[0]
+MARGIN = 0.01
+"""Of relative differences that count as equivalent; of the loss, in nats."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A model of the laboratory: an encoder of width d with a head, on a data set.
-
-    `head` is the end of a model's name, or `WIDE` for the softmax with as many parameters as the mixture.
-    """
-
-    dataset: str
-    encoder: str
-    head: str
-    width: int
-
-    def settings(self, rate: float, seed: int) -> Settings:
-        """Returns the settings of one run."""
-        found = self._settings("Softmax" if self.head == WIDE else self.head, rate, seed)
-        if self.head != WIDE:
-            return found
-        return match_parameters(found, count_parameters(self._settings("MoS", rate, seed)))
-
-    def is_control(self) -> bool:
-        """Returns whether the cell is the softmax of width d: the mixture's parameters buy no wider one either."""
-        if self.head not in ("Softmax", WIDE):
-            return False
-        rate = RATES[self.encoder][0]
-        return self.settings(rate, 1).values == self._settings("Softmax", rate, 1).values
-
-    def _settings(self, head: str, rate: float, seed: int) -> Settings:
-        # SASRec's states are as wide as all its layers; a GRU's are narrowed down to d.
-        key = "hidden_size" if self.encoder == "SASRec" else "embedding_size"
-        values = COMMON | {key: self.width, "learning_rate": rate, "seed": seed}
-        if self.encoder == "SASRec":
-            values["inner_size"] = 4 * self.width
-        return load_settings(f"{self.encoder}{head}", self.dataset, overrides=values)
+def commands(options: argparse.Namespace, passed: Sequence[str]) -> Iterator[list[str]]:
+    """Yields the trainings as arguments of mos-recbole, one a width."""
+    models = [f"{options.encoder}{head}" for head in HEADS]
+    epochs = [f"--epochs={options.epochs}", f"--eval_step={options.epochs}", "--filter_seen=True"]
+    for width in options.widths:
+        runs = ["run", "--model", *models, "--dataset", options.dataset, "--seeds", *map(str, options.seeds)]
+        yield [*runs, "--resume", "--output", str(options.work), *_size(options.encoder, width), *epochs, *passed]
 
 
-def train(cell: Cell, seeds: list[int], work: Path) -> str:
-    """Returns what is to be told of a cell: all rates with the first seed, then the best one with the others."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    torch.set_num_threads(1)
-    tried = {rate: _run(cell, rate, seeds[0], work) for rate in RATES[cell.encoder]}
-    best = max(tried, key=lambda rate: tried[rate].valid["NDCG@10"].value)
-    records = [tried[best], *(_run(cell, best, seed, work) for seed in seeds[1:])]
-    mean = np.mean([record.test["NDCG@10"].value for record in records])
-    return f"{cell.encoder}, {cell.head}, d = {cell.width}: rate {best:g}, test NDCG@10 {mean:.4f}"
+def _size(encoder: str, width: int) -> list[str]:
+    # SASRec's states are as wide as all its layers; a GRU's are narrowed down to d.
+    if encoder == "SASRec":
+        return [f"--hidden_size={width}", f"--inner_size={4 * width}"]
+    return [f"--embedding_size={width}"]
 
 
-def _run(cell: Cell, rate: float, seed: int, work: Path) -> RunResult:
-    return run_experiment(cell.settings(rate, seed), output=_place(work, cell), device="cpu", resume=True, patience=1e9)
+def groups_of(options: argparse.Namespace, width: int) -> list[RunGroup]:
+    """Returns the runs of a width with the asked seeds, a group a head. Raises InputError where one is missing."""
+    size = ",".join(option.removeprefix("--") for option in _size(options.encoder, width))
+    names = [f"{options.encoder}{head}:{size}" for head in HEADS]
+    found = find_run_groups(names, [options.work])
+    asked = set(options.seeds)
+    for group in found:
+        if missing := sorted(asked - {run.seed for run in group.runs}):
+            raise InputError(f"{options.work}: {group.label} has no run with seed {', '.join(map(str, missing))}")
+    return [replace(group, runs=tuple(run for run in group.runs if run.seed in asked)) for group in found]
 
 
-def _place(work: Path, cell: Cell) -> Path:
-    # A folder for each cell: a wide softmax might else be mistaken for one that is as wide by itself.
-    return work / Path(cell.dataset).name / f"{cell.encoder}-{cell.head.replace(', ', '-')}-{cell.width}"
+def comparisons(groups: Sequence[RunGroup]) -> Iterator[Table]:
+    """Yields a table for each metric: all pairs of the groups, p corrected for them."""
+    loss = _means(groups[0].runs)["Loss"].mean()
+    for metric in METRICS:
+        margin = MARGIN / loss if metric == "Loss" else MARGIN
+        yield comparisons_table(compare_groups(groups, [metric], margin=margin))
 
 
-def finished(cell: Cell, seeds: list[int], work: Path) -> tuple[list[RunResult], list[RunResult]]:
-    """Returns a cell's runs, one a seed, at the rate that validation chose, and all of them; none where some lack."""
-    place = _place(work, cell)
-    records = find_records(place) if place.exists() else []
-    first = [record for record in records if record.seed == seeds[0]]
-    if len(first) < len(RATES[cell.encoder]):
-        return [], records
-    best = max(first, key=lambda record: record.valid["NDCG@10"].value).settings["learning_rate"]
-    chosen = {record.seed: record for record in records if record.settings["learning_rate"] == best}
-    return ([chosen[seed] for seed in seeds], records) if set(seeds) <= chosen.keys() else ([], records)
+def _means(runs: Sequence[RunResult]) -> pd.DataFrame:
+    """Returns the test metrics: a row a run, a column a metric."""
+    tables = aligned_outcomes(runs)
+    return pd.DataFrame({metric: metric_values(tables, metric).mean(axis=1) for metric in METRICS})
 
 
-def compared(cells: list[Cell], seeds: list[int], work: Path) -> Iterator[dict[str, Any]]:
-    """Yields a line for each cell but the softmax and each metric: what it has, and the difference from the softmax."""
-    for cell in cells:
-        records, _ = finished(cell, seeds, work)
-        control, _ = finished(Cell(cell.dataset, cell.encoder, "Softmax", cell.width), seeds, work)
-        if not records or not control or cell.is_control():
-            continue
-        users = control[0].outcomes()["user"].to_numpy()
-        for metric in (*METRICS, LOSS):
-            ours, theirs = _values(records, metric), _values(control, metric)
-            yield {
-                **{"encoder": cell.encoder, "d": cell.width, "head": cell.head, "metric": metric},
-                **{"parameters": records[0].parameters, "softmax parameters": control[0].parameters},
-                **{"softmax": theirs.mean(), "mean": ours.mean(), "difference": compare_means(theirs, ours, users)},
-            }
+def runs_frame(width: int, groups: Sequence[RunGroup]) -> pd.DataFrame:
+    """Returns a row a run: its settings, metrics and losses."""
+    runs = [run for group in groups for run in group.runs]
+    rows = [
+        {
+            **{"d": width, "model": run.model, "seed": run.seed, "parameters": run.parameters, "epochs": run.epochs},
+            "learning_rate": run.settings["learning_rate"],
+            **{f"valid {name}": metric.value for name, metric in run.valid.items()},
+            **{"training loss": run.training_log()["loss"].iloc[-1], "processor_seconds": run.train_processor_seconds},
+            **{"run_id": run.run_id, "git_commit": run.git_commit},
+        }
+        for run in runs
+    ]
+    return pd.concat([pd.DataFrame(rows), _means(runs).add_prefix("test ")], axis=1)
 
 
-def _values(records: list[RunResult], metric: str) -> np.ndarray:
-    """Returns a metric of every seed and query, [S, Q]."""
-    if metric == LOSS:
-        return np.stack([-record.outcomes()["log_probability"].to_numpy() for record in records])
-    name, k = metric.split("@")
-    rank_SQ = np.stack([record.outcomes()["rank"].to_numpy() for record in records])
-    gain_SQ = 1 / np.log2(rank_SQ + 1) if name == "NDCG" else np.ones_like(rank_SQ)
-    return np.where(rank_SQ <= int(k), gain_SQ, 0.0)
+def correlation_within_cells(runs: pd.DataFrame) -> tuple[float, float]:
+    """Returns the correlation of training loss and test NDCG@10 over seeds: all cells together, and the mean of |r|."""
+    cells = runs.groupby(["d", "model"])
+    centred = runs[["training loss", f"test {PRIMARY}"]] - cells[["training loss", f"test {PRIMARY}"]].transform("mean")
+    each = cells[["training loss", f"test {PRIMARY}"]].apply(lambda cell: cell.corr().iloc[0, 1])
+    return float(centred.corr().iloc[0, 1]), float(each.abs().mean())
 
 
-def write_tables(cells: list[Cell], seeds: list[int], work: Path, output: Path) -> str:
-    """Returns the table of comparisons; writes all files. One line a run; a run that validation did not choose, too."""
-    output.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for cell in cells:
-        chosen, records = finished(cell, seeds, work)
-        runs += [_line(cell, record, record in chosen) for record in records]
-    pd.DataFrame(runs).round(6).to_csv(output / "runs.csv", index=False, lineterminator="\n")
-    lines = list(compared(cells, seeds, work))
-    adjusted = holm([line["difference"].p_value for line in lines])
-    numbers, rows = [], []
-    for line, p_value in zip(lines, adjusted, strict=True):
-        difference: Difference = line.pop("difference")
-        numbers.append(
-            line
-            | {"difference": difference.effect, "low": difference.low, "high": difference.high}
-            | {"p": difference.p_value, "p (Holm)": p_value}
-        )
-        rows.append(
-            {**{key: line[key] for key in ("encoder", "d", "head", "metric")}}
-            | {"softmax": f"{line['softmax']:.4f}", "head's": f"{line['mean']:.4f}"}
-            | {"difference [95 % interval]": format_difference(difference)}
-            | {"p": format_p_value(difference.p_value), "p (Holm)": format_p_value(p_value)}
-        )
-    frame = pd.DataFrame(numbers)
-    frame.round(6).to_csv(output / "comparisons.csv", index=False, lineterminator="\n")
-    table = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
-    (output / "comparisons.md").write_text(table + "\n", encoding="utf-8")
-    if numbers:
-        save_figure(figure_of(frame), output)
-    return table
-
-
-def _line(cell: Cell, record: RunResult, chosen: bool) -> dict[str, Any]:
-    outcomes = record.outcomes()
-    return {
-        **{"encoder": cell.encoder, "head": cell.head, "d": cell.width, "model": record.model, "seed": record.seed},
-        **{"learning_rate": record.settings["learning_rate"], "chosen": chosen, "parameters": record.parameters},
-        **{f"valid {name}": record.valid[name].value for name in METRICS},
-        **{f"test {name}": record.test[name].value for name in METRICS},
-        "test loss": -outcomes["log_probability"].mean(),
-        **{"best_epoch": record.best_epoch, "epochs": record.epochs, "run_id": record.run_id},
-        "git_commit": record.git_commit,
-    }
-
-
-def plot_differences(ax: Axes, frame: pd.DataFrame, heads: list[str], widths: list[int], title: str) -> Axes:
-    """Returns the axes with every head's difference from the softmax over the width, with its 95 % interval."""
-    looks = model_looks(heads)
+def plot_differences(ax: Axes, rows: pd.DataFrame, metric: str) -> Axes:
+    """Returns the axes with each model's difference from the softmax over the width, with its 95 % interval."""
+    looks = model_looks(list(dict.fromkeys(rows["model"])))
+    widths = sorted(set(rows["d"]))
     ax.axhline(0, color="0.5", linewidth=0.8)
-    for number, (head, look) in enumerate(looks.items()):
-        part = frame[frame["head"] == head].sort_values("d")
-        place = [widths.index(width) + 0.1 * (number - (len(heads) - 1) / 2) for width in part["d"]]
-        reach = np.abs(part[["low", "high"]].to_numpy().T - part["difference"].to_numpy())
-        ax.errorbar(place, part["difference"], yerr=reach, fmt=look.marker, color=look.colour, markersize=4, capsize=2)
+    for number, (model, look) in enumerate(looks.items()):
+        part = rows[rows["model"] == model].sort_values("d")
+        place = [widths.index(width) + 0.1 * (number - (len(looks) - 1) / 2) for width in part["d"]]
+        reach = [part["B - A"] - part["B - A low"], part["B - A high"] - part["B - A"]]
+        ax.errorbar(place, part["B - A"], yerr=reach, fmt=look.marker, color=look.colour, markersize=4, capsize=2)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
-    ax.set(xlabel="width d", title=title, xlim=(-0.5, len(widths) - 0.5))
+    better = ", nats (less is better)" if metric == "Loss" else ""
+    ax.set(xlabel="width d", title=f"{metric} less the softmax's{better}", xlim=(-0.5, len(widths) - 0.5))
     return ax
 
 
-def figure_of(frame: pd.DataFrame) -> Figure:
-    """Returns the figure: differences from the softmax, in NDCG@10 and in the test loss, for each encoder."""
-    encoders, heads = (list(dict.fromkeys(frame[column])) for column in ("encoder", "head"))
-    widths = sorted(set(frame["d"]))
+def figure_of(frame: pd.DataFrame, softmax: str) -> Figure:
+    """Returns the figure of the differences from the softmax, in NDCG@10 and in the loss.
+
+    Args:
+        frame: rows of comparisons, with the width `d` and the models of A and B.
+        softmax: the model that is A.
+    """
+    rows = frame[frame["A model"] == softmax].rename(columns={"B model": "model"})
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(10, 3.4 * len(encoders)), layout="constrained")
-        axes = drawing.subplots(len(encoders), 2, squeeze=False)
-        for line, encoder in enumerate(encoders):
-            for column, (metric, unit) in enumerate([("NDCG@10", ""), (LOSS, ", nats (less is better)")]):
-                part = frame[(frame["encoder"] == encoder) & (frame["metric"] == metric)]
-                title = f"{encoder}: {metric} less the softmax's{unit}"
-                plot_differences(axes[line, column], part, heads, widths, title)
-        add_legend(drawing, model_looks(heads))
-    caption = "Differences of heads from the softmax, with 95 % intervals."
-    return Figure("heads", "Heads and the softmax", caption, drawing)
+        drawing = Drawing(figsize=(10, 3.4), layout="constrained")
+        for ax, metric in zip(drawing.subplots(1, 2), (PRIMARY, "Loss"), strict=True):
+            plot_differences(ax, rows[rows["metric"] == metric], metric)
+        add_legend(drawing, model_looks(list(dict.fromkeys(rows["model"]))))
+    return Figure("heads", "Heads and the softmax", "Differences from the softmax, with 95 % intervals.", drawing)
+
+
+def write_tables(options: argparse.Namespace, output: Path) -> str:
+    """Returns what is to be told of the finished runs; writes all files but the ablation's.
+
+    Raises:
+        InputError: a cell without runs, or with others than its rivals have.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    texts, frames, runs, softmaxes = [], [], [], []
+    for width in options.widths:
+        groups = groups_of(options, width)
+        softmaxes.append(groups[0])
+        runs.append(runs_frame(width, groups))
+        models = [(a.runs[0].model, b.runs[0].model) for a, b in combinations(groups, 2)]
+        for table in comparisons(groups):
+            texts.append(f"## d = {width}: {table.frame['metric'].iloc[0]}\n\n{table.markdown()}")
+            ends = pd.DataFrame(models, columns=["A model", "B model"])
+            frames.append(pd.concat([pd.Series(width, ends.index, name="d"), ends, table.frame], axis=1))
+    if len(softmaxes) > 1:
+        table = comparisons_table(compare_groups([softmaxes[0], softmaxes[-1]], [PRIMARY], margin=MARGIN))
+        texts.append(f"## Width: the softmax\n\n{table.markdown()}")
+    frame, every = pd.concat(frames), pd.concat(runs)
+    frame.to_csv(output / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
+    every.to_csv(output / "runs.csv", index=False, lineterminator="\n", float_format="%.6g")
+    (output / "comparisons.md").write_text("# Comparisons\n\n" + "\n\n".join(texts) + "\n", encoding="utf-8")
+    save_figure(figure_of(frame, f"{options.encoder}Softmax"), output)
+    pooled, mean = correlation_within_cells(every)
+    found = frame[["d", "metric", "A model", "B model", "mean A", "B - A", "B - A low", "B - A high", "p (Holm)"]]
+    found = found.assign(detectable=frame["detectable"], verdict=frame["verdict"])
+    said = f"Training loss and test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average."
+    return f"{found.to_string(index=False, float_format='{:.4g}'.format)}\n{said}"
 
 
 def main() -> None:
@@ -225,26 +175,26 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for runs")
     parser.add_argument("--output", type=Path, default=Path("results/laboratory"), metavar="FOLDER", help="of tables")
     parser.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k)")
-    parser.add_argument("--encoders", nargs="+", choices=list(RATES), default=list(RATES))
-    parser.add_argument("--heads", nargs="+", default=["Softmax", "MoS", "MoC", WIDE], metavar="LABEL")
-    parser.add_argument("--widths", nargs="+", type=int, default=[16, 64, 32, 128])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one core each")
+    parser.add_argument("--encoder", choices=["GRU4Rec", "SASRec"], default="GRU4Rec", help="(default: GRU4Rec)")
+    parser.add_argument("--widths", nargs="+", type=int, default=[16, 64], metavar="D", help="(default: 16 64)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], metavar="N", help="(default: five)")
+    parser.add_argument("--epochs", type=int, default=10, help="(default: 10)")
     parser.add_argument("--finished", action="store_true", help="train nothing: tables of what is there")
-    options = parser.parse_args()
-    cells = [
-        Cell(options.dataset, encoder, head, width)
-        for width, encoder, head in product(options.widths, options.encoders, options.heads)
-    ]
-    for cell in [cell for cell in cells if cell.head == WIDE and cell.is_control()]:
-        print(f"{cell.encoder}, d = {cell.width}: of the mixture's size there is no wider softmax than this one")
-        cells.remove(cell)
+    options, passed = parser.parse_known_args()
+    if wrong := [argument for argument in passed if not (argument.startswith("--") and "=" in argument)]:
+        parser.error(f"unknown argument {wrong[0]}")
     if not options.finished:
-        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-            tasks = [pool.submit(train, cell, options.seeds, options.work) for cell in cells]
-            for number, task in enumerate(tasks, start=1):
-                print(f"[{number}/{len(cells)}] {task.result()}", flush=True)
-    print(write_tables(cells, options.seeds, options.work, options.output / Path(options.dataset).name))
+        for command in commands(options, passed):
+            if status := mos_recbole(command):
+                raise SystemExit(status)
+    output = options.output / Path(options.dataset).name
+    try:
+        print(write_tables(options, output))
+    except InputError as error:
+        parser.error(str(error))
+    mixtures = [group.label for width in options.widths for group in groups_of(options, width)[-1:]]
+    ablation = ["ablate-rank", *mixtures, "--results", str(options.work), "--output", str(output / "ablate_rank")]
+    raise SystemExit(mos_recbole([*ablation, "--dataset", options.dataset]))
 
 
 if __name__ == "__main__":

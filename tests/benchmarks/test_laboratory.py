@@ -1,80 +1,113 @@
-"""The laboratory's script: what it trains, chooses and writes, on a small data set."""
+"""The laboratory's script: what it trains, and what its tables have, on fabricated runs."""
 
-import importlib.util
-import sys
+import argparse
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
+from fabricated import Maker
+from scripts import load_script
 
-from mos_recbole.analysis import compare_groups, find_run_groups
+from mos_recbole.analysis import compare_groups
+from mos_recbole.errors import InputError
+from mos_recbole.evaluation import holm
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "studies" / "laboratory.py"
-
-
-@pytest.fixture(scope="module")
-def laboratory() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("laboratory", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["laboratory"] = module
-    spec.loader.exec_module(module)
-    module.COMMON |= {"epochs": 2, "train_batch_size": 64}
-    return module
+WIDTHS, SEEDS = (8, 16), (1, 2, 3)
 
 
-@pytest.mark.slow
-def test_the_laboratory(laboratory: ModuleType, data: Path, tmp_path: Path) -> None:
-    """All rates with the first seed, the one that validation chose with the others; differences as `compare` has them;
-    what is finished is not trained again, and unfinished cells are left out."""
-    seeds, work = [1, 2, 3], tmp_path / "work"
-    cells = [laboratory.Cell(str(data), "GRU4Rec", head, 16) for head in ("Softmax", "MoS", laboratory.WIDE, "MoC")]
-    for cell in cells[:3]:
-        laboratory.train(cell, seeds, work)
-    trained = {path: path.stat().st_mtime_ns for path in work.rglob("record.json")}
-    assert len(trained) == 3 * (2 + 2)
-    laboratory.train(cells[0], seeds, work)
-    assert {path: path.stat().st_mtime_ns for path in work.rglob("record.json")} == trained
+@pytest.fixture
+def laboratory(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load_script("studies/laboratory.py", monkeypatch)
 
-    softmax, records = laboratory.finished(cells[0], seeds, work)
-    of_first = [record for record in records if record.seed == 1]
-    best = max(of_first, key=lambda record: record.valid["NDCG@10"].value)
-    assert {record.settings["learning_rate"] for record in softmax} == {best.settings["learning_rate"]}
-    assert laboratory.finished(cells[3], seeds, work) == ([], [])
-    mixture, _ = laboratory.finished(cells[1], seeds, work)
-    wide, _ = laboratory.finished(cells[2], seeds, work)
-    assert wide[0].settings["embedding_size"] > 16
-    assert wide[0].parameters == pytest.approx(mixture[0].parameters, rel=0.05)
 
-    assert [cell.is_control() for cell in cells] == [True, False, False, False]
-    laboratory.write_tables(cells, seeds, work, tmp_path / "out")
+def options_of(work: Path, **changes: object) -> argparse.Namespace:
+    asked = {"dataset": "toy", "encoder": "GRU4Rec", "widths": WIDTHS, "seeds": SEEDS, "epochs": 7, "work": work}
+    return argparse.Namespace(**(asked | changes))
+
+
+def losses(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(log_probability=-3 - table["rank"].clip(upper=400) / 200)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Runs of all cells, and one with a seed that is not asked for."""
+    make = Maker(tmp_path / "work")
+    for width in WIDTHS:
+        for head in ("Softmax", "MoC", "MoS"):
+            for seed in (*SEEDS, 101):
+                make(f"GRU4Rec{head}", width, seed, change=losses, train_processor_seconds=5.0)
+    return make.folder
+
+
+def test_what_is_trained(laboratory: ModuleType, tmp_path: Path) -> None:
+    """One command a width; only the last epoch is validated; SASRec's states are as wide as its layers."""
+    first, second = laboratory.commands(options_of(tmp_path), ["--MAX_ITEM_LIST_LENGTH=128"])
+    assert first[:5] == ["run", "--model", "GRU4RecSoftmax", "GRU4RecMoC", "GRU4RecMoS"]
+    assert {"--embedding_size=8", "--epochs=7", "--eval_step=7", "--filter_seen=True", "--resume"} <= set(first)
+    assert first[-1] == "--MAX_ITEM_LIST_LENGTH=128"
+    assert "--embedding_size=16" in second
+    first, _ = laboratory.commands(options_of(tmp_path, encoder="SASRec"), [])
+    assert {"--hidden_size=8", "--inner_size=32"} <= set(first)
+
+
+def test_the_tables(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
+    """Differences are those of `compare`, p is corrected within a width and metric, other seeds are left out."""
+    laboratory.write_tables(options_of(work), tmp_path / "out")
     runs = pd.read_csv(tmp_path / "out" / "runs.csv")
-    assert len(runs) == len(trained)
-    assert runs["chosen"].sum() == 9
-    lines = pd.read_csv(tmp_path / "out" / "comparisons.csv").set_index(["head", "metric"])
-    assert set(lines.index.get_level_values("head")) == {"MoS", "Softmax, wide"}
-    rate = {side[0].model: side[0].settings["learning_rate"] for side in (softmax, mixture)}
-    names = [f"{model}:learning_rate={value}" for model, value in rate.items()]
-    sides = find_run_groups(names, [side[0].folder.parents[1] for side in (softmax, mixture)])
-    for row in compare_groups(sides, ["NDCG@10", "Recall@10"]).rows:
-        assert lines.loc[("MoS", row.metric), "difference"] == pytest.approx(row.difference.effect, abs=1e-6)
-        assert lines.loc[("MoS", row.metric), "p"] == pytest.approx(row.difference.p_value, abs=1e-6)
-    loss = -sum(record.outcomes()["log_probability"].mean() for record in mixture) / 3
-    assert lines.loc[("MoS", "loss"), "mean"] == pytest.approx(loss, abs=1e-6)
+    assert len(runs) == 2 * 3 * 3
+    assert set(runs["seed"]) == set(SEEDS)
+    assert set(runs["training loss"]) == {6.0}
+    rows = pd.read_csv(tmp_path / "out" / "comparisons.csv")
+    assert len(rows) == 2 * 3 * 3
+    for (width, metric), part in rows.groupby(["d", "metric"]):
+        assert part["p (Holm)"].to_numpy() == pytest.approx(holm(part["p"].to_list()), rel=1e-4)
+        assert list(zip(part["A model"], part["B model"], strict=True)) == [
+            ("GRU4RecSoftmax", "GRU4RecMoC"),
+            ("GRU4RecSoftmax", "GRU4RecMoS"),
+            ("GRU4RecMoC", "GRU4RecMoS"),
+        ]
+        mixture = laboratory.groups_of(options_of(work), width)
+        known = compare_groups(mixture[:2], [metric]).rows[0]
+        assert part["B - A"].iloc[0] == pytest.approx(known.difference.effect, rel=1e-4)
+        mean = -np.mean([run.outcomes()["log_probability"] for run in mixture[0].runs])
+        assert part["margin"].iloc[0] == pytest.approx(0.01 / mean if metric == "Loss" else 0.01, rel=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("runs.csv", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
     }
+    assert "Width: the softmax" in (tmp_path / "out" / "comparisons.md").read_text()
 
 
-def test_a_softmax_that_is_no_wider_is_no_cell(
-    laboratory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """On ml-100k a mixture at d = 16 has fewer parameters more than one number of width costs; at d = 64 it has not."""
-    options = [*("--encoders", "GRU4Rec", "--heads", laboratory.WIDE, "--widths", "16", "64"), "--finished"]
-    folders = ["--work", str(tmp_path / "work"), "--output", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["laboratory.py", *folders, *options])
-    laboratory.main()
-    assert "GRU4Rec, d = 16: of the mixture's size there is no wider softmax" in (said := capsys.readouterr().out)
-    assert "d = 64" not in said
+def test_a_missing_seed_is_told(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seed"):
+        laboratory.write_tables(options_of(work, seeds=(*SEEDS, 4)), tmp_path / "out")
+
+
+def test_the_figure_draws_differences_from_the_softmax(laboratory: ModuleType) -> None:
+    pairs = [("GRU4RecSoftmax", "GRU4RecMoC"), ("GRU4RecSoftmax", "GRU4RecMoS"), ("GRU4RecMoC", "GRU4RecMoS")]
+    rows = pd.DataFrame(
+        {"d": width, "metric": metric, "A model": first, "B model": second}
+        for width in WIDTHS
+        for metric in ("NDCG@10", "Loss")
+        for first, second in pairs
+    )
+    effect = np.arange(12) / 10
+    rows = rows.assign(**{"B - A": effect, "B - A low": effect - 0.03, "B - A high": effect + 0.05})
+    drawing = laboratory.figure_of(rows, "GRU4RecSoftmax").drawing
+    for ax, metric in zip(drawing.axes, ("NDCG@10", "Loss"), strict=True):
+        for container, (_, model) in zip(ax.containers, pairs[:2], strict=True):
+            part = rows[(rows["metric"] == metric) & (rows["B model"] == model)].query("`A model` == 'GRU4RecSoftmax'")
+            points, _, (bars,) = container
+            assert points.get_ydata() == pytest.approx(part["B - A"].to_numpy())
+            ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+            assert ends == pytest.approx(part[["B - A low", "B - A high"]].to_numpy())
+
+
+def test_the_correlation_is_within_cells(laboratory: ModuleType) -> None:
+    """A difference between cells makes none; the sign over all, the size on average."""
+    loss = [1.0, 2.0, 3.0, 11.0, 12.0, 13.0]
+    runs = pd.DataFrame({"d": [8] * 3 + [16] * 3, "model": "MoS", "training loss": loss})
+    pooled, mean = laboratory.correlation_within_cells(runs.assign(**{"test NDCG@10": [0.1, 0.2, 0.3, 0.9, 0.8, 0.7]}))
+    assert (pooled, mean) == pytest.approx((0.0, 1.0), abs=1e-9)
