@@ -1,8 +1,8 @@
 """Is the rank of a mixture used? The runs of results/laboratory/PLAN.md on one data set, and their tables.
 
     python benchmarks/studies/laboratory.py --work work/ml-100k --seeds 1 2 3 4 5 6 7 8 9 10
-    python benchmarks/studies/laboratory.py --work work/ml-1m --dataset dataset/ml-1m --widths 16 32 64 128 --epochs 20 \\
-        --MAX_ITEM_LIST_LENGTH=128
+    python benchmarks/studies/laboratory.py --work work/ml-1m --dataset dataset/ml-1m --widths 16 32 64 128 \\
+        --epochs 20 --MAX_ITEM_LIST_LENGTH=128
     python benchmarks/studies/laboratory.py --work work/ml-100k --finished           # tables of what is done so far
 
 Every width's softmax, mixture of contexts (the mixture's parameters, a softmax's rank) and mixture of softmaxes train
@@ -166,7 +166,9 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
     pooled, mean = correlation_within_cells(every)
     found = frame[["d", "metric", "A model", "B model", "mean A", "B - A", "B - A low", "B - A high", "p (Holm)"]]
     found = found.assign(detectable=frame["detectable"], verdict=frame["verdict"])
-    said = f"Training loss and test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average."
+    said = f"training loss, test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
+        f"training loss and test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
+    )
     return f"{found.to_string(index=False, float_format='{:.4g}'.format)}\n{said}"
 
 
