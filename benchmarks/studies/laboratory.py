@@ -166,9 +166,7 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
     pooled, mean = correlation_within_cells(every)
     found = frame[["d", "metric", "A model", "B model", "mean A", "B - A", "B - A low", "B - A high", "p (Holm)"]]
     found = found.assign(detectable=frame["detectable"], verdict=frame["verdict"])
-    said = f"training loss, test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
-        f"training loss and test {PRIMARY} within cells: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
-    )
+    said = f"within cells, training loss and {PRIMARY}: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
     return f"{found.to_string(index=False, float_format='{:.4g}'.format)}\n{said}"
 
 
