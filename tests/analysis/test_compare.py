@@ -21,6 +21,7 @@ from scipy import stats
 from mos_recbole import cli
 from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
 from mos_recbole.analysis.compare import Comparison, Comparisons
+from mos_recbole.analysis.outcomes import iterate_query_values
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import (
     Difference,
@@ -35,6 +36,7 @@ from mos_recbole.evaluation import (
 )
 from mos_recbole.report import comparisons_table
 from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
+from mos_recbole.results.top_items import TopItems, write_distances, write_outcomes
 
 # ---------------------------------------------------------------------------------------------------- statistics
 
@@ -401,6 +403,35 @@ def test_the_numbers_are_those_of_compare_means(make: Maker) -> None:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
         assert tested[index].adjusted_p_value == pytest.approx(largest)
     assert all(row.adjusted_p_value is None and row.verdict is None for row in result.rows if row not in tested)
+
+
+def test_lists_and_distances_follow_the_queries(make: Maker) -> None:
+    """Whatever the order of rows in the files; of lists shorter than the cut-off too."""
+    groups, expected = [], []
+    for model, n in (("Alpha", 2), ("Beta", 4)):
+        run = make(model)
+        table = run.outcomes()
+        number = table["user"].str[1:].astype(int).to_numpy()
+        generator = np.random.default_rng(len(groups))
+        items, had, far = np.zeros((40, 4), np.int32), np.zeros((40, 4), bool), np.zeros((40, 4))
+        items[:, :n] = np.argsort(generator.random((40, n)), axis=1) + 1
+        had[:, :n], far[:, :n] = generator.random((40, n)) < 0.5, generator.random((40, n))
+        top = TopItems(items[number], had[number], np.arange(5).astype(str), np.array([0, 9, 4, 3, 2]))
+        write_outcomes(run.folder / OUTCOMES_FILE, table, top)
+        write_distances(run.folder, far[number])
+        groups.append(RunGroup(model, (run,)))
+        # The distances to those before add up over the pairs of a list.
+        expected.append([had.sum(axis=1) / n, far.sum(axis=1) / (n * (n - 1) / 2)])
+    values = iterate_query_values([group.runs[0] for group in groups], ["RepeatShare@9", "IntraListDiversity@9"])
+    for (table, found), by_hand in zip(values, expected, strict=True):
+        number = table["user"].str[1:].astype(int).to_numpy()
+        for of_metric, of_users in zip(found.values(), by_hand, strict=True):
+            np.testing.assert_allclose(of_metric, of_users[number])
+    rows = compare_groups(groups, ["IntraListDiversity@9", "ItemCoverage@9"], margin=0.9).rows
+    assert rows[0].difference.effect == pytest.approx(np.mean(expected[1][1]) - np.mean(expected[0][1]))
+    # Two and four items of 201: 100 % more, which is not within 90 %.
+    assert (rows[1].first_mean, rows[1].difference.effect) == pytest.approx((2 / 201, 2 / 201))
+    assert not rows[1].equivalent
 
 
 def test_every_column_has_what_its_header_says(make: Maker) -> None:

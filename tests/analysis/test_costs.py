@@ -1,6 +1,8 @@
 """Accuracy against cost: what is counted, its interval over seeds, and the front of both."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from fabricated import MOS, SOFTMAX, Maker, recall
 
 from mos_recbole import cli
 from mos_recbole.analysis import COSTS, configuration_rows, on_front, usual_cost
+from mos_recbole.evaluation import Interval
 from mos_recbole.report import comparison_table, write_report
 from mos_recbole.results import find_records
 
@@ -37,6 +40,8 @@ def test_costs_have_intervals_over_seeds(make: Maker) -> None:
     assert energy is not None
     assert (energy.mean, energy.half_width) == (pytest.approx(1000 * (9e-6 + 1e-6)), 0.0)
     assert COSTS["memory"].interval(rows[f"{SOFTMAX} embedding_size=8"].runs) is None
+    counted, other = rows[f"{SOFTMAX} embedding_size=8"].runs
+    assert COSTS["energy"].interval([counted, other.model_copy(update={"energy_kwh": {}})]) is None
 
 
 def test_the_front_has_what_nothing_beats_in_both(make: Maker) -> None:
@@ -59,6 +64,15 @@ def test_what_has_no_cost_is_not_on_the_front(make: Maker) -> None:
     assert "Student's 95 % interval" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| Pop ")]
     assert [cell.strip() for cell in line.split("|")][5] == "-"
+
+
+def test_the_front_of_a_metric_of_which_less_is_better() -> None:
+    """Less of it, or less of the cost; three configurations, of which the last has neither."""
+    rows: list[Any] = [
+        SimpleNamespace(runs=[SimpleNamespace(train_seconds=seconds)], intervals={"GiniIndex@10": Interval(gini, 0, 1)})
+        for seconds, gini in ((1.0, 0.9), (2.0, 0.5), (3.0, 0.7))
+    ]
+    assert on_front(rows, "GiniIndex@10", COSTS["time"]) == [True, True, False]
 
 
 def test_the_usual_cost_counts_all_of_the_work(make: Maker) -> None:

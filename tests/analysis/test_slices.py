@@ -319,6 +319,9 @@ def test_small_cells_are_marked_and_not_hidden(make: Make) -> None:
     sides = two_groups(make, shared)
     found = slice_groups(sides, "Recall@5", [SliceBy("train_count", (0, 10, 11))])
     assert [cell.small for cell in found.cells] == [False, found.cells[1].n_users < 30]
+    worse = RunGroup("Worse", (make("Worse", 1, shared, -3.0),))
+    (cell, _) = slice_groups([sides[0], worse], "Recall@5", [SliceBy("train_count", (0, 10, 11))]).cells
+    assert not cell.small  # users in whom it is worse count as those in whom it is better
     few = slice_groups(sides, "Recall@5", [SliceBy("target", None), SliceBy("train_count", 4)])
     assert all(cell.small and cell.difference is not None for cell in few.cells)
     assert "users |" in slices_table(few).text()

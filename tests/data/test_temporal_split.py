@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_data import write_inter
 
 from mos_recbole import run_experiment
-from mos_recbole.data import Segments, SequenceDataset, Split
+from mos_recbole.data import Segments, SequenceDataset, Split, prepare
 from mos_recbole.data.prepare import time_order
 from mos_recbole.data.sequences import Sequences
 from mos_recbole.data.splits.temporal import temporal_split
+from mos_recbole.data.summary import summarise
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import compute_metrics, rank_targets_by_scores
 from mos_recbole.experiment import load_settings
 from mos_recbole.results import RunResult
 
@@ -72,25 +73,32 @@ def split_of(sequences: Sequences, **changes: Any) -> Split:
     histories=st.lists(st.lists(st.integers(-20, 30), min_size=1, max_size=9), min_size=1, max_size=6),
     split_time=st.integers(-25, 35),
     valid_share=st.floats(0.01, 0.9),
+    valid_time=st.none() | st.integers(-25, 35),
     reach=st.sampled_from(["side", "past"]),
     minimum=st.integers(1, 4),
 )
 def test_the_split_equals_plain_loops(
-    histories: list[list[int]], split_time: int, valid_share: float, reach: str, minimum: int
+    histories: list[list[int]], split_time: int, valid_share: float, valid_time: int | None, reach: str, minimum: int
 ) -> None:
     """Targets, contexts and counts of all sides, with a time that may lie outside of the data."""
     found = split_of(
         flat(histories),
         split_time=split_time,
         valid_share=valid_share,
+        valid_time=valid_time,
         context_reach=reach,
         min_side_interactions=minimum,
     )
     times = sorted(time for history in histories for time in history)
     before = [time for time in times if time < split_time]
     valid_from = int(found.facts["valid_from"])
-    assert sum(time >= valid_from for time in before) <= valid_share * len(before)
-    if before and valid_from > before[0]:  # the earliest such time: one earlier there would be too many
+    if valid_time is not None:
+        assert valid_from == min(valid_time, split_time)
+    else:
+        assert sum(time >= valid_from for time in before) <= valid_share * len(before)
+    if (
+        valid_time is None and before and valid_from > before[0]
+    ):  # the earliest such time: one earlier there would be too many
         assert sum(time >= valid_from - 1 for time in before) > valid_share * len(before)
     borders = {"train": (-np.inf, valid_from), "valid": (valid_from, split_time), "test": (split_time, np.inf)}
     for side in SIDES:
@@ -130,6 +138,39 @@ def test_general_models_train_on_everything_before_validation() -> None:
     sequences = flat([[0, 1, 2, 50, 60], [3], [55], [61]])
     split = split_of(sequences, split_time=60, valid_share=0.4)
     assert sequences.times[split.train_interactions(sequences.offsets)].tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=30)
+@given(
+    histories=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), min_size=1, max_size=6),
+    split_time=st.integers(2, 8),
+)
+def test_the_summary_counts_as_plain_loops_do(histories: list[list[int]], split_time: int) -> None:
+    """Test targets that are tied with the row before, of items and of users that training lacks; users of the sides."""
+    plain = flat(histories)
+    sequences = replace(plain, items=1 + (plain.items * 3 % 7).astype(np.int32))
+    split = split_of(sequences, split_time=split_time, valid_time=split_time - 1)
+    assume(split.test.n_targets)
+    sides = {side: targets_of(getattr(split, side)) for side in SIDES}
+    trained = {int(item) for item in sequences.items[split.train_rows(len(sequences.items))]}
+    found = summarise(
+        sequences,
+        split,
+        n_items=7,
+        tied_share=0.5,
+        is_trained=np.array([item in trained for item in range(8)]),
+        in_file_order=False,
+    )
+    rows = [row for _, row, _ in sides["test"]]
+    users = {side: {user for user, *_ in targets} for side, targets in sides.items()}
+    assert found.tied_test_share == np.mean([plain.times[row] == plain.times[row - 1] for row in rows])
+    assert found.unseen_test_share == np.mean([int(sequences.items[row]) not in trained for row in rows])
+    assert found.new_test_share == np.mean([user not in users["train"] for user, *_ in sides["test"]])
+    assert [found.train_users, found.valid_users, found.test_users] == [len(users[side]) for side in SIDES]
+    assert [found.train_targets, found.valid_targets, found.test_targets] == [len(sides[side]) for side in SIDES]
+    assert found.users_without_targets == len(histories) - len(set().union(*users.values()))
+    counts = (found.users, found.interactions, found.trained_items)
+    assert counts == (len(histories), len(plain.times), len(trained))
 
 
 def test_the_example_of_the_docstring() -> None:
@@ -306,38 +347,15 @@ def test_ties_come_in_the_order_that_was_asked_for(histories: list[list[int]], o
             assert rows == sorted(range(start, stop), key=lambda row: (times[row], direction * row))
 
 
-def test_the_random_order_is_the_same_in_parts_and_has_no_direction() -> None:
+def test_the_random_order_is_the_same_in_parts_and_has_no_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows sorted block by block come as in one go; of two tied rows either is first about as often."""
     n = 20_000
     times, offsets = np.zeros(n, dtype=np.int64), np.arange(0, n + 1, 2)
     whole = time_order(times, offsets, "random")
     parts = [time_order(times[:10], offsets[:6], "random"), 10 + time_order(times[10:], offsets[5:] - 10, "random", 10)]
     assert np.array_equal(whole, np.concatenate(parts))
+    monkeypatch.setattr(prepare, "_SORT_ROWS", 128)
+    rows = np.arange(n)
+    prepare._sort_by_time([rows], times, offsets, "random")
+    assert np.array_equal(whole, rows)
     assert abs((whole[::2] % 2 == 0).mean() - 0.5) < 4 * 0.5 / (n / 2) ** 0.5
-
-
-# ---------------------------------------------------------------------------------------------------- candidates
-
-
-def test_excluded_items_are_nobodys_candidates() -> None:
-    """Ranks, ties and counts by hand, with seen items among the excluded, and a target that is no candidate."""
-    scores = torch.tensor([[9.0, 5.0, 4.0, 4.0, 3.0, 8.0], [9.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
-    excluded = torch.tensor([False, False, False, False, False, True])
-    seen = (torch.tensor([0, 0, 0]), torch.tensor([1, 5, 5]))
-    found = rank_targets_by_scores(scores, torch.tensor([2, 5]), seen, top_k=2, excluded_V=excluded)
-    assert found.ranks("mean").tolist() == [1.5, float("inf")]
-    assert found.tied.tolist() == [1, 0]
-    assert found.n_candidates.tolist() == [3, 4]
-    assert found.target_score[0] == 4
-    assert found.target_score[1].isnan()
-    assert found.top_items is not None
-    assert set(found.top_items[0].tolist()) == {2, 3}
-    assert found.top_items[1].tolist() == [4, 3]
-
-
-def test_a_target_that_is_no_candidate_is_a_miss_by_every_metric() -> None:
-    names = ["Recall@10", "Hit@10", "NDCG@10", "MRR@10", "MAP@10", "Precision@10", "GAUC"]
-    rank, candidates = np.array([np.inf, 1.0]), np.array([5, 5])
-    values, per_query = compute_metrics(names, rank, rank, candidates)
-    assert all(per_query[name][0] == 0 for name in names)
-    assert all(np.isfinite(value) for value in values.values())

@@ -216,6 +216,30 @@ def test_top_items_of_large_catalogues(n_items: int) -> None:
     assert torch.equal(found.top_items.long(), expected.indices + 1)
 
 
+def test_excluded_items_are_nobodys_candidates() -> None:
+    """Ranks, ties and counts by hand, with seen items among the excluded, and a target that is no candidate."""
+    scores = torch.tensor([[9.0, 5.0, 4.0, 4.0, 3.0, 8.0], [9.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
+    excluded = torch.tensor([False, False, False, False, False, True])
+    seen = (torch.tensor([0, 0, 0]), torch.tensor([1, 5, 5]))
+    found = rank_targets_by_scores(scores, torch.tensor([2, 5]), seen, top_k=2, excluded_V=excluded)
+    assert found.ranks("mean").tolist() == [1.5, float("inf")]
+    assert found.tied.tolist() == [1, 0]
+    assert found.n_candidates.tolist() == [3, 4]
+    assert found.target_score[0] == 4
+    assert found.target_score[1].isnan()
+    assert found.top_items is not None
+    assert set(found.top_items[0].tolist()) == {2, 3}
+    assert found.top_items[1].tolist() == [4, 3]
+
+
+def test_a_target_that_is_no_candidate_is_a_miss_by_every_metric() -> None:
+    names = ["Recall@10", "Hit@10", "NDCG@10", "MRR@10", "MAP@10", "Precision@10", "GAUC"]
+    rank, candidates = np.array([np.inf, 1.0]), np.array([5, 5])
+    values, per_query = compute_metrics(names, rank, rank, candidates)
+    assert all(per_query[name][0] == 0 for name in names)
+    assert all(np.isfinite(value) for value in values.values())
+
+
 # --- Metrics -----------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +410,12 @@ def test_per_query_arrays_are_what_the_means_are_of() -> None:
         assert values[name] == array.mean()
 
 
+def test_of_which_metrics_less_is_better() -> None:
+    """The loss, and what is of the popular, the few or the known; of all others, more."""
+    lower = {"Loss", "AveragePopularity", "GiniIndex", "RepeatShare"}
+    assert {spec.name for spec in METRICS.values() if spec.direction == "lower"} == lower
+
+
 def test_metrics_refuse_what_they_cannot_compute() -> None:
     """No queries, and metrics of lists without lists, with short lists or without counts, raise a ValueError."""
     rank, n_candidates, counts = np.ones(2), np.full(2, 9), np.ones(10, dtype=np.int64)
@@ -529,6 +559,8 @@ def test_counted_ranks_are_those_of_scores(seeing: bool, excludes: bool) -> None
     found = rank_targets(Compared(12), (scores,), target, seen, 3, excluded if excludes else None)
     for name in ("better", "tied", "n_candidates", "target_score"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    outside = excluded[target] if excludes else torch.zeros(7, dtype=torch.bool)
+    assert found.ranks("mean").isinf().tolist() == outside.tolist()
     assert found.top_items is not None
     assert expected.top_items is not None
     best = [scores[row][items.long()].tolist() for row, items in enumerate(found.top_items)]

@@ -16,6 +16,7 @@ from scipy import stats
 
 from mos_recbole.evaluation import (
     bootstrap_difference,
+    compare_counts,
     compare_means,
     effect_size,
     effective_number,
@@ -47,6 +48,24 @@ def test_the_interval_of_a_mean_is_students() -> None:
     found = mean_interval(values[None], np.arange(25))
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 24, values.mean(), stats.sem(values)))
     assert found.mean == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 5.0])
+def test_the_interval_of_a_mean_has_a_part_of_users_and_one_of_seeds(of_seeds: float) -> None:
+    """Three seeds, one query a user, in loops; of the interaction, which is in both, half is taken off the seeds'."""
+    generator = np.random.default_rng(3)
+    values = generator.normal(size=20) + of_seeds * generator.normal(size=(3, 1)) + generator.normal(size=(3, 20))
+    users, seeds = values.mean(axis=0).var(ddof=1) / 20, values.mean(axis=1).var(ddof=1) / 3
+    squares = sum(
+        (values[s, u] - values[s].mean() - values[:, u].mean() + values.mean()) ** 2
+        for s in range(3)
+        for u in range(20)
+    )
+    seeds = max(0.0, seeds - squares / (2 * 19) / (3 * 20) / 2)
+    half = np.sqrt(stats.t.ppf(0.975, 19) ** 2 * users + stats.t.ppf(0.975, 2) ** 2 * seeds)
+    found = mean_interval(values, np.arange(20))
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+    assert (seeds > 0) == (of_seeds > 0)
 
 
 def test_one_user_says_nothing_of_others() -> None:
@@ -235,12 +254,40 @@ def test_the_bootstrap_of_users_is_close_to_students() -> None:
     assert bootstrap_difference(first, second, user, level=0.5).half_width < 0.5 * found.half_width
 
 
+def test_a_difference_that_all_queries_share_is_certain() -> None:
+    """However many queries the users of a sample bring."""
+    first, _, user = hits(n_seeds=1)
+    found = bootstrap_difference(first, first + 0.25, user)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
 def test_few_seeds_are_not_understated() -> None:
     """Users all alike: Welch's interval over the seeds, of which resampling shows half with two."""
     first, second = np.array([0.0, 0.2]), np.array([0.5, 0.9])
     expected = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
     found = bootstrap_difference(*(side[:, None].repeat(50, 1) for side in (first, second)), np.arange(50))
     assert (found.low, found.high) == pytest.approx(tuple(expected), rel=0.3)
+
+
+def test_metrics_of_all_lists_are_compared_user_by_user_and_seed_by_seed() -> None:
+    """Of equal sides nothing varies; of users who are all alike the seeds do, as in Welch's test by SciPy."""
+    generator, users = np.random.default_rng(5), np.arange(30)
+    lists = generator.integers(1, 40, (1, 30, 4))
+    _, same = compare_counts("ItemCoverage@4", lists, lists, users, 41)
+    assert (same.effect, same.low, same.high, same.p_value, same.standard_error) == (0, 0, 0, 1, 0)
+
+    def alike(lengths: list[int]) -> np.ndarray:
+        """Returns lists of so many items, the same of every user of a seed."""
+        return np.stack([np.where(np.arange(9) < n, np.arange(1, 10), 0) * np.ones((30, 1), int) for n in lengths])
+
+    first, second = [2, 4, 5], [5, 9]
+    expected = stats.ttest_ind(np.array(second) / 41, np.array(first) / 41, equal_var=False)
+    means, found = compare_counts("ItemCoverage@9", alike(first), alike(second), users, 41)
+    assert means == pytest.approx((np.mean(first) / 41, np.mean(second) / 41))
+    assert found.effect == pytest.approx(means[1] - means[0])
+    assert (found.p_value, found.degrees_of_freedom) == pytest.approx((expected.pvalue, expected.df))
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.over_seeds
 
 
 # ---------------------------------------------------------------------------------------------------- coverage

@@ -128,6 +128,12 @@ def test_beyond_is_the_error_of_the_best_approximation() -> None:
     assert found.distance_beyond(9).low == pytest.approx(np.sqrt(np.square(error).mean()))
 
 
+def test_a_value_that_may_be_larger_may_count() -> None:
+    """σ = 1 and .099, each found within a residual of .05: the second may exceed a tenth of the first, or not."""
+    found = Spectrum(np.array([1.0, 0.099]), 0.05, (20, 10), 1e-13, "randomised")
+    assert found.rank(0.1) == Bounds(1, 2)
+
+
 def test_centring_leaves_no_sums_and_no_more_than_the_interaction() -> None:
     generator = torch.Generator().manual_seed(5)
     matrix = torch.randn(30, 20, dtype=torch.float64, generator=generator)
@@ -657,6 +663,14 @@ def test_figure(measured: Spectra) -> None:
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["GRU4RecSoftmax", "GRU4RecMoS, K = 4", "d = 8", "d = 16"]
+
+
+def test_seeds_are_shown_by_mean_and_standard_deviation(measured: Spectra) -> None:
+    """Of the sample, as in every table."""
+    (row, *_) = spectra_table(measured).rows
+    ranks = np.array([one.raw.effective_rank().low for one in measured.groups[0].spectra])
+    assert f"{ranks.std(ddof=1):.1f}" != f"{ranks.std():.1f}"
+    assert row["eff. rank"].text == f"{ranks.mean():.1f} ± {ranks.std(ddof=1):.1f}"
 
 
 def test_rows_that_are_not_certain(measured: Spectra, tmp_path: Path) -> None:

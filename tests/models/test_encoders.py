@@ -62,8 +62,10 @@ def test_states_are_recboles_own(name: str, folder: Path) -> None:
             model.output_bias = torch.zeros(ours.model.n_items)
         if name == "HGN":  # which has a table of its own for the candidates
             model.item_embedding_for_prediction = model.item_embedding
-        expected = model.full_sort_predict(Interaction(batch.interaction | {}))
+        expected = model.full_sort_predict(Interaction({key: one.clone() for key, one in batch.interaction.items()}))
+        lengths = batch["item_length"].tolist()
         scores = ours.model(batch) @ table.T
+        assert batch["item_length"].tolist() == lengths
         if name == "CORE":
             scores = scores / table.norm(dim=1) / model.temperature
         # The padding's row of CORE may be zero.
@@ -95,6 +97,13 @@ def test_layers_end_with_the_state(name: str, folder: Path) -> None:
     items = torch.tensor([[3, 5, 1, 7, 2, 4]])
     with torch.no_grad():
         layers, state = encoder.layers(items), encoder(items)
+        encoder.train()  # with the same dropout
+        torch.manual_seed(3)
+        dropped = encoder.layers(items)[:, :, -1]
+        torch.manual_seed(3)
+        torch.testing.assert_close(dropped, encoder(items))
+        encoder.eval()
+    assert not torch.allclose(dropped, state)
     assert layers.shape == (1, 6, encoder.n_layers, encoder.width)
     torch.testing.assert_close(layers[:, :, -1], state)
     if name == "GRU4Rec":
@@ -151,10 +160,28 @@ def test_an_encoder_starts_as_recboles_class(folder: Path) -> None:
         largest = float(gru.encoder.gru_layers.get_parameter(name).detach().abs().max())
         assert largest == pytest.approx((6 / (3 * 128 + fan_in)) ** 0.5, rel=0.01)
     assert float(gru.encoder.gru_layers.weight_ih_l1.detach().abs().max()) <= 128**-0.5 < xavier
+    drawn = gru.encoder.item_embedding.weight.detach()
+    assert float(drawn.abs().max() / drawn.std()) > 2.5  # a uniform distribution ends at the root of 3
     assert float(gru.output_table.detach().std()) == pytest.approx((2 / sum(gru.output_table.shape)) ** 0.5, rel=0.1)
     sasrec = build("SASRecSoftmax", folder, **sizes("SASRecSoftmax"), initializer_range=0.3).model
     drawn = torch.cat([layer.weight.flatten() for layer in sasrec.modules() if isinstance(layer, nn.Linear)])
     assert float(drawn.std()) == pytest.approx(0.3, rel=0.1)
+
+
+@pytest.mark.parametrize("mode", ["prefix", "all_positions"])
+def test_the_loss_over_all_items_as_negatives_is_that_of_the_softmax(
+    mode: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the padding, which no sampler draws, counted once."""
+    options = {**sizes("GRU4RecSoftmax"), "train_mode": mode}
+    whole = build("GRU4RecSoftmax", folder, **options).model
+    sampled = build("GRU4RecSoftmax", folder, **options, negative_sampling="uniform").model
+    redraw(whole)
+    sampled.load_state_dict(whole.state_dict())
+    items = torch.arange(1, whole.n_items)
+    monkeypatch.setattr(sampled.negative_sampler, "sample", lambda _: (items, torch.zeros(len(items))))
+    batch = build("GRU4RecSoftmax", folder, **options).train_batch()
+    torch.testing.assert_close(sampled.calculate_loss(batch), whole.calculate_loss(batch))
 
 
 def test_popular_negatives_are_drawn_by_targets_not_by_contexts(folder: Path) -> None:

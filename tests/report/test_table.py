@@ -10,7 +10,7 @@ from rich.console import Console
 from mos_recbole.evaluation import Interval
 from mos_recbole.progress import format_duration
 from mos_recbole.report import print_fitted
-from mos_recbole.report.formatting import format_range, interval_cell, number_cell, words
+from mos_recbole.report.formatting import format_p_value, format_range, interval_cell, number_cell, words
 from mos_recbole.report.latex import Kind, latex_tabular, latex_text
 from mos_recbole.report.table import Table, escape_markdown
 
@@ -104,6 +104,19 @@ def test_a_row_of_latex_does_not_begin_like_an_argument() -> None:
 def test_csv_has_full_precision(table: Table) -> None:
     assert table.csv() == "model,Recall@10\nA_B|C,0.07123\nLonger_name,1204.0\n"
     assert table.text("csv") == table.csv().rstrip("\n")
+
+
+def test_no_text_of_a_csv_table_is_a_formula() -> None:
+    """Text that begins as one has ' before it; numbers are numbers."""
+    texts = ["=1+1", "+a", "-a", "@a", "\ta", "a=1", "-3.5", "+4"]
+    frame = pd.DataFrame({"name": texts, "number": [-1.5] * len(texts)})
+    lines = Table("t", "T", "", [], frame).csv().splitlines()[1:]
+    assert [line.rpartition(",")[0].strip('"') for line in lines] == [*(f"'{one}" for one in texts[:5]), *texts[5:]]
+    assert {line.rpartition(",")[2] for line in lines} == {"-1.5"}
+
+
+def test_p_values_in_a_table_have_four_digits() -> None:
+    assert [format_p_value(p) for p in (0.00009, 0.0001, 0.0004, 1.0)] == ["<0.0001", "0.0001", "0.0004", "1.0000"]
 
 
 def test_text_for_the_terminal_is_not_escaped_and_has_the_caption(table: Table) -> None:

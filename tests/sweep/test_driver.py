@@ -85,7 +85,10 @@ def test_winners_are_not_stopped_after_a_restart(planner: MakePlanner, tmp_path:
 
 
 def test_winners_get_all_further_seeds(planner: MakePlanner, tmp_path: Path, monkeypatch) -> None:
-    """Each with the winner's values, numbered on."""
+    """Each with the winner's values, numbered on; of a search that is not adaptive, all trials belong to the search."""
+    every = planner({"learning_rate": {"grid": [0.01, 0.03]}}, models=["GRU4RecSoftmax"], seeds=[1, 2, 3])
+    whole = Ledger(every, every.trials(), tmp_path)
+    assert [len(whole.unfinished()), len(whole.unfinished(winners=True))] == [6, 0]
     made = planner(
         {"learning_rate": {"grid": [0.01, 0.03]}},
         models=["GRU4RecSoftmax"],
