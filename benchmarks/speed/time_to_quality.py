@@ -1,12 +1,27 @@
-"""Time to quality: processor time until a model's test NDCG@10 reaches a reference, beside stock RecBole.
+"""Time to quality: processor time until a model's test NDCG@10 reaches a reference, beside RecBole and RecTools.
 
     python benchmarks/speed/time_to_quality.py --seeds 1 2 3
+    python benchmarks/speed/time_to_quality.py --filter-seen --rectools-python rectools/bin/python \\
+        --entries "RecTools SASRec" SASRecSoftmax GRU4RecSoftmax GRU4RecMoS
     python benchmarks/speed/time_to_quality.py --dataset beauty --data-path ../shared/data --seeds 1
 
 Each model is trained in a fresh process, with one thread, by its own defaults: RecBole's by stock RecBole (its data
-set, loader, trainer and evaluator, with its early stopping), ours by this package. After an epoch that is the best so
-far on validation, and only then, the test set is looked at. The clock stands still meanwhile; it runs in training and
-validation.
+set, loader, trainer and evaluator), RecTools' by RecTools (studies/rectools_sasrec.py, in an environment of its own,
+described in studies/other_libraries.py), ours by this package. Theirs end 10 epochs after the best, ours by their
+recipe. After an epoch that is the best so far on validation, and only then, the test set is looked at. The clock
+stands still meanwhile; it runs in training and validation.
+
+The same for all: test is a user's last item, validation the one before, ranked among all items by NDCG@10. Item vectors
+are 64 wide, windows 50 items long; all SASRecs have two blocks and two heads. The loss is a full softmax, without
+sampled negatives. Items of the history are candidates for all, the only way of RecBole's sequential models, or for
+none (--filter-seen). What differs:
+
+- RecBole trains on a window a target, 2,048 targets a batch, at a constant rate.
+- RecTools trains on the last 51 items of each user alone, 64 users a batch, each padded to 50 places, at a constant
+  rate. It lists no items but these. Its feed-forward layers are 64 wide, RecBole's and ours 256.
+- Ours train on every target, 512 a batch, at a rate that falls to zero.
+
+The authors' own GRU4Rec is not here: PyPI has no package of it.
 
 The reference is --reference, or else the test NDCG@10 of the first entry at its best validation, mean over the seeds.
 Writes time_to_quality.csv, with a row an epoch, and a figure. On shared machines, compare processor-seconds of one
@@ -14,17 +29,18 @@ call.
 """
 
 import argparse
+import os
+import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from curve import Curve
 from processes import in_own_process
+from steps import write_steps
 from tabulate import tabulate
 from train_speed import stock_recbole
 
@@ -32,48 +48,18 @@ from mos_recbole.experiment import load_settings
 from mos_recbole.experiment.run import Run
 from mos_recbole.report.figures import STYLE
 
+RECTOOLS = "RecTools SASRec"
 ENTRIES = ("RecBole GRU4Rec", "RecBole SASRec", "GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax")
 
 
-class Curve:
-    """A training's epochs: when each ended, its validation, and the test where validation was the best so far.
-
-    Args:
-        entry, seed: what is trained.
-    """
-
-    def __init__(self, entry: str, seed: int) -> None:
-        self.entry, self.seed, self.rows = entry, seed, []
-        self._began = self._now()
-
-    def note(self, valid: float, look: Callable[[], float]) -> None:
-        """Adds an epoch; `look` returns the test's value."""
-        times = dict(zip(("processor_seconds", "seconds"), self._passed(), strict=True))
-        best = not self.rows or valid > max(row["valid"] for row in self.rows)
-        with self._stopped():
-            test = look() if best else float("nan")
-        row = {"entry": self.entry, "seed": self.seed, "epoch": len(self.rows) + 1, **times}
-        self.rows.append(row | {"valid": valid, "test": test})
-
-    @staticmethod
-    def _now() -> tuple[float, float]:
-        return time.process_time(), time.perf_counter()
-
-    def _passed(self) -> list[float]:
-        return [now - began for now, began in zip(self._now(), self._began, strict=True)]
-
-    @contextmanager
-    def _stopped(self) -> Iterator[None]:
-        passed = self._passed()
-        yield
-        self._began = tuple(now - before for now, before in zip(self._now(), passed, strict=True))
+def place_of(options: argparse.Namespace) -> dict[str, str]:
+    return {} if options.data_path is None else {"data_path": str(options.data_path.resolve())}
 
 
 def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
     """Returns the epochs of a training by stock RecBole."""
-    place = {} if options.data_path is None else {"data_path": str(options.data_path.resolve())}
     columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
-    changes = place | columns | {"topk": [10], "seed": seed, "epochs": options.stock_epochs}
+    changes = place_of(options) | columns | {"topk": [10], "seed": seed, "epochs": options.other_epochs}
     model = entry.removeprefix("RecBole ")
     config, trainer_class, net, train, valid, test = stock_recbole(model, folder, options.dataset, **changes)
     torch.set_num_threads(1)
@@ -86,19 +72,33 @@ def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str)
             return score, result
 
     trainer = Looking(config, net)
-    curve = Curve(entry, seed)
+    curve = Curve(entry=entry, seed=seed)
     trainer.fit(train, valid, verbose=False)
     return curve.rows
+
+
+def train_rectools(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
+    """Returns the epochs of a training by RecTools."""
+    script = Path(__file__).parents[1] / "studies" / "rectools_sasrec.py"
+    interactions = Path(folder) / "steps.inter"
+    write_steps(interactions, options.dataset, **place_of(options))
+    # Not resolved: a virtual environment is known by the link that its Python is.
+    command = [options.rectools_python.absolute(), script, interactions, folder, "--curve", "--seed", str(seed)]
+    command += ["--epochs", str(options.other_epochs), *["--filter-viewed"] * options.filter_seen]
+    alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(command, check=True, env=os.environ | alone)
+    rows = pd.read_csv(Path(folder) / "curve.csv").to_dict("records")
+    return [{"entry": entry, "seed": seed} | row for row in rows]
 
 
 def train_ours(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
     """Returns the epochs of a training by this package."""
     torch.set_num_threads(1)
-    place = {} if options.data_path is None else {"data_path": str(options.data_path)}
-    settings = load_settings(entry, options.dataset, overrides=place | {"seed": seed})
+    changes = place_of(options) | {"seed": seed, "filter_seen": options.filter_seen}
+    settings = load_settings(entry, options.dataset, overrides=changes)
     run = Run(settings, Path(folder), torch.device("cpu"))
     trainer, loader, selection = run.open(resume=False), run.train_loader(), run.selection()
-    curve = Curve(entry, seed)
+    curve = Curve(entry=entry, seed=seed)
     trainer.fit(
         loader,
         selection,
@@ -152,20 +152,27 @@ def draw(curves: pd.DataFrame, reference: float, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", nargs="+", default=ENTRIES, metavar="NAME", help="RecBole's begin with 'RecBole '")
+    parser.add_argument("--entries", nargs="+", default=ENTRIES, metavar="NAME", help=f"ours, RecBole's, {RECTOOLS!r}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data-path", type=Path, help="folder that has the data set's folder")
     parser.add_argument("--reference", type=float, help="test NDCG@10 to reach")
-    parser.add_argument("--stock-epochs", type=int, default=300, help="RecBole's, before its early stopping ends them")
+    parser.add_argument("--other-epochs", type=int, default=300, help="of RecBole and RecTools, at most")
+    parser.add_argument("--filter-seen", action="store_true", help="items of the history are no candidates; no RecBole")
+    parser.add_argument("--rectools-python", type=Path, metavar="FILE", help="one that has RecTools")
     parser.add_argument("--detection-off", action="store_true", help="RecBole without autograd's anomaly detection")
     parser.add_argument("--output", type=Path, default=Path("results/time_to_quality"))
     options = parser.parse_args()
+    stock = [entry for entry in options.entries if entry.startswith("RecBole ")]
+    if stock and options.filter_seen:
+        parser.error(f"RecBole's sequential models cannot leave seen items out: no --filter-seen with {stock[0]!r}")
+    if RECTOOLS in options.entries and options.rectools_python is None:
+        parser.error(f"{RECTOOLS!r} needs --rectools-python")
     options.output.mkdir(parents=True, exist_ok=True)
     rows = []
     for seed in options.seeds:
         for entry in options.entries:
-            train = train_stock if entry.startswith("RecBole ") else train_ours
+            train = train_rectools if entry == RECTOOLS else train_stock if entry in stock else train_ours
             with tempfile.TemporaryDirectory() as folder:
                 rows += in_own_process(train, entry, seed, options, folder)
             pd.DataFrame(rows).to_csv(options.output / "time_to_quality.csv", index=False, float_format="%.6g")

@@ -14,16 +14,16 @@ import argparse
 import contextlib
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mos_recbole import compat
 from mos_recbole.evaluation import canonical_metric
-from mos_recbole.experiment import RunData, load_settings, score_lists
+from mos_recbole.experiment import load_settings, score_lists
 
 compat.apply()
 
@@ -32,6 +32,9 @@ from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 from recbole.utils import get_model, init_seed  # noqa: E402
 from recbole.utils.case_study import full_sort_topk  # noqa: E402
+
+sys.path.append(str(Path(__file__).parents[1] / "speed"))
+from steps import write_steps  # noqa: E402
 
 NAME = "ml-100k-steps"
 METRICS = {"metrics": ["Recall", "MRR", "NDCG"], "topk": [10, 100]}
@@ -43,23 +46,6 @@ RECBOLES = {
     # Small, because RecBole has a sample a target.
     **{"MAX_ITEM_LIST_LENGTH": 10, "n_layers": 1, "hidden_size": 32, "inner_size": 64, "epochs": 2},
 }
-
-
-def write_steps(folder: Path) -> Path:
-    """Writes MovieLens-100K with steps for times and returns the file."""
-    dataset = RunData(load_settings("BPR", "ml-100k"), torch.device("cpu")).dataset
-    flat = dataset.sequences
-    step = np.arange(len(flat.items)) - np.repeat(flat.offsets[:-1], np.diff(flat.offsets))
-    user = np.repeat(flat.users, np.diff(flat.offsets))
-    columns = {
-        "user_id:token": dataset.id2token(dataset.uid_field, user),
-        "item_id:token": dataset.id2token(dataset.iid_field, flat.items),
-        "timestamp:float": step,
-    }
-    path = folder / NAME / f"{NAME}.inter"
-    path.parent.mkdir()
-    pd.DataFrame(columns).to_csv(path, sep="\t", index=False)
-    return path
 
 
 def recboles(folder: Path) -> None:
@@ -94,7 +80,9 @@ def main() -> None:
     script, rows = Path(__file__).with_name("rectools_sasrec.py").absolute(), []
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # RecBole logs where it is
         folder = Path(name)
-        path = write_steps(folder)
+        path = folder / NAME / f"{NAME}.inter"
+        path.parent.mkdir()
+        write_steps(path, "ml-100k")
         recboles(folder)
         if rectools is not None:
             subprocess.run([rectools, script, path, folder], check=True)

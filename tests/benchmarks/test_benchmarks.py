@@ -1,5 +1,7 @@
 """The benchmark scripts as a user calls them, on sizes that say nothing about speed."""
 
+import argparse
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scripts import load_script
 
 _ROOT = Path(__file__).parents[2]
 
@@ -81,7 +84,7 @@ def test_fused_speed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_time_to_quality(data: Path, tmp_path: Path) -> None:
     """An epoch a row; the test is looked at where validation is the best so far; what nobody reaches takes forever."""
-    entries = ["--entries", "RecBole GRU4Rec", "GRU4RecSoftmax", "--seeds", "1", "--stock-epochs", "2"]
+    entries = ["--entries", "RecBole GRU4Rec", "GRU4RecSoftmax", "--seeds", "1", "--other-epochs", "2"]
     place = ["--dataset", data.name, "--data-path", str(data.parent), "--output", str(tmp_path)]
     printed = run("time_to_quality.py", *entries, *place, "--reference", "0.99")
     table = pd.read_csv(tmp_path / "time_to_quality.csv")
@@ -91,3 +94,76 @@ def test_time_to_quality(data: Path, tmp_path: Path) -> None:
         assert rows["processor_seconds"].is_monotonic_increasing
     assert printed.count("inf") == 4
     assert (tmp_path / "time_to_quality.png").stat().st_size > 0
+
+
+# In the place of RecTools' Python: keeps what it is called with.
+_STUB = """#!{python}
+import json, os, pathlib, shutil, sys
+script, interactions, folder, *options = sys.argv[1:]
+kept = pathlib.Path(__file__).parent
+shutil.copy(interactions, kept / "interactions")
+(kept / "call.json").write_text(json.dumps([pathlib.Path(script).is_file(), options, os.environ["OMP_NUM_THREADS"]]))
+rows = "epoch,processor_seconds,seconds,valid,test\\n1,2.5,3,0.1,0.2\\n2,5,6,0.05,\\n"
+pathlib.Path(folder, "curve.csv").write_text(rows)
+"""
+
+
+def test_rectools_is_called_in_its_own_environment(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the split, the filter and the thread of the others; its epochs become rows beside theirs."""
+    script = load_script("speed/time_to_quality.py", monkeypatch)
+    stub = tmp_path / "python"
+    stub.write_text(_STUB.format(python=sys.executable))
+    stub.chmod(0o755)
+    options = argparse.Namespace(
+        **{"dataset": data.name, "data_path": data.parent, "rectools_python": stub},
+        **{"other_epochs": 7, "filter_seen": True},
+    )
+    (tmp_path / "work").mkdir()
+    rows = pd.DataFrame(script.train_rectools("RecTools SASRec", 4, options, str(tmp_path / "work")))
+    called = [True, ["--curve", "--seed", "4", "--epochs", "7", "--filter-viewed"], "1"]
+    assert json.loads((tmp_path / "call.json").read_text()) == called
+    assert rows.columns.tolist() == ["entry", "seed", "epoch", "processor_seconds", "seconds", "valid", "test"]
+    assert rows["test"].isna().tolist() == [False, True]
+    written = pd.read_csv(tmp_path / "interactions", sep="\t")
+    log = pd.read_csv(data / f"{data.name}.inter", sep="\t").sort_values("timestamp:float", kind="stable")
+    for user, items in log.groupby("user_id:token")["item_id:token"]:
+        of_user = written[written["user_id:token"] == user]
+        assert of_user["item_id:token"].tolist() == items.tolist()
+        assert of_user["timestamp:float"].tolist() == list(range(len(items)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--filter-seen"], "no --filter-seen with 'RecBole GRU4Rec'"),
+        (["--entries", "RecTools SASRec"], "'RecTools SASRec' needs --rectools-python"),
+    ],
+)
+def test_what_time_to_quality_cannot_compare_is_refused(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load_script("speed/time_to_quality.py", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["time_to_quality.py", *arguments])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert message in capsys.readouterr().err
+
+
+def test_the_clock_stands_still_while_the_test_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load_script("speed/curve.py", monkeypatch)
+    now = [100.0]
+    monkeypatch.setattr(module.Curve, "_now", staticmethod(lambda: (now[0], 2 * now[0])))
+    curve = module.Curve(entry="a")
+
+    def look() -> float:
+        now[0] += 50
+        return 0.5
+
+    for valid in (0.2, 0.1, 0.3, 0.3):
+        now[0] += 1
+        curve.note(valid, look)
+    rows = pd.DataFrame(curve.rows)
+    assert rows["processor_seconds"].tolist() == [1, 2, 3, 4]
+    assert rows["seconds"].tolist() == [2, 4, 6, 8]
+    assert rows["test"].notna().tolist() == [True, False, True, False]
+    assert curve.since_best() == 1
