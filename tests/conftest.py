@@ -1,6 +1,7 @@
 """Data sets and runs that the tests share. Everything is made here or comes with RecBole's wheel."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOS_RECBOLE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def no_hang() -> Iterator[Callable[[], object]]:
+    """Ends a test in which something waits for ever; returns what gives it another minute."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield lambda: signal.alarm(60)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

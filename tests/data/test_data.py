@@ -670,6 +670,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 BROKEN_HEADERS = {
     "empty": ("", ["empty", "expected a header"]),
+    "header alone": (HEADER, ["no interactions"]),
     "header only": (HEADER + "\n", ["no interactions"]),
     "header and blank lines": (HEADER + "\n\n\n", ["no interactions"]),
     "commas": ("\n".join([HEADER, *GOOD]).replace("\t", ","), ["line 1, column 1", "field_separator", "name:type"]),

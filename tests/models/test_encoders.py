@@ -62,15 +62,23 @@ def test_states_are_recboles_own(name: str, folder: Path) -> None:
             model.output_bias = torch.zeros(ours.model.n_items)
         if name == "HGN":  # which has a table of its own for the candidates
             model.item_embedding_for_prediction = model.item_embedding
-        expected = model.full_sort_predict(Interaction({key: one.clone() for key, one in batch.interaction.items()}))
-        lengths = batch["item_length"].tolist()
+        expected = model.full_sort_predict(Interaction(batch.interaction | {}))
         scores = ours.model(batch) @ table.T
-        assert batch["item_length"].tolist() == lengths
         if name == "CORE":
             scores = scores / table.norm(dim=1) / model.temperature
         # The padding's row of CORE may be zero.
         torch.testing.assert_close(scores[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
     assert scores.std(dim=0).mean() > 1e-3, "the states hardly depend on the context"
+
+
+def test_a_batch_stays_as_it_is(folder: Path) -> None:
+    """Where RecBole's model writes into the lengths, too."""
+    ours = build("HRMSoftmax", folder, **sizes("HRMSoftmax"), pooling_type_layer_1="average")
+    batch = ours.train_batch()
+    lengths = batch["item_length"].clone()
+    ours.model(batch)
+    assert lengths.max() > ours.model.encoder.model.high_order
+    assert torch.equal(batch["item_length"], lengths)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

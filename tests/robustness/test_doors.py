@@ -4,18 +4,15 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 from fabricated import MOS, Maker
-from hypothesis import strategies as st
 
 from mos_recbole.analysis import read_reference
 from mos_recbole.cli import main
@@ -30,22 +27,7 @@ from mos_recbole.results import read_record
 from mos_recbole.settings import load_settings
 from mos_recbole.training import load_checkpoint
 
-SEED = 20261129
-
-
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """Ends a test of which something waits for ever."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError("hangs")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
+pytestmark = pytest.mark.usefixtures("no_hang")
 
 # ------------------------------------------------------------------------------------------------ what ends a command
 
@@ -220,66 +202,3 @@ def test_an_argument_that_is_given_twice_is_refused(
 
 def test_the_one_cpu_has_one_name() -> None:
     assert choose_device("cpu:0") == torch.device("cpu")
-
-
-# ------------------------------------------------------------------------------------------------ YAML and settings
-
-YAML = [
-    *("{[1]: 2}", "a: {[1]: 2}", 'embedding_size: !!int ""', "shuffle: !!bool maybe", "a: !!timestamp x"),
-    *("a: 99999999999999999999999999:59:59.5", "2020-13-45: 1", "a: " + "[" * 1000, "a: " + "[" * 200 + "]" * 200),
-    *("a: &a [*a]", "? {a: b}\n: c", "!!python/object:os.system x", "a: !!binary x", 'a: !!float ""', "<<: 3"),
-    "x0: &x0 [1, 1]\n" + "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 60)),
-    *(
-        "a: *nope",
-        "\0",
-        'a: "\\ud800"',
-        "a: !!set {b, c}",
-        "a: !!omap [1]",
-        "- 1",
-        "seed: 1e400",
-        "epochs: " + "9" * 5000,
-    ),
-    *("a: 0b", "embedding_size: {1: 2, [3]: 4}", "~: 1", "seed: .nan", 'a: "' + "x" * (2 << 20) + '"'),
-]
-VALUES = [
-    *("true", "1", "-1", "2147483648", "1" + "0" * 23, "1e300", ".inf", ".nan", "''", "x", "[]", "[0]", "[nosuch]"),
-    *("[[1]]", "{}", "{a: 1}", "{timestamp: [a]}", "{inter: [nosuch]}", "rot13", "1e-320", "'=1+1'", '"\\e[31m"'),
-]
-KEYS = sorted(load_settings("GRU4RecMoS").values)
-
-
-def tried(document: str, folder: Path) -> str | None:
-    """Returns the message with which a file of settings is refused, or None; any other error fails the test."""
-    path = folder / "settings.yaml"
-    path.write_text(document, encoding="utf-8", errors="surrogatepass")
-    try:
-        load_settings("GRU4RecMoS", None, [path])
-    except InputError as error:
-        return str(error)
-    return None
-
-
-@pytest.mark.parametrize("document", YAML, ids=lambda text: text[:30])
-def test_yaml_that_breaks_constructors(document: str, tmp_path: Path) -> None:
-    message = tried(document, tmp_path)
-    assert message is None or (str(tmp_path) in message and len(message) < 4000)
-
-
-DOCUMENTS = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), min_size=1, max_size=4).map(
-    lambda given: "".join(f"{key}: {value}\n" for key, value in given.items())
-) | st.text(st.sampled_from("ab:-[]{}&*!#|>'\"%@`\n\t ,?0123e.~<="), max_size=60)
-
-
-@hypothesis.seed(SEED)
-@hypothesis.given(document=DOCUMENTS)
-@hypothesis.settings(max_examples=150, suppress_health_check=list(hypothesis.HealthCheck))
-def test_generated_settings_are_taken_or_refused(document: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    tried(document, tmp_path_factory.getbasetemp())
-
-
-@pytest.mark.slow
-@hypothesis.seed(SEED)
-@hypothesis.given(document=DOCUMENTS)
-@hypothesis.settings(max_examples=5000, suppress_health_check=list(hypothesis.HealthCheck))
-def test_many_generated_settings_are_taken_or_refused(document: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    tried(document, tmp_path_factory.getbasetemp())

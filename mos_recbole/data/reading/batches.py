@@ -37,6 +37,8 @@ def batches(file: LogFile, wanted: list[str], token_names: list[str]) -> Iterato
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if file.separator:
             file.require_whole_lines()
+            if not any(True for _ in file.rows()):  # a header without a line end
+                return
         raise InputError(f"{file.path}: {error}") from error
     except BROKEN as error:
         raise InputError(f"{file.path}: {error}; expected a whole file") from error
