@@ -5,8 +5,10 @@ import hashlib
 import html
 import html.parser
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -34,9 +36,11 @@ from mos_recbole.report.figures import Figure, model_looks, save_figure
 from mos_recbole.report.figures.maps import plot_difference_map
 from mos_recbole.report.figures.slices import plot_relative_difference, plot_slices
 from mos_recbole.report.figures.widths import plot_widths
+from mos_recbole.report.folder import new_files
 from mos_recbole.report.page import PageSection, render_page
 from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.sections import section_contents
+from mos_recbole.report.study import _require_own
 from mos_recbole.report.table import Cell as TableCell
 from mos_recbole.report.table import Table
 from mos_recbole.results import RUNS_FOLDER, SweepPlan, Trial, find_records, read_record, setting_columns
@@ -764,6 +768,47 @@ def test_a_failure_while_writing_leaves_the_earlier_report(make: Maker, monkeypa
     with pytest.raises(OSError, match="disk full"):
         write_report([make.folder], out)
     assert not list(out.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork
+@pytest.mark.parametrize(("there", "renamings"), [(False, 3), (True, 5)])
+def test_a_report_that_is_killed_is_whole_and_replaced_by_the_next(there: bool, renamings: int, tmp_path: Path) -> None:
+    """At any of its renamings: the page is the earlier or the new one, and nothing of the killed process stays."""
+
+    def write(output: Path, content: str) -> None:
+        with new_files(output) as made:
+            for name in ("figures", "tables"):
+                (made / name).mkdir()
+                (made / name / content).touch()
+            (made / "report.html").write_text(content)
+
+    def write_and_die(output: Path, after: int) -> None:
+        replace, left = os.replace, iter(range(after))
+
+        def dying(*places: Any) -> None:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*places)
+
+        os.replace = dying
+        write(output, "second")
+        os._exit(0)
+
+    for after in range(renamings + 1):
+        output = tmp_path / str(after)
+        if there:
+            write(output, "first")
+        if (child := os.fork()) == 0:
+            write_and_die(output, after)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status == (0 if after == renamings else -signal.SIGKILL)
+        page = output / "report.html"
+        assert [one.read_text() for one in output.glob("report.html")] == (["second"] if after else ["first"] * there)
+        _require_own(output)
+        write(output, "third")
+        assert page.read_text() == "third"
+        assert sorted(path.name for path in output.iterdir()) == ["figures", "report.html", "tables"]
+        assert [path.name for path in (output / "tables").iterdir()] == ["third"]
 
 
 def test_report_imports_neither_training_nor_figures() -> None:
