@@ -671,6 +671,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 BROKEN_HEADERS = {
     "empty": ("", ["empty", "expected a header"]),
     "header alone": (HEADER, ["no interactions"]),
+    "old line ends": ("\r".join([HEADER, *GOOD]), ["line 1", "carriage return"]),
+    "carriage return first": ("\r" + "\n".join([HEADER, *GOOD]), ["line 1", "carriage return"]),
     "header only": (HEADER + "\n", ["no interactions"]),
     "header and blank lines": (HEADER + "\n\n\n", ["no interactions"]),
     "commas": ("\n".join([HEADER, *GOOD]).replace("\t", ","), ["line 1, column 1", "field_separator", "name:type"]),
@@ -718,6 +720,12 @@ def test_line_numbers_count_blank_lines(blank: str, tmp_path: Path) -> None:
     lines = [HEADER, blank, GOOD[0], blank, blank, GOOD[1], "u0\ti9\tnever", GOOD[2]]
     message, path = refused(tmp_path, "\n".join(lines) + "\n")
     assert f"{path}, line 7, column timestamp: found 'never'" in message
+
+
+def test_a_carriage_return_ends_a_row(tmp_path: Path) -> None:
+    """As pyarrow takes it; the line is counted as an editor does."""
+    message, path = refused(tmp_path, "\n".join([HEADER, "u0\ti0\t1\ru0\ti1\t2\r\r", "u0\ti2\tnever"]) + "\n")
+    assert f"{path}, line 3, column timestamp: found 'never'" in message
 
 
 def test_blank_lines_alone_are_no_fault(inter: Callable[..., Path]) -> None:

@@ -117,17 +117,21 @@ class LogFile:
         """
         place = f"row {row + 1}"
         if self.separator:
-            place = f"line {next(number for i, (number, _) in enumerate(self._data_lines()) if i == row)}"
+            numbers = (f"line {number}" for i, (number, _) in enumerate(self._data_lines()) if i == row)
+            place = next(numbers, place)  # in quotation marks, a row may have several lines
         found = "nothing" if text is None else repr(text)
         return BadLine(f"{self.path}, {place}, column {column}: found {found}; expected {expected}")
 
     def _data_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yields the lines that hold rows, with their numbers in the file."""
+        """Yields the rows as pyarrow takes them, a carriage return being an end too, and the numbers of their lines."""
         with open_bytes(self.path) as file:
             for number, line in enumerate(file, start=1):
+                if number == 1 or number in self.skipped:
+                    continue
                 text = line.rstrip(b"\r\n")
-                if number > 1 and text and number not in self.skipped:
-                    yield number, text
+                for row in [text] if self.quoting else text.split(b"\r"):
+                    if row:
+                        yield number, row
 
 
 def is_cut_off(path: Path) -> bool:
@@ -180,6 +184,8 @@ def first_line(path: Path, encoding: str) -> str:
     if line.startswith("\ufeff"):
         expected = f"expected {encoding} text without one, or --encoding=utf-8-sig"
         raise InputError(f"{path}, line 1: begins with a byte order mark; {expected}")
+    if "\r" in line:  # at which pyarrow ends a line
+        raise InputError(f"{path}, line 1: holds a carriage return; expected lines that end with a line feed")
     return line
 
 
