@@ -722,6 +722,14 @@ def test_line_numbers_count_blank_lines(blank: str, tmp_path: Path) -> None:
     assert f"{path}, line 7, column timestamp: found 'never'" in message
 
 
+def test_a_field_that_is_longer_than_any_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Where a line is not as it should be, so that all are looked at one by one."""
+    path = tmp_path / "long.csv"
+    path.write_text(f"user_id,item_id,timestamp\nu,{'x' * 200_000},1\nu,i\n")
+    with pytest.raises(InputError, match=r"long\.csv, line 2: field larger than"):
+        load(path)
+
+
 def test_a_carriage_return_ends_a_row(tmp_path: Path) -> None:
     """As pyarrow takes it; the line is counted as an editor does."""
     message, path = refused(tmp_path, "\n".join([HEADER, "u0\ti0\t1\ru0\ti1\t2\r\r", "u0\ti2\tnever"]) + "\n")

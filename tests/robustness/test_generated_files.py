@@ -17,7 +17,7 @@ import pytest
 from fabricated import MOS, Maker
 from hypothesis import strategies as st
 
-from mos_recbole.data.reading import LogFile, read_log
+from mos_recbole.data.reading import LogFile, read_log, table_file
 from mos_recbole.errors import InputError
 from mos_recbole.results import RECORD_FILE, read_record
 from mos_recbole.results.documents import sealed
@@ -95,6 +95,18 @@ def read_interactions(content: bytes, folder: Path) -> str | None:
     found = zip(*(log.tokens[name].codes for name in FIELDS[:2]), log.times, strict=True)
     rows = [(names["user_id"][user], names["item_id"][item], float(time)) for user, item, time in found]
     assert sorted(row for row in rows if None not in row) == said_by(file)
+    return None
+
+
+def read_table(content: bytes, folder: Path) -> str | None:
+    """Returns the message with which the same with commas is refused; None where it is read."""
+    path = folder / "toy.csv"
+    path.write_bytes(content.replace(b"\t", b","))
+    try:
+        file, time_field = table_file(path, FIELDS, {}, "utf-8")
+        read_log(file, list(FIELDS), time_field)
+    except InputError as error:
+        return str(error)
     return None
 
 
@@ -343,6 +355,7 @@ def run(
     ("what", "read", "name"),
     [
         pytest.param(interactions(), read_interactions, "toy.inter", id="interactions"),
+        pytest.param(interactions(), read_table, "toy.csv", id="tables"),
         pytest.param(settings_files(), read_settings, "settings.yaml", id="settings"),
         pytest.param(sweeps(), plan, "sweep.yaml", id="sweeps"),
     ],

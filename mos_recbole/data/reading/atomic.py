@@ -90,10 +90,15 @@ class LogFile:
         for number, line in self._data_lines():
             try:
                 text = _decode(self.path, number, line, self.encoding)
+                fields = text.split(self.separator)
+                if self.quoting:
+                    fields = next(csv.reader([text], delimiter=self.separator))
             except BadLine as error:
                 yield number, error
                 continue
-            fields = next(csv.reader([text], delimiter=self.separator)) if self.quoting else text.split(self.separator)
+            except csv.Error as error:  # a very long field
+                yield number, BadLine(f"{self.path}, line {number}: {error}")
+                continue
             if len(fields) == len(self.columns):
                 yield number, fields
             else:
