@@ -39,7 +39,7 @@ def build_model(settings: Settings, config: RecBoleConfig, data: RunData) -> tor
     dataset = model_data(config, data.dataset, data.split)
     if faults := requirement_faults(config, dataset):
         raise InputError("\n".join(faults))
-    with faults_of_others(settings, "built"):
+    with faults_of_others(model_class, "built"):
         # FEARec and LDiffRec print debugging output.
         with contextlib.redirect_stdout(io.StringIO()), RefusesTooLarge():
             model: torch.nn.Module = model_class(config, dataset)
@@ -49,27 +49,28 @@ def build_model(settings: Settings, config: RecBoleConfig, data: RunData) -> tor
 
 
 @contextlib.contextmanager
-def faults_of_others(settings: Settings, done: Literal["built", "trained"]) -> Iterator[None]:
+def faults_of_others(model_class: type, done: Literal["built", "trained", "used"]) -> Iterator[None]:
     """While it is entered, what plugins raise, and RecBole's models at settings that they do not take, is InputError.
 
     Args:
-        settings: of the run.
+        model_class: of the model.
         done: what is being done with the model.
     """
+    name = model_class.__name__
     try:
         yield
     except (KeyboardInterrupt, TrainingDiverged):
         raise
     except InputError as error:
-        if done == "trained":
+        if done != "built":
             raise
-        raise InputError(f"{settings.model}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
     except BaseException as error:  # a plugin may raise anything
-        if place := _place_in_plugin(settings.model_class, error):
-            raise InputError(f"{settings.model}: {place}: {told(error)}") from error
-        takes_none = _refuses_settings(error) if done == "built" else _fails_in_recbole(settings.model_class, error)
+        if place := _place_in_plugin(model_class, error):
+            raise InputError(f"{name}: {place}: {told(error)}") from error
+        takes_none = _refuses_settings(error) if done == "built" else _fails_in_recbole(model_class, error)
         if takes_none:
-            raise InputError(f"{settings.model} cannot be {done} with these settings: {error!r}") from error
+            raise InputError(f"{name} cannot be {done} with these settings: {error!r}") from error
         raise
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mos_recbole.errors import InputError
+from mos_recbole.experiment.build import faults_of_others
 from mos_recbole.experiment.recommend import Recommender, user_blocks
 from mos_recbole.heads import LogitHead, MixtureHead
 from mos_recbole.io import atomic_write, os_errors_as_input_errors
@@ -113,15 +114,22 @@ def export_vectors(run: "TrainedRun", path: Path) -> None:
     log Σ_k π_k softmax_v(z_k·w_v + b_v).
 
     Raises:
-        InputError: the scores are no such function; or the file system refuses.
+        InputError: the scores are no such function; a plugin's code fails; or the file system refuses.
     """
     head = _own_model(run).head
     if not isinstance(head, MixtureHead):
         raise InputError(f"{run.config['model']}: its scores are no dot products of vectors; expected --format onnx")
     recommender = Recommender(run, 1)
-    parts = [(block.names, *recommender.head_queries(block)) for block in user_blocks(run, None)]
-    names, components, log_weights = zip(*parts, strict=True)
     item_Vd = head.item_vectors(run.model.item_table).float().cpu().numpy()
+    with faults_of_others(type(run.model), "used"):
+        parts = [(block.names, *recommender.head_queries(block)) for block in user_blocks(run, None)]
+        names, components, log_weights = zip(*parts, strict=True)
+        component_UKd, n_users = torch.cat(components), sum(map(len, names))
+        expected = (n_users, head.n_components, item_Vd.shape[1])
+        if component_UKd.shape != expected or not component_UKd.is_floating_point():
+            raise ValueError(
+                f"components {tuple(component_UKd.shape)}, {component_UKd.dtype}; expected real {expected}"
+            )
     excluded_V = np.zeros(len(item_Vd), dtype=bool) if recommender.excluded_V is None else recommender.excluded_V.cpu()
     is_candidate_V = ~np.asarray(excluded_V)
     is_candidate_V[0] = False
@@ -131,7 +139,7 @@ def export_vectors(run: "TrainedRun", path: Path) -> None:
         "item_bias": np.zeros(len(item_Vd), np.float32) if head.item_bias is None else head.item_bias.cpu().numpy(),
         "is_candidate": is_candidate_V,
         "user_names": np.array([name for part in names for name in part.to_pylist()]),
-        "component_vectors": torch.cat(components).cpu().numpy(),
+        "component_vectors": component_UKd.cpu().numpy(),
         "log_mixture_weights": torch.cat(log_weights).cpu().numpy(),
     }
     place = os_errors_as_input_errors(path, _WRITABLE)

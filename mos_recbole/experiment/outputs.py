@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 
+from mos_recbole.experiment.build import faults_of_others
 from mos_recbole.experiment.load import TrainedRun
 from mos_recbole.heads import OutputHead
 from mos_recbole.models import EncoderHeadRecommender
@@ -52,26 +53,32 @@ class Outputs:
         """Returns the log-probabilities [N, V] for queries by their numbers."""
         matrix_NV = torch.empty(len(chosen), len(self.item_V), dtype=torch.float64, device=self.item_V.device)
         start = 0
-        for block_nV in self.blocks(chosen):
-            matrix_NV[start : start + len(block_nV)] = block_nV
-            start += len(block_nV)
+        with faults_of_others(type(self.run.model), "used"):  # blocks of another shape
+            for block_nV in self.blocks(chosen):
+                matrix_NV[start : start + len(block_nV)] = block_nV
+                start += len(block_nV)
         return matrix_NV
 
     @torch.no_grad()
     def blocks(self, chosen: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yields `matrix` block by block, each of its own memory."""
+        """Yields `matrix` block by block, each of its own memory.
+
+        Raises:
+            InputError: a plugin's code fails.
+        """
         run, fields = self.run, Fields.of(self.run.config)
         n_queries, n_items, model = run.config["eval_batch_size"], run.model.n_items, run.model
-        if isinstance(model, EncoderHeadRecommender):
-            head, table_Vd = self._exact
-            rows = max(1, _CHUNK_BYTES // (8 * n_items * head.n_components))
-            for index in chosen.split(n_queries):
-                for state_nd in model(self.queries.batch(index, fields)).split(rows):
-                    yield head.log_prob(state_nd.double(), table_Vd)[:, self.item_V]
-            return
-        for index in chosen.split(max(1, min(n_queries, _CHUNK_BYTES // (8 * n_items)))):
-            scores_nV = query_scores(model, run.config, self.queries.batch(index, fields), self.queries.n_items)
-            yield scores_nV[:, self.item_V].double().log_softmax(dim=1)
+        with faults_of_others(type(model), "used"):
+            if isinstance(model, EncoderHeadRecommender):
+                head, table_Vd = self._exact
+                rows = max(1, _CHUNK_BYTES // (8 * n_items * head.n_components))
+                for index in chosen.split(n_queries):
+                    for state_nd in model(self.queries.batch(index, fields)).split(rows):
+                        yield head.log_prob(state_nd.double(), table_Vd)[:, self.item_V]
+                return
+            for index in chosen.split(max(1, min(n_queries, _CHUNK_BYTES // (8 * n_items)))):
+                scores_nV = query_scores(model, run.config, self.queries.batch(index, fields), self.queries.n_items)
+                yield scores_nV[:, self.item_V].double().log_softmax(dim=1)
 
     @cached_property
     def _exact(self) -> tuple[OutputHead, torch.Tensor]:

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from mos_recbole.data import Segments, Sequences
 from mos_recbole.data.sequences import read_rows
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.evaluation import seen_of, top_lists, top_lists_by_scores
+from mos_recbole.experiment.build import faults_of_others
 from mos_recbole.heads import MixtureHead
 from mos_recbole.io import atomic_write, os_errors_as_input_errors, require_regular
 from mos_recbole.models import CausalEncoder, EncoderHeadRecommender
@@ -74,7 +76,7 @@ class Recommender:
         filter_seen: whether items of a query's history are left out; None for as in the run.
 
     Raises:
-        InputError: k is not among 1 and the number of candidates.
+        InputError: k is not among 1 and the number of candidates; of all methods, a plugin's code that fails.
     """
 
     @torch.no_grad()
@@ -94,7 +96,8 @@ class Recommender:
             head = run.model.head
             if isinstance(head, MixtureHead):
                 head.loss_impl = "auto"  # Triton's counter of ranks has no log-probabilities of lists
-            self.scorer = head.scorer(run.model.item_table)
+            with self._faults():
+                self.scorer = head.scorer(run.model.item_table)
 
     @torch.no_grad()
     def lists(self, block: QueryBlock) -> pa.RecordBatch:
@@ -147,8 +150,13 @@ class Recommender:
         parts = [function(queries, index) for index in torch.arange(len(queries)).split(step)]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
+    def _faults(self) -> AbstractContextManager[None]:
+        return faults_of_others(type(self.run.model), "used")
+
     def _head_queries(self, batch: Interaction) -> tuple[torch.Tensor, ...]:
-        return self.run.model.head.queries(self.run.model(batch))
+        with self._faults():
+            queries: tuple[torch.Tensor, ...] = self.run.model.head.queries(self.run.model(batch))
+            return queries
 
     def _queries(self, block: QueryBlock) -> QuerySet:
         """Returns the queries as those of a side of a split, whose targets are not known: 0."""
@@ -168,7 +176,8 @@ class Recommender:
         if self.scorer is None:
             scores_BV = query_scores(self.run.model, self.run.config, batch, queries.n_items)
             return top_lists_by_scores(scores_BV, self.k, self.name_order_V, seen, self.excluded_V)
-        return top_lists(self.scorer, self._head_queries(batch), self.k, self.name_order_V, seen, self.excluded_V)
+        with self._faults():
+            return top_lists(self.scorer, self._head_queries(batch), self.k, self.name_order_V, seen, self.excluded_V)
 
     @torch.no_grad()
     def require_no_user(self) -> None:
@@ -193,7 +202,9 @@ class Recommender:
     def _scores(self, batch: Interaction) -> torch.Tensor:
         if self.scorer is None:
             return query_scores(self.run.model, self.run.config, batch, self.run.data.item_num)
-        return self.run.model.full_sort_predict(batch)
+        with self._faults():
+            scores: torch.Tensor = self.run.model.full_sort_predict(batch)
+            return scores
 
 
 def recommend(

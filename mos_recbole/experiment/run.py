@@ -107,7 +107,7 @@ def run_experiment(
         trainer = run.open(resume)
         run.measure(meter)
         callback = on_epoch if processes.is_main else lambda report: None
-        with faults_of_others(settings, "trained"):
+        with faults_of_others(settings.model_class, "trained"):
             trainer.fit(run.train_loader(), run.selection(), callback)
             return run.close()
 

@@ -289,6 +289,82 @@ def test_what_would_train_on_wrong_numbers_is_refused(
     assert not list(tmp_path.rglob(RECORD_FILE))
 
 
+ODD = """
+import os
+import torch
+from mos_recbole.heads import SoftmaxHead
+from mos_recbole.models import HeadSpec, register_head
+
+class Strange(BaseException):
+    def __str__(self):
+        raise ValueError("no words")
+
+class Odd(SoftmaxHead):
+    def components(self, state_Nd):
+        vector_NKd, log_weight_NK = super().components(state_Nd)
+        match os.environ.get("ODD"):
+            case "raises":
+                raise Strange
+            case "stops":
+                raise StopIteration
+            case "none":
+                return None
+            case "shape":
+                return vector_NKd[:-1, :, :3], log_weight_NK
+            case "kind":
+                return vector_NKd.to(torch.complex64), log_weight_NK
+        return vector_NKd, log_weight_NK
+
+register_head(HeadSpec("odd", "Odd", Odd))
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """Arguments of commands, and the folder of a finished run whose head may behave in odd ways since."""
+    folder = tmp_path_factory.mktemp("odd")
+    path = folder / "odd.py"
+    path.write_text(ODD, encoding="utf-8")
+    arguments = ["--plugin", str(path), "--dataset", str(data)]
+    small = ["--epochs=1", "--embedding_size=8", "--hidden_size=8", "--quiet", "--output", str(folder / "results")]
+    assert cli.main(["run", "--model", "GRU4RecOdd", *arguments, *small]) == 0
+    return arguments, find_records(folder / "results")[0].folder
+
+
+COMMANDS = {
+    "spectrum": ["--output", "out"],
+    "ablate-rank": ["--output", "out"],
+    "recommend": ["--all-users"],
+    "export": ["--format", "npz", "--output", "out.npz"],
+    "run": [],
+}
+
+
+@pytest.mark.parametrize("behaviour", ["raises", "stops", "none", "shape", "kind"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_plugin_that_behaves_oddly_later_is_one_message(
+    command: str,
+    behaviour: str,
+    odd: tuple[list[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """When it answers or trains, and not when it is checked: with the plugin's file, and status 2."""
+    arguments, run = odd
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ODD", behaviour)
+    monkeypatch.setattr("mos_recbole.models.recommender.head_fault", lambda *_: None)
+    named = ["--model", "GRU4RecOdd"] if command == "run" else [str(run)]
+    assert cli.main([command, *named, *arguments, *COMMANDS[command]]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"error: GRU4RecOdd: .*odd\.py", error), error
+    assert error.count("error:") == 1
+    assert "Traceback" not in error
+    assert not list(tmp_path.rglob("record.json"))
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_other_models_of_the_command_run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A fault of a plugin's head ends the runs with that head alone."""
     path = tmp_path / "own.py"
