@@ -1,5 +1,6 @@
 """A user's own heads and encoders: the example of docs/plugins.md as it stands there, and files with faults."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -22,8 +23,8 @@ DOC = Path(__file__).parents[2] / "docs" / "plugins.md"
 SMALL = ["--embedding_size=8", "--epochs=2", "--MAX_ITEM_LIST_LENGTH=10"]
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
     """Leaves the known encoders and heads as they were."""
     encoders, heads = dict(ENCODERS), dict(HEADS)
     yield
@@ -31,6 +32,12 @@ def _forget() -> Iterator[None]:
     HEADS.clear()
     ENCODERS.update(encoders)
     HEADS.update(heads)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    with forgetting():
+        yield
 
 
 @pytest.fixture
@@ -327,7 +334,8 @@ def odd(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str]
     path.write_text(ODD, encoding="utf-8")
     arguments = ["--plugin", str(path), "--dataset", str(data)]
     small = ["--epochs=1", "--embedding_size=8", "--hidden_size=8", "--quiet", "--output", str(folder / "results")]
-    assert cli.main(["run", "--model", "GRU4RecOdd", *arguments, *small]) == 0
+    with forgetting():
+        assert cli.main(["run", "--model", "GRU4RecOdd", *arguments, *small]) == 0
     return arguments, find_records(folder / "results")[0].folder
 
 
