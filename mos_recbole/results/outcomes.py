@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # numpy's dtype kinds; "number" is a whole number or not, as the data have it. Lists are no columns of data frames.
 _DTYPE_KINDS = {"text": "OUT", "integer": "iu", "float": "f", "number": "iuf", "flag": "b"}
@@ -171,12 +171,15 @@ def axis_label(column: str) -> str:
     return known.axis_label if known is not None and known.axis_label else column
 
 
-def outcomes_frame(values: Mapping[str, Any]) -> pd.DataFrame:
+def outcomes_frame(values: Mapping[str, Any]) -> "pd.DataFrame":
     """Returns the outcomes of a run in the order of `OUTCOME_COLUMNS`, a row per test query, without the lists.
 
     Args:
         values: of every column that holds no lists, by name; a scalar stands for all queries.
     """
+    import numpy as np  # here and not above, so that a list of runs does not wait for them
+    import pandas as pd
+
     columns = {column.name: column for column in OUTCOME_COLUMNS.values() if column.kind != "list"}
     assert values.keys() == columns.keys(), sorted(values.keys() ^ columns.keys())
     frame = pd.DataFrame({name: values[name] for name in columns})
@@ -187,7 +190,7 @@ def outcomes_frame(values: Mapping[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def check_outcomes(frame: pd.DataFrame) -> pd.DataFrame:
+def check_outcomes(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Returns the outcomes that a file held, whose columns have the types and ranges of `OUTCOME_COLUMNS`.
 
     Raises:

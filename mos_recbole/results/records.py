@@ -5,11 +5,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
-import numpy as np
-import pandas as pd
-import pyarrow.parquet
 import pydantic
 
 from mos_recbole.errors import InputError
@@ -26,6 +23,10 @@ from mos_recbole.results.top_items import (
     read_distances,
     read_top_items,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 RECORD_FILE = "record.json"
 OUTCOMES_FILE = "outcomes.parquet"
@@ -159,12 +160,14 @@ class RunResult(Document):
         """V, the padding included."""
         return int(self.data["items"]) + 1
 
-    def outcomes(self) -> pd.DataFrame:
+    def outcomes(self) -> "pd.DataFrame":
         """Returns one row per test query, without the lists; the columns are described in docs/results.md.
 
         Raises:
             InputError: the file is missing or broken.
         """
+        import pandas as pd  # here and not above, so that a list of runs does not wait for it
+
         columns = [name for name in self.outcomes_columns() if name not in LIST_COLUMNS]
         return self._read(OUTCOMES_FILE, lambda path: check_outcomes(pd.read_parquet(path, columns=columns)))
 
@@ -177,7 +180,7 @@ class RunResult(Document):
         catalogue = self._read(ITEMS_FILE, read_catalogue)
         return self._read(OUTCOMES_FILE, partial(read_top_items, catalogue=catalogue))
 
-    def distance_sums(self) -> np.ndarray | None:
+    def distance_sums(self) -> "np.ndarray | None":
         """Returns `evaluation.distance_sums` of the recommended lists, [Q, k]; None where they were not computed.
 
         Raises:
@@ -197,9 +200,11 @@ class RunResult(Document):
         Raises:
             InputError: the file is missing or broken.
         """
-        return list(read_checked(self.folder / OUTCOMES_FILE, pyarrow.parquet.read_schema).names)
+        from pyarrow import parquet
 
-    def training_log(self) -> pd.DataFrame:
+        return list(read_checked(self.folder / OUTCOMES_FILE, parquet.read_schema).names)
+
+    def training_log(self) -> "pd.DataFrame":
         """Returns one row per epoch: loss, seconds and validation metrics.
 
         Raises:
@@ -236,7 +241,7 @@ def run_files_sha256(folder: Path) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
-def read_log(path: Path) -> pd.DataFrame:
+def read_log(path: Path) -> "pd.DataFrame":
     """Returns a training log, every number to its last digit.
 
     Raises:
@@ -245,7 +250,10 @@ def read_log(path: Path) -> pd.DataFrame:
     return read_checked(path, _read_log)
 
 
-def _read_log(path: Path) -> pd.DataFrame:
+def _read_log(path: Path) -> "pd.DataFrame":
+    import numpy as np
+    import pandas as pd
+
     log = pd.read_csv(path, float_precision="round_trip")
     if missing := [name for name in ("epoch", "loss") if name not in log]:
         raise ValueError(f"no column {' and '.join(missing)}")

@@ -1,14 +1,16 @@
 """Records of sweeps: the plan and a file for each trial."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import pandas as pd
 import pydantic
 
 from mos_recbole.results.documents import Document, read_document, write_document
 from mos_recbole.results.labels import run_label
 from mos_recbole.results.records import LOG_FILE, RECORD_FILE, RUNS_FOLDER, read_log
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SWEEP_FILE = "sweep.json"
 TRIALS_FOLDER = "trials"
@@ -88,7 +90,7 @@ class Trial(Document):
             return "finished"
         return self.ended or "unfinished"
 
-    def training_log(self, sweep: Path) -> pd.DataFrame | None:
+    def training_log(self, sweep: Path) -> "pd.DataFrame | None":
         """Returns one row per epoch of its run so far, or None before the first one ended; see `RunResult`."""
         path = self.folder(sweep) / LOG_FILE
         return read_log(path) if path.exists() else None

@@ -3,13 +3,13 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet
+from typing import TYPE_CHECKING
 
 from mos_recbole.io import atomic_write, damaged, say_unsealed
+
+if TYPE_CHECKING:  # imported where they are used, so that a list of runs does not wait for them
+    import numpy as np
+    import pandas as pd
 
 ITEMS_FILE = "items.parquet"
 LIST_COLUMNS = ("top_items", "top_in_history")
@@ -29,21 +29,26 @@ class TopItems:
         train_counts: int64 [V], how often training holds each item.
     """
 
-    items: np.ndarray
-    in_history: np.ndarray
-    names: np.ndarray
-    train_counts: np.ndarray
+    items: "np.ndarray"
+    in_history: "np.ndarray"
+    names: "np.ndarray"
+    train_counts: "np.ndarray"
 
-    def rows(self, rows: np.ndarray) -> "TopItems":
+    def rows(self, rows: "np.ndarray") -> "TopItems":
         """Returns the lists of some queries, in their order."""
         return replace(self, items=self.items[rows], in_history=self.in_history[rows])
 
 
-def write_outcomes(path: Path, frame: pd.DataFrame, top: TopItems) -> None:
+def write_outcomes(path: Path, frame: "pd.DataFrame", top: TopItems) -> None:
     """Writes the outcomes with their lists, and the catalogue beside them.
 
     Lists are of dictionary-coded names: a name is in the file once, and its number in every list.
     """
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
     is_item = top.items > 0
     offsets = pa.array(np.concatenate([[0], np.cumsum(is_item.sum(axis=1))]).astype(np.int32))
     names = pa.DictionaryArray.from_arrays(pa.array(top.items[is_item] - 1), pa.array(top.names[1:].astype(str)))
@@ -53,18 +58,20 @@ def write_outcomes(path: Path, frame: pd.DataFrame, top: TopItems) -> None:
     # How many were asked for, where no query has so many candidates.
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEPT: str(top.items.shape[1])})
     with atomic_write(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd")
     with atomic_write(path.with_name(ITEMS_FILE)) as temporary:
         catalogue = {"item": top.names[1:].astype(str), "train_count": top.train_counts[1:]}
         pd.DataFrame(catalogue).to_parquet(temporary, index=False)
 
 
-def read_catalogue(path: Path) -> pd.DataFrame:
+def read_catalogue(path: Path) -> "pd.DataFrame":
     """Returns the items of a run: their names and how often training holds them.
 
     Raises:
         OSError, ValueError: the file is missing or broken.
     """
+    import pandas as pd
+
     catalogue = pd.read_parquet(path, columns=["item", "train_count"])
     if catalogue["item"].isna().any() or catalogue["item"].duplicated().any():
         raise ValueError("column item holds a name twice, or none")
@@ -73,14 +80,18 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     return catalogue
 
 
-def read_top_items(path: Path, catalogue: pd.DataFrame) -> TopItems:
+def read_top_items(path: Path, catalogue: "pd.DataFrame") -> TopItems:
     """Returns the lists of an outcomes file that has them.
 
     Raises:
         OSError, ValueError: the file is missing or broken.
     """
+    import numpy as np
+    import pandas as pd
+    from pyarrow import parquet
+
     names = np.concatenate([[""], catalogue["item"].to_numpy(dtype=object)])
-    table = pyarrow.parquet.read_table(path, columns=list(LIST_COLUMNS)).combine_chunks()
+    table = parquet.read_table(path, columns=list(LIST_COLUMNS)).combine_chunks()
     chunks = table["top_items"].chunks
     lengths = np.concatenate([[0], *(chunk.value_lengths().to_numpy() for chunk in chunks)])[1:].astype(np.int64)
     shape = len(lengths), int((table.schema.metadata or {}).get(_KEPT, lengths.max(initial=0)))
@@ -98,26 +109,32 @@ def read_top_items(path: Path, catalogue: pd.DataFrame) -> TopItems:
     return TopItems(items, in_history, names, np.concatenate([[0], catalogue["train_count"].to_numpy(np.int64)]))
 
 
-def write_distances(folder: Path, sums_Qk: np.ndarray) -> None:
+def write_distances(folder: Path, sums_Qk: "np.ndarray") -> None:
     """Writes of a run's recommended items the distances to those before them in the list, added up.
 
     The checksum is of the numbers, in the file itself: the run's record was written before.
     """
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
     columns = {str(place): sums_Qk[:, place] for place in range(sums_Qk.shape[1])}
     table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _SHA256: _sha256(sums_Qk)})
     with atomic_write(folder / DISTANCES_FILE) as temporary:
-        pyarrow.parquet.write_table(table, temporary)
+        parquet.write_table(table, temporary)
 
 
-def read_distances(path: Path) -> np.ndarray:
+def read_distances(path: Path) -> "np.ndarray":
     """Returns what `write_distances` wrote.
 
     Raises:
         InputError: the file is damaged.
         OSError, ValueError: it is missing or broken.
     """
-    table = pyarrow.parquet.read_table(path)
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
     sums_Qk: np.ndarray = table.to_pandas().to_numpy()
     sha256 = (table.schema.metadata or {}).get(_SHA256)
     if sha256 is None:
@@ -127,5 +144,5 @@ def read_distances(path: Path) -> np.ndarray:
     return sums_Qk
 
 
-def _sha256(values: np.ndarray) -> str:
+def _sha256(values: "np.ndarray") -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()
