@@ -56,11 +56,13 @@ def _size(encoder: str, width: int) -> list[str]:
     return [f"--embedding_size={width}"]
 
 
+def _name(encoder: str, head: str, width: int) -> str:
+    return f"{encoder}{head}:{','.join(option.removeprefix('--') for option in _size(encoder, width))}"
+
+
 def groups_of(options: argparse.Namespace, width: int) -> list[RunGroup]:
     """Returns the runs of a width with the asked seeds, a group a head. Raises InputError where one is missing."""
-    size = ",".join(option.removeprefix("--") for option in _size(options.encoder, width))
-    names = [f"{options.encoder}{head}:{size}" for head in HEADS]
-    found = find_run_groups(names, [options.work])
+    found = find_run_groups([_name(options.encoder, head, width) for head in HEADS], [options.work])
     asked = set(options.seeds)
     for group in found:
         if missing := sorted(asked - {run.seed for run in group.runs}):
@@ -114,8 +116,8 @@ def plot_differences(ax: Axes, rows: pd.DataFrame, metric: str) -> Axes:
     for number, (model, look) in enumerate(looks.items()):
         part = rows[rows["model"] == model].sort_values("d")
         place = [widths.index(width) + 0.1 * (number - (len(looks) - 1) / 2) for width in part["d"]]
-        reach = [part["B - A"] - part["B - A low"], part["B - A high"] - part["B - A"]]
-        ax.errorbar(place, part["B - A"], yerr=reach, fmt=look.marker, color=look.colour, markersize=4, capsize=2)
+        low, middle, high = part[["B - A low", "B - A", "B - A high"]].to_numpy().T
+        ax.errorbar(place, middle, yerr=[middle - low, high - middle], fmt=look.marker, color=look.colour, markersize=4, capsize=2)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     better = ", nats (less is better)" if metric == "Loss" else ""
     ax.set(xlabel="width d", title=f"{metric} less the softmax's{better}", xlim=(-0.5, len(widths) - 0.5))
@@ -192,7 +194,7 @@ def main() -> None:
         print(write_tables(options, output))
     except InputError as error:
         parser.error(str(error))
-    mixtures = [group.label for width in options.widths for group in groups_of(options, width)[-1:]]
+    mixtures = [_name(options.encoder, HEADS[-1], width) for width in options.widths]
     ablation = ["ablate-rank", *mixtures, "--results", str(options.work), "--output", str(output / "ablate_rank")]
     raise SystemExit(mos_recbole([*ablation, "--dataset", options.dataset]))
 
