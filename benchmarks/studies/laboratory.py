@@ -117,7 +117,15 @@ def plot_differences(ax: Axes, rows: pd.DataFrame, metric: str) -> Axes:
         part = rows[rows["model"] == model].sort_values("d")
         place = [widths.index(width) + 0.1 * (number - (len(looks) - 1) / 2) for width in part["d"]]
         low, middle, high = part[["B - A low", "B - A", "B - A high"]].to_numpy().T
-        ax.errorbar(place, middle, yerr=[middle - low, high - middle], fmt=look.marker, color=look.colour, markersize=4, capsize=2)
+        ax.errorbar(
+            place,
+            middle,
+            yerr=[middle - low, high - middle],
+            fmt=look.marker,
+            color=look.colour,
+            markersize=4,
+            capsize=2,
+        )
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     better = ", nats (less is better)" if metric == "Loss" else ""
     ax.set(xlabel="width d", title=f"{metric} less the softmax's{better}", xlim=(-0.5, len(widths) - 0.5))
