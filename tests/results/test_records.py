@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,16 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_records_of_this_version_say_so(tmp_path: Path) -> None:
     assert RunResult.model_fields["schema_version"].default == 3
+
+
+def test_runs_are_listed_without_pandas_and_pyarrow(tmp_path: Path) -> None:
+    """Which take longer to import than the list to be made."""
+    Maker(tmp_path)(MOS)
+    program = "import sys; from mos_recbole.cli import main; main(sys.argv[1:]); print('pandas' in sys.modules)"
+    command = [sys.executable, "-c", program, "ls", str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert MOS in lines[2]
+    assert lines[-1] == "False"
 
 
 @pytest.mark.parametrize(
