@@ -9,7 +9,7 @@ Every width's softmax, mixture of contexts (the mixture's parameters, a softmax'
 with the same seeds, by `mos-recbole run`; the same command goes on where it was interrupted. `--key=value` arguments go
 to all runs. The last epoch counts, the only one that is validated.
 
-Writes to <output>/<data set>: runs.csv (a line a run), comparisons.csv and .md, heads.svg and .png (differences from
+Writes to --output: runs.csv (a line a run), comparisons.csv and .md, heads.svg and .png (differences from
 the softmax), and ablate_rank/ (the mixtures cut to lower ranks). p values are corrected by Holm's method for the three
 comparisons of a width and metric. Prints how far the training loss of a cell's runs predicts their test NDCG@10.
 """
@@ -183,7 +183,7 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="for runs")
-    parser.add_argument("--output", type=Path, default=Path("results/laboratory"), metavar="FOLDER", help="of tables")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="(default: results/laboratory/<data set>)")
     parser.add_argument("--dataset", default="ml-100k", metavar="NAME", help="name or folder (default: ml-100k)")
     parser.add_argument("--encoder", choices=["GRU4Rec", "SASRec"], default="GRU4Rec", help="(default: GRU4Rec)")
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 64], metavar="D", help="(default: 16 64)")
@@ -197,7 +197,7 @@ def main() -> None:
         for command in commands(options, passed):
             if status := mos_recbole(command):
                 raise SystemExit(status)
-    output = options.output / Path(options.dataset).name
+    output = options.output or Path("results/laboratory") / Path(options.dataset).name
     try:
         print(write_tables(options, output))
     except InputError as error:
