@@ -207,7 +207,9 @@ def load_settings(
         values[key] = checked(key, types.get(key), given[key], values[key], found)
     values["data_path"] = _at_home(values["data_path"], found)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
-        values["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0}
+        values["train_neg_sample_args"] = {
+            **{"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0},
+        }
     if values["split"] == "files" and "train_mode" not in given:
         # Their rows may be lists, of which no other targets are made.
         values["train_mode"] = "prefix"

@@ -43,7 +43,8 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         compat.apply()
         self._init_parameters_category()
         self.model, self.model_class, self.dataset = model_class.__name__, model_class, dataset
-        self.external_config_dict = dict(values)
+        # RecBole completes nested values in place; a run's id is made of the settings as they are.
+        self.external_config_dict = copy.deepcopy(dict(values))
         self._load_internal_config_dict(self.model, model_class, dataset)
         self.final_config_dict = self._get_final_config_dict()
         # RecBole refuses metrics that are not its own; it computes none of them here.

@@ -1,8 +1,10 @@
 """Run ids hash the identity of settings: what is in it, with which values and types, must not change by accident."""
 
+import copy
 from typing import Any
 
 import pytest
+import torch
 
 from mos_recbole.settings import load_settings
 
@@ -210,3 +212,21 @@ def test_a_constant_rate_is_no_part_of_the_identity(model: str) -> None:
     """So that results from before there were schedules keep theirs."""
     identity = load_settings(model, overrides={"lr_schedule": "constant", "warmup": 0.0}).identity()
     assert not identity.keys() & {"lr_schedule", "warmup", "chosen_epoch"}
+
+
+@pytest.mark.parametrize("model", ["BPR", "Caser", "FPMC", "GRU4RecMoS", "ItemKNN", "NARM", "NeuMF", "SASRec"])
+def test_the_identity_stays_when_recbole_reads_the_settings(model: str) -> None:
+    """A sweep's driver names a trial before its data are prepared, its worker afterwards."""
+    changes = {"loss_type": "BPR"} if model == "NARM" else {}
+    settings = load_settings(model, overrides=changes)
+    before = copy.deepcopy(settings.identity())
+    config = settings.recbole_config(torch.device("cpu"))
+    config["load_col"]["inter"].append("rating")
+    assert settings.identity() == before
+
+
+def test_arguments_of_negatives_are_complete() -> None:
+    """RecBole completes them; so they were in the ids of runs before the settings were kept from it."""
+    settings = load_settings("FPMC")
+    config = settings.recbole_config(torch.device("cpu"))
+    assert settings.values["train_neg_sample_args"] == config["train_neg_sample_args"]
