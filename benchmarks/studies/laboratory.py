@@ -15,7 +15,7 @@ comparisons of a width and metric. Prints how far the training loss of a cell's 
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -30,7 +30,7 @@ from mos_recbole.cli import main as mos_recbole
 from mos_recbole.errors import InputError
 from mos_recbole.report import comparisons_table
 from mos_recbole.report.figures import STYLE, Figure, add_legend, model_looks, save_figure
-from mos_recbole.report.table import Table
+from mos_recbole.report.table import Table, escape_markdown
 from mos_recbole.results import RunResult
 
 HEADS = ("Softmax", "MoC", "MoS")
@@ -155,29 +155,37 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
         InputError: a cell without runs, or with others than its rivals have.
     """
     output.mkdir(parents=True, exist_ok=True)
-    texts, frames, runs, softmaxes = [], [], [], []
+    tables: dict[str, Table] = {}
+    frames, runs, softmaxes = [], [], []
     for width in options.widths:
         groups = groups_of(options, width)
         softmaxes.append(groups[0])
         runs.append(runs_frame(width, groups))
         models = [(a.runs[0].model, b.runs[0].model) for a, b in combinations(groups, 2)]
         for table in comparisons(groups):
-            texts.append(f"## d = {width}: {table.frame['metric'].iloc[0]}\n\n{table.markdown()}")
-            ends = pd.DataFrame(models, columns=["A model", "B model"])
-            frames.append(pd.concat([pd.Series(width, ends.index, name="d"), ends, table.frame], axis=1))
+            tables[f"d = {width}: {table.frame['metric'].iloc[0]}"] = table
+            names = pd.DataFrame(models, columns=["A model", "B model"])
+            frames.append(pd.concat([pd.Series(width, names.index, name="d"), names, table.frame], axis=1))
     if len(softmaxes) > 1:
-        table = comparisons_table(compare_groups([softmaxes[0], softmaxes[-1]], [PRIMARY], margin=MARGIN))
-        texts.append(f"## Width: the softmax\n\n{table.markdown()}")
+        ends = compare_groups([softmaxes[0], softmaxes[-1]], [PRIMARY], margin=MARGIN)
+        tables["Width: the softmax"] = comparisons_table(ends)
     frame, every = pd.concat(frames), pd.concat(runs)
     frame.to_csv(output / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
     every.to_csv(output / "runs.csv", index=False, lineterminator="\n", float_format="%.6g")
-    (output / "comparisons.md").write_text("# Comparisons\n\n" + "\n\n".join(texts) + "\n", encoding="utf-8")
+    (output / "comparisons.md").write_text(_page(tables), encoding="utf-8")
     save_figure(figure_of(frame, f"{options.encoder}Softmax"), output)
     pooled, mean = correlation_within_cells(every)
     found = frame[["d", "metric", "A model", "B model", "mean A", "B - A", "B - A low", "B - A high", "p (Holm)"]]
     found = found.assign(detectable=frame["detectable"], verdict=frame["verdict"])
     said = f"within cells, training loss and {PRIMARY}: r = {pooled:+.2f} of all together, |r| = {mean:.2f} on average"
     return f"{found.to_string(index=False, float_format='{:.4g}'.format)}\n{said}"
+
+
+def _page(tables: Mapping[str, Table]) -> str:
+    """Returns tables in Markdown, each below its title, and what their captions say at the end, once."""
+    parts = [f"## {title}\n\n{table.grid('github', escape_markdown)}" for title, table in tables.items()]
+    lines = dict.fromkeys(line for table in tables.values() for line in table.caption.splitlines())
+    return "\n\n".join(["# Comparisons", *parts, *map(escape_markdown, lines)]) + "\n"
 
 
 def main() -> None:
