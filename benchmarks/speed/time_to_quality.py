@@ -145,6 +145,7 @@ def draw(curves: pd.DataFrame, reference: float, path: Path) -> None:
             ax.step(run["processor_seconds"], run["test"], dashes, where="post", color=f"C{number}", label=label)
     ax.axhline(reference, color="0.5", linestyle=":")
     ax.set(xscale="log", xlabel="processor-seconds", ylabel="test NDCG@10 of the best epoch so far")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
