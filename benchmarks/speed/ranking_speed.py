@@ -66,7 +66,7 @@ def rank(n_queries: int, n_items: int, n_components: int, width: int, top_k: int
 
             total += seconds(work, where)
             found = found or parts[0].room_for(n_queries)
-            found.put(number * BATCH, parts[0])
+            found.put(slice(number * BATCH, number * BATCH + size), parts[0])
             if number % max(1, len(batches) // 8) == 0:
                 rates.append(matmul_rate(where, calls=3))
 

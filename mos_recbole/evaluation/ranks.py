@@ -61,11 +61,11 @@ class TargetRanks:
             None if self.top_items is None else room(self.top_items),
         )
 
-    def put(self, start: int, part: "TargetRanks") -> None:
-        """Takes over the results of the queries from `start` on."""
+    def put(self, place: slice | torch.Tensor, part: "TargetRanks") -> None:
+        """Takes over the results of some queries, given where they belong."""
         for mine, theirs in zip(vars(self).values(), vars(part).values(), strict=True):
             if mine is not None:
-                mine[start : start + len(theirs)] = theirs
+                mine[place] = theirs.to(mine.device)
 
 
 def rank_targets_by_scores(
@@ -273,6 +273,6 @@ def rank_targets(
             part = rank_targets_by_scores(scores_bV, target_B[chunk], chunk_seen, top_k, excluded_V)
             part = replace(part, target_score=log_prob(part.target_score))
         found = found or part.room_for(len(target_B))
-        found.put(start, part)
+        found.put(chunk, part)
     assert found is not None, "a chunk, be it empty"
     return found

@@ -139,12 +139,10 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
     more_valid, more_test = (
         getattr(data.split, side).n_targets / max(getattr(cut.split, side).n_targets, 1) for side in ("valid", "test")
     )
-    # Closing a run validates once more, then ranks the test's queries.
-    again = validation * (1 / len(runs))
     return Estimate(
         parameters=count_trainable(opened[0].model),
         memory_bytes={kind: max(peak[kind], closing_peak[kind]) for kind in peak},
-        once=once + ((closed - again) * more_test + again * more_valid) * len(runs),
+        once=once + closed * more_test * len(runs),
         epoch=epoch - validation + timer.left,
         validation=validation * more_valid,
         unvalidated_epochs=unvalidated,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -20,7 +21,7 @@ from recbole.data.interaction import Interaction
 from mos_recbole.data import Segments, Sequences
 from mos_recbole.data.sequences import read_rows
 from mos_recbole.errors import InputError, nearest
-from mos_recbole.evaluation import seen_of, top_lists, top_lists_by_scores
+from mos_recbole.evaluation import top_lists, top_lists_by_scores
 from mos_recbole.experiment.build import faults_of_others
 from mos_recbole.heads import MixtureHead
 from mos_recbole.io import atomic_write, os_errors_as_input_errors, require_regular
@@ -119,10 +120,12 @@ class Recommender:
             queries = replace(queries, seen=(query[is_other], item[is_other]))
         user, position = segments.user[segment], rows - run.data.sequences.offsets[segments.user[segment]]
         names = np.asarray(run.data.id2token(run.data.uid_field, run.data.sequences.users[user]))
-        # Batches of the same size as in the run, so that scores are rounded as they were there.
-        for index in torch.arange(len(queries)).split(score_batch_size(run.model, run.config, queries.n_items)):
+        # In the run's batches, so that scores are rounded as they were there.
+        size = score_batch_size(run.model, run.config, queries.n_items)
+        items_Nk, scores_Nk = queries.by_batches(size, partial(self._lists, queries))
+        for index in torch.arange(len(queries)).split(size):
             named = {"query": pa.array(names[index]), "position": pa.array(position[index])}
-            yield self._table(named, *self._lists(queries, index))
+            yield self._table(named, items_Nk[index], scores_Nk[index])
 
     def _table(self, named: dict[str, pa.Array], items: torch.Tensor, scores: torch.Tensor) -> pa.RecordBatch:
         """Returns lists [B, k], 0 where one is shorter, under what names their queries."""
@@ -147,8 +150,7 @@ class Recommender:
         """Returns a function of queries and their numbers, batch by batch."""
         queries = self._queries(block)
         step = min(score_batch_size(self.run.model, self.run.config, queries.n_items), _MOST_ENCODED)
-        parts = [function(queries, index) for index in torch.arange(len(queries)).split(step)]
-        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return queries.by_batches(step, partial(function, queries))
 
     def _faults(self) -> AbstractContextManager[None]:
         return faults_of_others(type(self.run.model), "used")
@@ -172,7 +174,7 @@ class Recommender:
 
     def _lists(self, queries: QuerySet, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         batch = queries.batch(index, self.fields)
-        seen = seen_of(queries.seen, int(index[0]), int(index[-1]) + 1)
+        seen = queries.seen_by(index)
         if self.scorer is None:
             scores_BV = query_scores(self.run.model, self.run.config, batch, queries.n_items)
             return top_lists_by_scores(scores_BV, self.k, self.name_order_V, seen, self.excluded_V)

@@ -204,7 +204,8 @@ class Run:
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes."""
         self._note(self._training_ended())
-        valid = self._metrics("valid") if self.settings.validates else {}
+        # Of the chosen epoch, as the model that is in place now was validated.
+        valid = self.trainer.reports[self.trainer.best_epoch - 1].valid or {}
         if self.settings.values["final_fit"] != "none":
             self._fit_again()
         test, ranks = self._evaluate("test", self.settings.kept_items)

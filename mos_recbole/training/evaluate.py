@@ -1,6 +1,7 @@
 """Runs a model over the queries of a side, by the protocol."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,6 @@ from mos_recbole.evaluation import (
     TargetRanks,
     rank_targets,
     rank_targets_by_scores,
-    seen_of,
 )
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.progress import ProgressBar
@@ -51,6 +51,31 @@ class QuerySet:
 
     def __len__(self) -> int:
         return len(self.gatherer)
+
+    def batches(self, size: int) -> list[torch.Tensor]:
+        """Returns the numbers of all queries in batches of at most so many, see `PrefixGatherer.batches`."""
+        return self.gatherer.batches(size)
+
+    def by_batches(
+        self, size: int, function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+    ) -> tuple[torch.Tensor, ...]:
+        """Returns what a function makes of the numbers of a batch, for all queries in their order."""
+        batches = self.batches(size)
+        parts = [function(index) for index in batches]
+        back_N = torch.cat(batches).argsort()
+        return tuple(torch.cat(tensors)[back_N.to(tensors[0].device)] for tensors in zip(*parts, strict=True))
+
+    def seen_by(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Returns `seen` of queries by their numbers, given on the host; they are numbered from 0 then."""
+        if self.seen is None:
+            return None
+        query_P, item_P = self.seen
+        index_B = index_B.to(query_P.device)
+        start_B = torch.searchsorted(query_P, index_B)
+        count_B = torch.searchsorted(query_P, index_B, right=True) - start_B
+        own_P = torch.repeat_interleave(count_B)
+        place_P = torch.arange(len(own_P), device=own_P.device) - (count_B.cumsum(0) - count_B - start_B)[own_P]
+        return own_P, item_P[place_P]
 
     def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
         """Returns queries by their numbers, given on the host."""
@@ -153,7 +178,7 @@ def _rank(
     if isinstance(model, EncoderHeadRecommender):
         scorer = model.head.scorer(model.item_table)
     found: TargetRanks | None = None
-    batches = torch.arange(len(queries)).split(batch_size)
+    batches = queries.batches(batch_size)
     own = batches[processes.shard]
     shown = None if show_progress else False
     with ProgressBar("ranking", sum(len(index) for index in own), "queries", show=shown) as bar:
@@ -161,7 +186,7 @@ def _rank(
         for index in own or batches[:1]:
             batch = queries.batch(index, fields)
             target_B = batch[fields.item]
-            seen = seen_of(queries.seen, int(index[0]), int(index[-1]) + 1)
+            seen = queries.seen_by(index)
             if isinstance(model, EncoderHeadRecommender):
                 part = rank_targets(scorer, model.head.queries(model(batch)), target_B, seen, top_k, queries.excluded_V)
             else:
@@ -169,7 +194,7 @@ def _rank(
                 part = rank_targets_by_scores(scores_BV, target_B, seen, top_k, queries.excluded_V)
             found = found or part.room_for(len(queries))
             if own:
-                found.put(int(index[0]), part)
+                found.put(index, part)
             bar.advance(len(index))
     assert found is not None, "a side of a split has a target"
     return found

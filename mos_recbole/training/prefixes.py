@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,11 +75,31 @@ class PrefixGatherer:
     def __len__(self) -> int:
         return int(self.stop_S[-1]) if len(self.stop_S) else 0
 
+    def batches(self, size: int) -> list[torch.Tensor]:
+        """Returns the numbers of all samples in batches of at most so many.
+
+        In their order; where batches are cropped, from the shortest to the longest, with little padding in any.
+        """
+        index_N = torch.arange(len(self))
+        if not self.crop:
+            return list(index_N.split(size))
+        length_N, index_N = self._place(index_N)[2].sort(stable=True)
+        # The longest of a batch is at most a quarter and 4 items longer than its shortest.
+        widest_N = torch.searchsorted(length_N, length_N + length_N // 4 + 4, right=True)
+        starts = [0]
+        while starts[-1] < len(self):
+            starts.append(min(starts[-1] + size, int(widest_N[starts[-1]])))
+        return [index_N[start:stop] for start, stop in pairwise(starts)]
+
+    def _place(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns the segments of samples, the rows of their targets, and how many items come before these."""
+        segment_B = torch.searchsorted(self.stop_S, index_B, right=True)
+        row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index_B
+        return segment_B, row_B, (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
+
     def batch(self, index: torch.Tensor, fields: Fields) -> Interaction:
         """Returns samples by their numbers, given on the host: user, item_seq [B, L], item_seq_len, target as item."""
-        segment_B = torch.searchsorted(self.stop_S, index, right=True)
-        row_B = self.target_stop_S[segment_B] - self.stop_S[segment_B] + index
-        length_B = (row_B - self.context_start_S[segment_B]).clamp(max=self.max_length)
+        segment_B, row_B, length_B = self._place(index)
         # Known on the host, so that nobody waits for a GPU to say how wide the batch is.
         width = int(length_B.max()) if self.crop and len(index) else self.max_length
         user_B, row_B, length_B = to_device(self.device, self.user_S[segment_B], row_B, length_B)

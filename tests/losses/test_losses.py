@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from mos_recbole.losses import mixture_cross_entropy, tiles
+from mos_recbole.losses.reference import mixture_nll_reference
 
 NAMES = ("components", "log_prior", "weight", "bias")
 REDUCTIONS = ("mean", "sum", "none")
@@ -354,6 +355,18 @@ def test_low_precision_error_is_the_naive_one_at_most(dtype: torch.dtype, scale:
     for name in ("value", *NAMES):
         allowed = 2 * _error(naive[name], truth[name]) + torch.finfo(dtype).eps * truth[name].norm().item()
         assert _error(found[name], truth[name]) <= allowed, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_reference_leaves_16_bits_to_the_products(dtype: torch.dtype) -> None:
+    """Its log-softmax is in float32: the error is that of rounded logits, a few units of the logits' last place."""
+    inputs, target = random_inputs(96, 3, 150, 16, scale=1.0, seed=3)
+    low = tuple(tensor.to(dtype) for tensor in inputs)
+    truth = mixture_nll_reference(*(tensor.double() for tensor in low[:3]), target, low[3].double())
+    found = mixture_nll_reference(*low[:3], target, low[3])
+    assert found.dtype == torch.float32
+    logits = low[0].double() @ low[2].double().T
+    assert (found - truth).abs().max() < torch.finfo(dtype).eps * logits.abs().max()
 
 
 @pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="needs a CPU with AMX")

@@ -210,6 +210,16 @@ def test_only_rows_of_targets_and_negatives_get_a_gradient() -> None:
     assert (found["bias"] != 0).equal(touched)
 
 
+def test_the_expected_counts_are_constants() -> None:
+    """With an item bias, whose gradient shares their way, they get none."""
+    inputs, target = random_inputs(4, 2, 50, 3)
+    sampled, log_count = random_negatives(50, 6)
+    log_count.requires_grad_()
+    leaves = [tensor.requires_grad_() for tensor in inputs]
+    sampled_mixture_cross_entropy(*leaves[:3], target, sampled, log_count, bias=leaves[3]).backward()
+    assert log_count.grad is None
+
+
 def test_nothing_as_large_as_the_logits_is_kept() -> None:
     """What autograd holds between forward and backward grows with B·K·d, M·d and B·K, not with B·K·M or V·d."""
     n_queries, n_components, n_negatives, width = 30, 2, 100, 3

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from built import CPU, FIELDS, build
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_data import write_inter
 
-from mos_recbole.data import SequenceDataset
+from mos_recbole.data import Segments, SequenceDataset, Sequences
 from mos_recbole.experiment import RunData, load_settings, run_experiment
 from mos_recbole.training import evaluate_model, make_query_set, make_train_loader
+from mos_recbole.training.prefixes import PrefixGatherer
 
 L = 3
 Rows = list[tuple[str, int]]
@@ -105,10 +108,35 @@ def test_queries_are_those_of_the_histories(name: str, side: Literal["train", "v
     assert any(item.startswith("own") for item in trained)
 
 
-def test_candidates_and_ranks_are_those_of_the_scores(histories) -> None:
-    """Of each query by brute force, given the scores of all items."""
+@pytest.mark.parametrize("crop", [True, False])
+@given(length=st.lists(st.integers(1, 90), min_size=1, max_size=60), size=st.integers(1, 70))
+def test_batches_have_every_sample_once_and_little_padding(length: list[int], size: int, crop: bool) -> None:
+    """Cropped, they are sorted by length; otherwise in the samples' order and as few as can be."""
+    offsets = np.concatenate([[0], np.cumsum(np.array(length) + 1)])
+    place = np.arange(len(length), dtype=np.int32)
+    sequences = Sequences(np.ones(offsets[-1], dtype=np.int32), np.zeros(offsets[-1], dtype=np.int64), offsets, place)
+    segments = Segments(place, offsets[:-1], offsets[1:] - 1, offsets[1:])
+    gatherer = PrefixGatherer(sequences, segments, 50, CPU, crop=crop)
+    batches = [index.tolist() for index in gatherer.batches(size)]
+    assert sorted(number for index in batches for number in index) == place.tolist()
+    assert all(0 < len(index) <= size for index in batches)
+    if not crop:
+        assert [number for index in batches for number in index] == place.tolist()
+        assert len(batches) == -(-len(length) // size)
+        return
+    kept = [[min(length[number], 50) for number in index] for index in batches]
+    assert [one for index in kept for one in index] == sorted(min(one, 50) for one in length)
+    assert all(index[-1] <= 1.25 * index[0] + 4 for index in kept)
+    for index, numbers in zip(kept, gatherer.batches(size), strict=True):
+        assert gatherer.batch(numbers, FIELDS)["item_id_list"].shape == (len(index), index[-1])
+
+
+@pytest.mark.parametrize("eval_batch_size", [3, 4096])
+def test_candidates_and_ranks_are_those_of_the_scores(histories, eval_batch_size: int) -> None:
+    """Of each query by brute force, given the scores of all items, whatever the batches that it is ranked in."""
     folder, _ = histories
-    built = build("GRU4RecSoftmax", folder, filter_seen=True, **SPLITS["past"])
+    options = {"filter_seen": True, "MAX_ITEM_LIST_LENGTH": 10, "eval_batch_size": eval_batch_size}
+    built = build("GRU4RecSoftmax", folder, **options, **SPLITS["past"])
     settings = load_settings("GRU4RecSoftmax", str(folder), overrides={"filter_seen": True, **SPLITS["past"]})
     assert settings.protocol(has_repeats=True).candidates == "trained"
     queries = make_query_set(built.config, built.data, built.split, "test", settings.protocol(has_repeats=True), CPU)

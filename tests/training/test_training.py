@@ -24,7 +24,7 @@ from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
 from mos_recbole.experiment import RunData, load_run, load_settings
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
-from mos_recbole.training import BenchmarkTrainer, EpochReport
+from mos_recbole.training import BenchmarkTrainer, EpochReport, evaluate_model, make_query_set
 from mos_recbole.training.checkpoint import load_checkpoint, save_checkpoint
 
 GRU = {"embedding_size": 8, "hidden_size": 12}
@@ -742,7 +742,7 @@ def test_a_final_fit_is_a_training_on_both_sides(run, toy: Path, monkeypatch: py
     assert (again.test, again.valid, again.resumed) == (final.test, final.valid, True)
 
 
-def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog: pytest.LogCaptureFixture) -> None:
+def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, toy: Path, caplog) -> None:
     """The best epoch is the log's, the first of equals; `stopping_step` more and one end the run, which is said."""
     caplog.set_level("INFO", "mos_recbole")
     record = run("GRU4RecMoS", epochs=60, stopping_step=3, learning_rate=0.01, lr_schedule="constant", warmup=0.0)
@@ -760,6 +760,12 @@ def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, caplog
     assert best["epoch"] == record.best_epoch
     last = weights(record, "last.pt")
     assert any(not torch.equal(tensor, last[name]) for name, tensor in weights(record, "best.pt").items())
+    of_best = load_run(record, "cpu", toy.parent)
+    of_valid = ("valid", of_best.protocol, torch.device("cpu"))
+    queries = make_query_set(of_best.config, of_best.data, of_best.split, *of_valid)
+    rank = evaluate_model(of_best.model, of_best.config, queries).ranks("mean").numpy()
+    ndcg = np.where(rank <= 10, 1 / np.log2(rank + 1), 0).mean()
+    assert record.valid["NDCG@10"].value == pytest.approx(ndcg, rel=1e-12)
 
 
 @pytest.mark.parametrize("stopping_step", [0, 9])
