@@ -35,11 +35,6 @@ class HeadSpec:
         """The settings' defaults by key."""
         return {setting.key: setting.default for setting in self.settings}
 
-    @property
-    def is_mixture(self) -> bool:
-        """Whether the head mixes several distributions, so that K is a setting."""
-        return self.head_class.n_components is not OutputHead.n_components
-
     def build(self, values: Any, n_items: int, width: int, n_layers: int = 1) -> OutputHead:
         """Returns the head that settings describe.
 

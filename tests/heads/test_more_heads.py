@@ -4,6 +4,7 @@ import copy
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from torch.nn.utils import stateless
 
 from mos_recbole.cli import main
 from mos_recbole.heads import (
+    BUILT_IN_HEADS,
     CosineHead,
     DnDHead,
     DOCHead,
+    HeadSpec,
     LogitHead,
     MixtapeHead,
     MoCHead,
@@ -57,6 +60,19 @@ def table(n_items: int, width: int, scale: float = 1.0) -> torch.Tensor:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few queries make a chunk."""
     monkeypatch.setattr(logits, "_CHUNK_BYTES", {"cpu": 8 * 17 * 40})
+
+
+@BIAS
+@pytest.mark.parametrize("spec", BUILT_IN_HEADS, ids=lambda spec: spec.name)
+def test_settings_are_the_constructors_arguments(spec: HeadSpec, item_bias: bool) -> None:
+    """Each under its argument's name; the item bias, which all heads have, too."""
+    width, values = 8, {**spec.defaults, "item_bias": item_bias}
+    with mock.patch.object(spec.head_class, "__init__", autospec=True, side_effect=spec.head_class.__init__) as made:
+        head = spec.build(values, 17, width, n_layers=LAYERS)
+    assert (head.item_bias is not None) == item_bias
+    _, arguments = made.call_args
+    own = {setting.argument or setting.key: setting.default for setting in spec.settings}
+    assert arguments == {**own, "item_bias": item_bias} | ({"n_layers": LAYERS} if head.reads_layers else {})
 
 
 def test_every_head_has_a_formula() -> None:

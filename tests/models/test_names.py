@@ -47,7 +47,6 @@ def test_no_name_means_two_models() -> None:
 
 def test_one_head_is_the_baseline() -> None:
     assert [spec.name for spec in HEADS.values() if spec.baseline] == ["softmax"]
-    assert {name for name, spec in HEADS.items() if spec.is_mixture} == {"mos", "moss", "doc"}
     assert {name for name, spec in ENCODERS.items() if spec.causal} == {
         "GRU4Rec",
         "SASRec",
