@@ -341,10 +341,10 @@ def test_other_columns_names_and_separators(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_changes_with_what_a_model_can_learn_from(toy: Path) -> None:
-    """Not with the place of the file; with one item, one time's order, one user's name."""
+    """Not with the place of the file; with one item, one time's order, one user's name, the unit of time."""
     rows = file_rows(toy)
 
-    def fingerprint(changed: list[tuple[str, str, int]]) -> str:
+    def fingerprint(changed: Sequence[tuple[str, str, object]]) -> str:
         lines = ["user_id:token\titem_id:token\ttimestamp:float", *("\t".join(map(str, row)) for row in changed)]
         (toy / "toy.inter").write_text("\n".join(lines) + "\n")
         return load(toy).fingerprint()
@@ -357,6 +357,7 @@ def test_the_fingerprint_changes_with_what_a_model_can_learn_from(toy: Path) -> 
         [*rows[:50], (user, other, time), *rows[51:]],
         [*rows[:50], (user, item, time + 1), *rows[51:]],
         [(name.replace("u7", "v7"), *rest) for name, *rest in rows],
+        [(user, item, f"{time / 1e6:.6f}") for user, item, time in rows],  # kept in millionths: the same numbers
         rows[:-1],
     ]
     assert len({same, *(fingerprint(one) for one in changed)}) == 1 + len(changed)

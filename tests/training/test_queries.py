@@ -173,17 +173,18 @@ def test_models_are_asked_without_dropout(histories) -> None:
     assert evaluate_model(built.model.train(), built.config, queries).target_score.tolist() == expected.tolist()
 
 
-def test_outcomes_have_contexts_and_distances_of_the_histories(histories, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["side", "past"])
+def test_outcomes_have_contexts_and_distances_of_the_histories(name: str, histories, tmp_path: Path) -> None:
     """The oldest item is that of the window, or the context's first; a side's context is shorter than the history."""
     folder, users = histories
-    options = {"MAX_ITEM_LIST_LENGTH": L, "epochs": 1, **SPLITS["side"]}
+    options = {"MAX_ITEM_LIST_LENGTH": L, "epochs": 1, **SPLITS[name]}
     record = run_experiment("Pop", str(folder), output=tmp_path, device="cpu", **options)
     data = RunData(load_settings("Pop", str(folder), overrides=options), CPU)
     outcomes = record.outcomes().set_index(["user", "position"])
     number = data.dataset.field2token_id["item_id"]
     n = 0
     for user, own in users.items():
-        places, begins = sides(own, "side")
+        places, begins = sides(own, name)
         items = [number[item] for item, _ in own]
         for place in places["test"]:
             row, n = outcomes.loc[user, place], n + 1
@@ -229,3 +230,19 @@ def test_a_labelled_batch_has_as_many_targets_as_negatives(histories) -> None:
     flat = built.data.sequences
     users = flat.users[built.split.train.user[segment]]
     assert targets == list(zip(users.tolist(), flat.items[rows].tolist(), strict=True))
+
+
+def test_negatives_by_popularity_are_items_that_training_has(histories) -> None:
+    """All of them, contexts included, and none that validation and test alone have."""
+    folder, users = histories
+    popular = {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 1}}
+    built = build("DIN", folder, train_batch_size=10, **popular, **SPLITS["past"])
+    loader = make_train_loader(built.config, built.data, built.split)
+    drawn: set[int] = set()
+    for epoch in range(1, 101):
+        for batch, n_targets in loader.epoch(epoch):
+            drawn |= set(batch["item_id"][n_targets:].tolist())
+    places = {user: sides(own, "past")[0]["train"] for user, own in users.items()}
+    trained = {item for user, own in users.items() if places[user] for item, _ in own[: places[user].stop]}
+    assert {item for own in users.values() for item, _ in own} - trained
+    assert {built.data.id2token("item_id", item) for item in drawn} == trained
