@@ -22,6 +22,7 @@ from mos_recbole import cli
 from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
 from mos_recbole.analysis.compare import Comparison, Comparisons
 from mos_recbole.analysis.outcomes import iterate_query_values
+from mos_recbole.analysis.run_groups import best_on_validation
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import (
     Difference,
@@ -739,6 +740,24 @@ def test_a_model_on_several_data_sets(call, make: Maker) -> None:
         assert "Alpha:dataset=tiny" in message
         assert "by --best" not in message
     assert call("Alpha", "Beta", "--dataset", "tiny")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("planned", "best"),
+    [([], 1), ([1], 0), ([2], 1), ([9, 3], 2), ([1, 2], 0)],
+    ids=["the seed that most have", "a plan's", "another plan's", "the first that any has", "in the plan's order"],
+)
+def test_the_best_is_compared_on_one_seed(planned: list[int], best: int) -> None:
+    """By seed: without a plan on 2, which all have."""
+
+    def runs(scores: dict[int, float]) -> list[Any]:
+        return [
+            SimpleNamespace(seed=seed, valid_metric="MRR", valid={"MRR": Metric(value=value, direction="higher")})
+            for seed, value in scores.items()
+        ]
+
+    configurations = [runs({1: 0.9, 2: 0.25}), runs({1: 0.8, 2: 0.3}), runs({2: 0.2, 3: 0.7})]
+    assert best_on_validation("A", configurations, planned) is configurations[best]
 
 
 def test_best_needs_common_seeds_and_one_metric(call, make: Maker) -> None:

@@ -180,6 +180,13 @@ def test_sign_flips_are_scipys(seed: int) -> None:
     assert sign_flip_test(*many, seed=7) == sign_flip_test(*many, seed=7)
 
 
+def test_users_without_a_difference_leave_the_flips_exact() -> None:
+    """Five of a thousand users differ, all one way: 2 of 32 exchanges are as extreme."""
+    first, users = np.zeros((1, 1000)), np.arange(1000)
+    second = first + (users < 5) * 0.1
+    assert sign_flip_test(first, second, users) == 2 / 32
+
+
 def test_drawn_flips_agree_with_all_flips() -> None:
     """Twelve users: 4,096 exchanges, of which 999 are drawn."""
     case = hits(n_users=12, seed=3)
@@ -221,7 +228,11 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     generator = np.random.default_rng(3)
     first, users = np.full((1, 200), 0.5), np.arange(200)
     second = first + generator.normal(0.001, 0.02, 200)
-    for margin in (0.002, 0.005, 0.008, 0.02):
+    # The two tests reject at 5 % where the interval of 90 % is within, which that of 95 % need not be.
+    between = (
+        np.abs(0.5 - np.array([second.mean() + sign * stats.sem(second[0]) * 1.8 for sign in (-1, 1)])).max() / 0.5
+    )
+    for margin in (0.002, 0.005, between, 0.008, 0.02):
         p_values = [
             stats.ttest_1samp(second[0], 0.5 * (1 - margin), alternative="greater").pvalue,
             stats.ttest_1samp(second[0], 0.5 * (1 + margin), alternative="less").pvalue,

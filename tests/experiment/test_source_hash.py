@@ -76,7 +76,7 @@ def test_code_that_reads_results_does_not_count(changed: Changed) -> None:
     assert not changed(*(part for file in files for part in (file, "", "\nX = 1\n")))
 
 
-@pytest.mark.parametrize("room", ["losses", "heads", "models", "training"])
+@pytest.mark.parametrize("room", ["losses", "heads", "models", "training", "settings", "data/splits", "data/reading"])
 def test_whole_rooms_count(room: str, module_files: set[str]) -> None:
     """Every file, so that none is forgotten; what an `__init__` hands on counts where it is defined."""
     files = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / room).rglob("*.py")}

@@ -576,6 +576,16 @@ def test_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
     assert trials_frame(sweep.folder)["valid AveragePopularity@10"].tolist() == [30.0, 10.0, 20.0]
 
 
+def test_the_first_of_the_compared_seeds_stands_for_a_configuration(tmp_path: Path) -> None:
+    """In the order of the plan, not of the numbers."""
+    sweep = SweepWriter(tmp_path / "sweep", seeds=(7, 3))
+    for size, valid in ((1, 0.1), (2, 0.2)):
+        for seed in (3, 7):
+            sweep.trial(valid=valid, seed=seed, size=size)
+    (chosen,) = best_trial_configurations(sweep.folder)
+    assert (chosen.parameters, chosen.seed) == ({"size": 2}, 7)
+
+
 @pytest.mark.usefixtures("tables_only")
 def test_several_data_sets_and_models_are_chosen_apart(tmp_path: Path) -> None:
     sweep = SweepWriter(tmp_path / "sweep")

@@ -8,6 +8,7 @@ import pytest
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import RECORD_FILE, read_plan, read_trials
 from mos_recbole.sweep import Planner, preview
+from mos_recbole.sweep.growth import refusal
 from mos_recbole.sweep.ledger import Ledger
 from tests.sweeps import MakePlanner, random_search, refused
 
@@ -197,6 +198,35 @@ def test_what_would_mix_is_refused(case: str, planner: MakePlanner, tmp_path: Pa
     made = sweep.planner(**after)
     assert refused(lambda: preview(made, local=True, folder=sweep.folder)) == message
     assert sweep.state() == state
+
+
+def test_winners_of_a_search_take_further_seeds(planner: MakePlanner, tmp_path: Path) -> None:
+    """Configurations are still compared by the first one."""
+    sweep = Grown(tmp_path / "small", planner)
+    sweep.apply(**OPTUNA)
+    assert sweep.ledger(**OPTUNA | {"seeds": [1, 2, 3]}).planner.sweep.seeds == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("code", "0.1+0ther", "code of mos_recbole"),
+        ("versions", {"torch": "1.0"}, "versions of torch, recbole, numpy"),
+        ("device", "Tesla", "kind of device"),
+    ],
+)
+def test_what_else_differs_is_named(field: str, value: Any, told: str, planner: MakePlanner, tmp_path: Path) -> None:
+    """Where the settings and the data are the same."""
+    sweep = Grown(tmp_path / "small", planner)
+    sweep.apply(seeds=[1], finish=False)
+    now = sweep.planner().trials()[0]
+    record = run_experiment(now.settings, output=sweep.folder, device="cpu")
+    changed = record.model_copy(update={field: value})
+    message = refusal(sweep.folder, changed, read_plan(sweep.folder), now, sweep.planner())
+    assert (
+        message
+        == f"{sweep.folder}: its trials have other {told}; give this one a folder of its own, by --name or --output"
+    )
 
 
 @pytest.mark.parametrize(
