@@ -229,9 +229,7 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     first, users = np.full((1, 200), 0.5), np.arange(200)
     second = first + generator.normal(0.001, 0.02, 200)
     # The two tests reject at 5 % where the interval of 90 % is within, which that of 95 % need not be.
-    between = (
-        np.abs(0.5 - np.array([second.mean() + sign * stats.sem(second[0]) * 1.8 for sign in (-1, 1)])).max() / 0.5
-    )
+    between = (abs(second.mean() - 0.5) + 1.8 * stats.sem(second[0])) / 0.5
     for margin in (0.002, 0.005, between, 0.008, 0.02):
         p_values = [
             stats.ttest_1samp(second[0], 0.5 * (1 - margin), alternative="greater").pvalue,

@@ -223,10 +223,7 @@ def test_what_else_differs_is_named(field: str, value: Any, told: str, planner: 
     record = run_experiment(now.settings, output=sweep.folder, device="cpu")
     changed = record.model_copy(update={field: value})
     message = refusal(sweep.folder, changed, read_plan(sweep.folder), now, sweep.planner())
-    assert (
-        message
-        == f"{sweep.folder}: its trials have other {told}; give this one a folder of its own, by --name or --output"
-    )
+    assert message.startswith(f"{sweep.folder}: its trials have other {told}; give this one a folder of its own")
 
 
 @pytest.mark.parametrize(
