@@ -144,6 +144,9 @@ def test_pairs_are_of_one_dimension_and_corrected_together(report: Path) -> None
     text = markdown.read_text(encoding="utf-8")
     assert "null hypothesis" in text
     assert "Holm's method for the 8 comparisons of this table" in text
+    header, _, *lines = ([cell.strip() for cell in line.split("|")] for line in text.splitlines() if line[:1] == "|")
+    shown = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [(row["model"], row["baseline"]) for row in shown] == [(MOS, SOFTMAX)] * len(rows)
 
 
 def test_slices_have_the_articles_bins_and_the_queries_in_them(report: Path) -> None:
