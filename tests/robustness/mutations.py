@@ -12,6 +12,7 @@ import compileall
 import importlib
 import os
 import py_compile
+import resource
 import shlex
 import shutil
 import sys
@@ -26,6 +27,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_suffix(".yaml")
 _PASSED, _FAILED, _NO_TESTS = 0, 1, 5  # pytest's exit status
+_MOST_SECONDS = 300  # of a processor
 _LARGE = ("torch", "torch.distributed.nn", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.sparse", "scipy.optimize")
 _LARGE += ("matplotlib.figure", "matplotlib.backends.backend_agg", "hypothesis", "pydantic", "pytest")
 _LARGE += ("recbole.config", "recbole.data", "recbole.trainer.trainer", "recbole.data.transform", "filelock", "yaml")
@@ -100,6 +102,8 @@ class Laboratory:
                 path.write_bytes(before)
 
     def _test(self, tests: Sequence[str]) -> None:
+        # Wrong code may never end.
+        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
         log = os.open(self.root / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
