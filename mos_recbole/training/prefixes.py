@@ -41,6 +41,10 @@ def to_device(device: torch.device, *arrays: torch.Tensor) -> Iterator[torch.Ten
     return (array.to(device, non_blocking=True) for array in arrays)
 
 
+# Of a batch on a CPU, padding included: what an encoder makes of them stays in the cache.
+_CPU_POSITIONS = 2**13
+
+
 class PrefixGatherer:
     """Batches of prefixes: the last L items before each target, 0-padded on the right, as RecBole's models expect.
 
@@ -85,10 +89,15 @@ class PrefixGatherer:
             return list(index_N.split(size))
         length_N, index_N = self._place(index_N)[2].sort(stable=True)
         # The longest of a batch is at most a quarter and 4 items longer than its shortest.
-        widest_N = torch.searchsorted(length_N, length_N + length_N // 4 + 4, right=True)
+        width_N = length_N + length_N // 4 + 4
+        stop_N = torch.searchsorted(length_N, width_N, right=True)
+        if self.device.type == "cpu":
+            size_N = (_CPU_POSITIONS // width_N).clamp(1, size)
+        else:
+            size_N = torch.full_like(width_N, size)
         starts = [0]
         while starts[-1] < len(self):
-            starts.append(min(starts[-1] + size, int(widest_N[starts[-1]])))
+            starts.append(starts[-1] + int(min(size_N[starts[-1]], stop_N[starts[-1]] - starts[-1])))
         return [index_N[start:stop] for start, stop in pairwise(starts)]
 
     def _place(self, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

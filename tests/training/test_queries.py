@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tiny_data import write_inter
 
 from mos_recbole.data import Segments, SequenceDataset, Sequences
 from mos_recbole.experiment import RunData, load_settings, run_experiment
-from mos_recbole.training import evaluate_model, make_query_set, make_train_loader
+from mos_recbole.training import evaluate_model, make_query_set, make_train_loader, prefixes
 from mos_recbole.training.prefixes import PrefixGatherer
 
 L = 3
@@ -109,15 +110,23 @@ def test_queries_are_those_of_the_histories(name: str, side: Literal["train", "v
 
 
 @pytest.mark.parametrize("crop", [True, False])
-@given(length=st.lists(st.integers(1, 90), min_size=1, max_size=60), size=st.integers(1, 70))
-def test_batches_have_every_sample_once_and_little_padding(length: list[int], size: int, crop: bool) -> None:
-    """Cropped, they are sorted by length; otherwise in the samples' order and as few as can be."""
+@given(
+    length=st.lists(st.integers(1, 90), min_size=1, max_size=60),
+    size=st.integers(1, 70),
+    positions=st.integers(1, 3000),
+)
+def test_batches_have_every_sample_once_and_little_padding(
+    length: list[int], size: int, positions: int, crop: bool
+) -> None:
+    """Cropped, they are sorted by length and small; otherwise in the samples' order and as few as can be."""
     offsets = np.concatenate([[0], np.cumsum(np.array(length) + 1)])
     place = np.arange(len(length), dtype=np.int32)
     sequences = Sequences(np.ones(offsets[-1], dtype=np.int32), np.zeros(offsets[-1], dtype=np.int64), offsets, place)
     segments = Segments(place, offsets[:-1], offsets[1:] - 1, offsets[1:])
     gatherer = PrefixGatherer(sequences, segments, 50, CPU, crop=crop)
-    batches = [index.tolist() for index in gatherer.batches(size)]
+    with mock.patch.object(prefixes, "_CPU_POSITIONS", positions):
+        parts = gatherer.batches(size)
+    batches = [index.tolist() for index in parts]
     assert sorted(number for index in batches for number in index) == place.tolist()
     assert all(0 < len(index) <= size for index in batches)
     if not crop:
@@ -127,7 +136,8 @@ def test_batches_have_every_sample_once_and_little_padding(length: list[int], si
     kept = [[min(length[number], 50) for number in index] for index in batches]
     assert [one for index in kept for one in index] == sorted(min(one, 50) for one in length)
     assert all(index[-1] <= 1.25 * index[0] + 4 for index in kept)
-    for index, numbers in zip(kept, gatherer.batches(size), strict=True):
+    assert all(len(index) * index[-1] <= positions or len(index) == 1 for index in kept)
+    for index, numbers in zip(kept, parts, strict=True):
         assert gatherer.batch(numbers, FIELDS)["item_id_list"].shape == (len(index), index[-1])
 
 
