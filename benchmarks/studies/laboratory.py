@@ -9,9 +9,10 @@ Every width's softmax, mixture of contexts (the mixture's parameters, a softmax'
 with the same seeds, by `mos-recbole run`; the same command goes on where it was interrupted. `--key=value` arguments go
 to all runs. The last epoch counts, the only one that is validated.
 
-Writes to --output: runs.csv (a line a run), comparisons.csv and .md, heads.svg and .png (differences from
-the softmax), and ablate_rank/ (the mixtures cut to lower ranks). p values are corrected by Holm's method for the three
-comparisons of a width and metric. Prints how far the training loss of a cell's runs predicts their test NDCG@10.
+Writes to --output: runs.csv (a line a run), ranks.parquet (what comparisons are computed from: a row a test query,
+without names of users and items), comparisons.csv and .md, heads.svg and .png (differences from the softmax), and
+ablate_rank/ (the mixtures cut to lower ranks). p values are corrected by Holm's method for the three comparisons of a
+width and metric. Prints how far the training loss of a cell's runs predicts their test NDCG@10.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from itertools import combinations
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -100,6 +102,21 @@ def runs_frame(width: int, groups: Sequence[RunGroup]) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(rows), _means(runs).add_prefix("test ")], axis=1)
 
 
+def ranks_frame(runs: Sequence[RunResult], names: Sequence[str]) -> pd.DataFrame:
+    """Returns the rank of every query's target and its log-probability, two columns a run.
+
+    Ordered by ranks, and users numbered in that order: neither tells who they are.
+    """
+    tables = aligned_outcomes(runs)
+    columns = {
+        f"{name} {key}": table[key].to_numpy(np.float32)
+        for name, table in zip(names, tables, strict=True)
+        for key in ("rank", "log_probability")
+    }
+    frame = pd.DataFrame(columns).assign(user=tables[0]["user"].to_numpy()).sort_values(list(columns))
+    return frame.assign(user=pd.factorize(frame["user"])[0])
+
+
 def correlation_within_cells(runs: pd.DataFrame) -> tuple[float, float]:
     """Returns the correlation of training loss and test NDCG@10 over seeds: all cells together, and the mean of |r|."""
     cells = runs.groupby(["d", "model"])
@@ -156,11 +173,12 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
     """
     output.mkdir(parents=True, exist_ok=True)
     tables: dict[str, Table] = {}
-    frames, runs, softmaxes = [], [], []
+    frames, runs, softmaxes, everyone = [], [], [], {}
     for width in options.widths:
         groups = groups_of(options, width)
         softmaxes.append(groups[0])
         runs.append(runs_frame(width, groups))
+        everyone |= {f"{run.model} d={width} seed={run.seed}": run for group in groups for run in group.runs}
         models = [(a.runs[0].model, b.runs[0].model) for a, b in combinations(groups, 2)]
         for table in comparisons(groups):
             tables[f"d = {width}: {table.frame['metric'].iloc[0]}"] = table
@@ -172,6 +190,8 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
     frame, every = pd.concat(frames), pd.concat(runs)
     frame.to_csv(output / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
     every.to_csv(output / "runs.csv", index=False, lineterminator="\n", float_format="%.6g")
+    ranks = ranks_frame([*everyone.values()], [*everyone])
+    ranks.to_parquet(output / "ranks.parquet", index=False, compression="zstd")
     (output / "comparisons.md").write_text(_page(tables), encoding="utf-8")
     save_figure(figure_of(frame, f"{options.encoder}Softmax"), output)
     pooled, mean = correlation_within_cells(every)

@@ -75,8 +75,17 @@ def test_the_tables(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
         mean = -np.mean([run.outcomes()["log_probability"] for run in mixture[0].runs])
         assert part["margin"].iloc[0] == pytest.approx(0.01 / mean if metric == "Loss" else 0.01, rel=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("runs.csv", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
+        *("runs.csv", "ranks.parquet", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
     }
+    ranks = pd.read_parquet(tmp_path / "out" / "ranks.parquet")
+    assert ranks["user"].drop_duplicates().tolist() == list(range(ranks["user"].nunique()))
+    outcomes = laboratory.groups_of(options_of(work), WIDTHS[0])[0].runs[0].outcomes()
+    assert ranks["user"].value_counts().sort_values().tolist() == outcomes["user"].value_counts().sort_values().tolist()
+    for _, run in runs.iterrows():
+        name = f"{run['model']} d={run['d']} seed={run['seed']}"
+        rank = ranks[f"{name} rank"].astype(float)
+        assert np.where(rank <= 10, 1 / np.log2(rank + 1), 0).mean() == pytest.approx(run["test NDCG@10"], rel=1e-4)
+        assert -ranks[f"{name} log_probability"].mean() == pytest.approx(run["test Loss"], rel=1e-4)
     assert "Width: the softmax" in (tmp_path / "out" / "comparisons.md").read_text()
 
 
