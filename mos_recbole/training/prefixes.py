@@ -80,12 +80,12 @@ class PrefixGatherer:
         return int(self.stop_S[-1]) if len(self.stop_S) else 0
 
     def batches(self, size: int) -> list[torch.Tensor]:
-        """Returns the numbers of all samples in batches of at most so many.
+        """Returns the numbers of all samples in batches of at most so many; of no samples one batch, of none.
 
         In their order; where batches are cropped, from the shortest to the longest, with little padding in any.
         """
         index_N = torch.arange(len(self))
-        if not self.crop:
+        if not self.crop or not len(self):
             return list(index_N.split(size))
         length_N, index_N = self._place(index_N)[2].sort(stable=True)
         # The longest of a batch is at most a quarter and 4 items longer than its shortest.
