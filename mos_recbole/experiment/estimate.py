@@ -143,7 +143,7 @@ def estimate_cost(runs: Sequence[Settings], device: str = "auto", seconds: float
         parameters=count_trainable(opened[0].model),
         memory_bytes={kind: max(peak[kind], closing_peak[kind]) for kind in peak},
         once=once + closed * more_test * len(runs),
-        epoch=epoch - validation + timer.left,
+        epoch=epoch + timer.left,
         validation=validation * more_valid,
         unvalidated_epochs=unvalidated,
         imports=imports,
@@ -163,17 +163,19 @@ def _timed_loaders(runs: Sequence[Run], timer: StepTimer) -> list[TimedLoader]:
 
 
 def _time_epoch(runs: Sequence[Run], loaders: Sequence[TrainLoader], timer: StepTimer) -> tuple[Span, Span]:
-    """Returns how long the second of two cut epochs took, validation and files included, and its validation alone."""
+    """Returns how long the second of two cut epochs took, files included, and its validation."""
     watch, epoch = Watch(), Span()
+    trained: list[Span] = []
     validations: list[Span] = []
 
     def end(report: EpochReport) -> None:
         nonlocal watch, epoch
         if report.epoch == 1:
+            trained.clear()
             validations.clear()
             watch = Watch()
             timer.start()
-        epoch = watch.read()
+        epoch = sum(trained, watch.read())
 
     def timed(selection: Selection | None) -> Selection | None:
         if selection is None:
@@ -181,9 +183,12 @@ def _time_epoch(runs: Sequence[Run], loaders: Sequence[TrainLoader], timer: Step
         given = selection.validate
 
         def validate() -> dict[str, float]:
-            began = Watch()
+            nonlocal watch
+            trained.append(watch.read())
+            watch = Watch()
             metrics = given()
-            validations.append(began.read())
+            validations.append(watch.read())
+            watch = Watch()
             return metrics
 
         return replace(selection, validate=validate)
