@@ -35,10 +35,16 @@ from mos_recbole.report.figures.training import Curve, coloured_curves, plot_tra
 from mos_recbole.report.figures.widths import plot_widths
 
 LOOKS = model_looks([SOFTMAX, MOS])
+COUNT, OLDEST = "how often training holds the target", "distance of the target to the oldest item of the context"
 
 
 def axes() -> Axes:
     return Drawing().add_subplot()
+
+
+def named(ax: Axes) -> tuple[str, str]:
+    """Returns what the axes say they have: across, and upwards."""
+    return ax.get_xlabel(), ax.get_ylabel()
 
 
 class Bars(NamedTuple):
@@ -94,13 +100,14 @@ def cells(first: Sequence[float], second: Sequence[float], shape: Sequence[int],
 
 
 def test_slices_have_each_groups_means_and_intervals() -> None:
-    found = bars(plot_slices(cells([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [3], small=[1]), list(LOOKS.values()), axes()))
+    ax = plot_slices(cells([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [3], small=[1]), list(LOOKS.values()), axes())
     expected = [
         (LOOKS[model].colour, hollow, [ends(*means)[place] for place in places])
         for model, means in ((SOFTMAX, (0.1, 0.2, 0.3)), (MOS, (0.4, 0.5, 0.6)))
         for hollow, places in ((False, (0, 2)), (True, (1,)))
     ]
-    assert found == expected
+    assert bars(ax) == expected
+    assert named(ax) == (f"{COUNT}\nbelow each bin: its number of queries", "test Recall@100")
 
 
 def test_a_cell_without_queries_has_no_point() -> None:
@@ -114,6 +121,7 @@ def test_a_cell_without_queries_has_no_point() -> None:
 def test_relative_differences_have_their_intervals() -> None:
     ax = plot_relative_difference(cells([0.1, 0.2], [0.4, 0.5], [2]), LOOKS[MOS], axes())
     assert bars(ax) == [(LOOKS[MOS].colour, False, ends(0.04, 0.05))]
+    assert named(ax) == (f"{COUNT}\nbelow each bin: its number of queries", "relative difference")
     caps = [sorted(line.get_ydata()) for line in ax.lines if line.get_marker() == "_"]
     assert caps == [pytest.approx([0.03, 0.04]), pytest.approx([0.07, 0.08])]
 
@@ -171,6 +179,7 @@ def test_maps_have_queries_means_and_differences_in_their_cells() -> None:
     assert bold == [True, True, True, False, False, False]
     low, high = differences.images[0].get_clim()
     assert (low, high) == (-0.06, 0.06)
+    assert named(means) == named(queries) == named(differences) == (OLDEST, COUNT)
     assert [label.get_text() for label in differences.get_xticklabels()] == ["y0", "y1", "y2"]
     assert [label.get_text() for label in differences.get_yticklabels()] == ["x0", "x1"]
 
@@ -255,6 +264,7 @@ def test_points_of_a_parameter_are_the_trials(mode: Any, best: list[float]) -> N
     more = trials(1).assign(number=4, size=3.0, **{"valid m": 0.5})
     ax = plot_parameter(pd.concat([trials(), more]), "size", "size", "m", mode, model_looks(["A"]), axes())
     assert series(ax) == {True: [(2.0, 0.1)], False: [(1.0, 0.2), (3.0, 0.4), (3.0, 0.5)]}
+    assert named(ax) == ("size", f"validation m ({'higher' if mode == 'max' else 'lower'} is better)")
     thick, thin = (line for line in ax.lines if line.get_linestyle() != "None")
     assert thick.get_linewidth() > thin.get_linewidth()
     assert list(thick.get_ydata()) == best
@@ -268,6 +278,7 @@ def test_the_frontier_runs_through_the_trials_that_nothing_beats() -> None:
     (frontier,) = (line for line in ax.lines if line.get_drawstyle() == "steps-post")
     assert list(zip(frontier.get_xdata(), frontier.get_ydata(), strict=True)) == [(1.0, 0.1), (2.0, 0.4)]
     assert ax.get_xscale() == "log"
+    assert named(ax) == ("training time [s]", "validation m (higher is better)")
 
 
 def log(*scores: float | None, first: int = 1) -> pd.DataFrame:
@@ -288,6 +299,7 @@ def test_training_curves_are_the_logs() -> None:
         ([1], [0.5], looks["B"].marker, b),
         ([1], [0.5], "x", b),
     ]
+    assert named(ax) == ("epoch", "validation m")
 
 
 def test_colours_of_curves_are_of_their_own_values() -> None:
@@ -341,6 +353,7 @@ def test_singular_values_are_relative_and_of_the_view(tmp_path: Path) -> None:
         ax = plot_singular_values([group], [{"color": "black", "linestyle": "-"}], view, axes())  # type: ignore[arg-type]
         (line,) = (one for one in ax.lines if len(one.get_xdata()) == 4)
         assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 3, 4], expected)
+        assert named(ax) == ("number of the singular value", "singular value / largest")
     ax = axes()
     mark_width(3, ax)
     assert list(ax.lines[0].get_xdata()) == [4, 4]
@@ -355,7 +368,9 @@ def test_cuts_are_drawn_at_their_ranks() -> None:
     full = SimpleNamespace(rank=None, changes={"loss": interval(0.9), OVERLAP: interval(0.0)})
     group: Any = SimpleNamespace(cuts=[*cuts, full], width=3)
     look = LOOKS[MOS]
-    (found,) = bars(plot_cuts([group], [look], "loss", axes()))
+    ax = plot_cuts([group], [look], "loss", axes())
+    (found,) = bars(ax)
+    assert (ax.get_xlabel(), ax.get_title()) == ("rank r", "loss, cut to r less full, nats")
     assert found.points == [pytest.approx((rank, rank / 100, rank / 100 - 0.01, rank / 100 + 0.03)) for rank in (4, 8)]
     (found,) = bars(plot_cuts([group], [look], OVERLAP, axes()))
     assert found.points == [
