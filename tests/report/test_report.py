@@ -441,6 +441,17 @@ def test_protocols_have_sections_and_are_never_mixed(make: Maker) -> None:
     assert "numbers of different sections cannot be compared" in text
 
 
+@pytest.mark.parametrize(("widths", "chosen"), [((1, 1), False), ((2, 1), True), ((1, 2), True), ((2, 2), True)])
+def test_a_finding_says_where_validation_chose(widths: tuple[int, int], chosen: bool, make: Maker) -> None:
+    """Where either model has more than one configuration."""
+    for model, n in zip((SOFTMAX, MOS), widths, strict=True):
+        for number in range(n):
+            make(model, 8 << number, valid=0.5 - number / 10)
+    (section,) = read_study([make.folder]).sections
+    (found,) = section_contents(section, "Recall@100").findings
+    assert ("Validation chose the settings." in found) == chosen
+
+
 def test_models_of_different_code_are_no_pair(make: Maker) -> None:
     """Their difference may be the code's; findings and captions of other tables say which code it was."""
     make(SOFTMAX, code="0.1+aaaaaaaa")
