@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from math import inf, isnan, log2, nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -477,6 +478,26 @@ def test_sides_that_cannot_be_compared(make: Make) -> None:
         slice_groups([alpha, RunGroup("Delta", (make("Delta", 1, shared, protocol_hash="beef"),))], "Recall@5", by)
     with pytest.raises(InputError, match="a number for all lists together"):
         slice_groups([alpha], "ItemCoverage@10", by)
+
+
+@pytest.mark.parametrize(("values", "other"), [(["a", "b", None], "b"), ([1.0, 2.0, nan], 2.0), ([1, 2, 3], 2)])
+def test_a_column_is_the_same_in_all_runs(values: list[Any], other: Any, make: Make) -> None:
+    """Numbers but for rounding; a value that is missing in all is the same."""
+    shared = queries(60, 6).assign(own=values * 20)
+    by = [SliceBy("own", None)]
+    alpha = RunGroup("Alpha", (make("Alpha", 1, shared),))
+
+    def sliced(table: pd.DataFrame) -> Slices:
+        return slice_groups([alpha, RunGroup("Beta", (make("Beta", 1, table),))], "Recall@5", by)
+
+    assert sum(cell.n_queries for cell in sliced(shared).cells) == 60 - 20 * (values[2] is None or isnan(values[2]))
+    if not isinstance(values[0], str):
+        sliced(shared.assign(own=shared["own"] * (1 + 1e-12)))
+    for place in (0, 59):
+        changed = shared["own"].tolist()
+        changed[place] = other
+        with pytest.raises(InputError, match=r"column own differs between .*Alpha.* and .*Beta"):
+            sliced(shared.assign(own=changed))
 
 
 def test_three_groups_are_beside_each_other_without_a_test(make: Make) -> None:
