@@ -480,6 +480,13 @@ def test_sides_that_cannot_be_compared(make: Make) -> None:
         slice_groups([alpha], "ItemCoverage@10", by)
 
 
+def test_a_metric_that_no_query_has(make: Make) -> None:
+    """GAUC has no value where the target is the one candidate."""
+    alone = RunGroup("Alpha", (make("Alpha", 1, queries(60, 6).assign(candidates=1)),))
+    with pytest.raises(InputError, match="GAUC is defined for none of 60 queries"):
+        slice_groups([alone], "GAUC", [SliceBy("train_count")])
+
+
 @pytest.mark.parametrize(("values", "other"), [(["a", "b", None], "b"), ([1.0, 2.0, nan], 2.0), ([1, 2, 3], 2)])
 def test_a_column_is_the_same_in_all_runs(values: list[Any], other: Any, make: Make) -> None:
     """Numbers but for rounding; a value that is missing in all is the same."""

@@ -308,3 +308,14 @@ def test_rm_refuses_what_is_no_run(
     for there in (run.folder, other.folder, *([moved.folder] if case == "out" else [])):
         assert (there / "record.json").exists()
     assert (foreign / "best.pt").exists()
+
+
+@pytest.mark.parametrize("command", [["recommend", "--users", "u1"], ["export", "--format", "npz"]])
+def test_one_run_is_wanted(command: list[str], call: Call, make: Maker) -> None:
+    """A model stands for all its seeds: they are listed."""
+    ids = [make(MOS, seed=seed).run_id for seed in (1, 2)]
+    name, *options = command
+    status, _, error = call(name, MOS, *options)
+    assert status == 2
+    assert f"{MOS}: 2 runs, of different seeds; choose one of" in error
+    assert all(run_id in error for run_id in ids)

@@ -422,6 +422,23 @@ def test_a_changed_file_is_read_again_and_replaces_what_it_was(toy: Path, cache:
     assert len(entries(cache)) == 1
 
 
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    toy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = prepared.read_log
+
+    def growing(file: Any, *arguments: Any) -> Any:
+        log = read(file, *arguments)
+        with file.path.open("a") as lines:
+            lines.write(file.path.read_text().splitlines()[-1] + "\n")
+        return log
+
+    monkeypatch.setattr(prepared, "read_log", growing)
+    with pytest.raises(InputError, match=r"toy\.inter: changed while it was read"):
+        load(toy)
+    assert not entries(cache)
+
+
 def test_other_code_prepares_anew(
     toy: Path, cache: Path, readings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,30 @@ def test_values_that_no_run_writes_are_refused(change: dict[str, Any], tmp_path:
         record.outcomes()
 
 
+CATALOGUES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "a name twice": lambda items: items.replace({"item": {"i2": "i1"}}),
+    "a name twice, or none": lambda items: items.replace({"item": {"i2": None}}),
+    "what is no count": lambda items: items.replace({"train_count": {5: -5}}),
+    "train_count holds": lambda items: items.assign(train_count=items["train_count"] / 2),
+    "an item that items.parquet lacks": lambda items: items.iloc[:-1],
+}
+
+
+@pytest.mark.parametrize("fault", CATALOGUES)
+def test_items_that_no_run_writes_are_refused(fault: str, tmp_path: Path) -> None:
+    """Of earlier versions too, whose records have no checksums."""
+    record = Maker(tmp_path)(MOS)
+    table = outcomes(MOS, 8, 1)
+    items = np.tile(np.arange(50, 40, -1, dtype=np.int32), (len(table), 1))
+    names = np.array(["", *(f"i{number}" for number in range(50))], dtype=object)
+    write_outcomes(record.folder / OUTCOMES_FILE, table, TopItems(items, items % 2 == 0, names, np.arange(51)))
+    np.testing.assert_array_equal(record.top_items().items, items)
+    path = record.folder / "items.parquet"
+    CATALOGUES[fault](pd.read_parquet(path)).to_parquet(path)
+    with pytest.raises(InputError, match=fault):
+        record.top_items()
+
+
 def test_files_without_a_checksum_are_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
