@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from recbole.utils import init_seed
+from recbole.utils import ModelType, init_seed
 
 from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.build import build_model, count_trainable, faults_of_others
@@ -41,6 +41,7 @@ from mos_recbole.training import (
     SINGLE_PROCESS,
     BenchmarkTrainer,
     EpochReport,
+    Moment,
     Processes,
     Selection,
     TrainLoader,
@@ -158,15 +159,11 @@ class Run:
 
     def open(self, resume: bool) -> BenchmarkTrainer:
         """Returns the trainer of the model, at its first weights or where it is to go on."""
-        config, data = self.config, self.data
         if self.processes.is_main:  # the same for all runs of a command, which says it once
-            said = f"{data.summary.describe()}\n  {_seen_items(self.settings, data.protocol.filter_seen)}"
+            seen = _seen_items(self.settings, self.data.protocol.filter_seen)
+            said = f"{self.data.summary.describe()}\n  {seen}"
             _log.info(f"{self.settings.dataset}: {said}", extra={"once": True})
-        init_seed(config["seed"], config["reproducibility"])
-        self.model = build_model(self.settings, config, data)
-        self.trainer = make_trainer(
-            config, self.model, self.folder, self.run_id, self.show_progress, self.started, self.processes
-        )
+        self.trainer = self._begin(self.folder)
         self.resumed = resume and self.trainer.resume_checkpoint()
         if self.resumed:
             self._note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
@@ -212,16 +209,27 @@ class Run:
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
 
+    def _begin(self, folder: Path) -> BenchmarkTrainer:
+        """Returns the trainer of a new model, which is put in place."""
+        config = self.config
+        init_seed(config["seed"], config["reproducibility"])
+        began = Moment.now()
+        self.model = build_model(self.settings, config, self.data)
+        trainer = make_trainer(
+            config, self.model, folder, self.run_id, self.show_progress, self.started, self.processes
+        )
+        if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
+            trainer.solved = began.passed()
+        return trainer
+
     def _fit_again(self) -> None:
         """Trains a new model on training and validation for the chosen number of epochs, and puts it in place."""
-        config, folder, epochs = self.config, self.folder / _FINAL_FOLDER, self.trainer.best_epoch
+        folder, epochs = self.folder / _FINAL_FOLDER, self.trainer.best_epoch
         self.data = self.data.for_final_fit()
         n_targets = self.data.split.train.n_targets
         self._note(f"final fit: {n_targets:,} targets of training and validation, {epochs} epochs")
-        init_seed(config["seed"], config["reproducibility"])
-        self.model = build_model(self.settings, config, self.data)
         folder.mkdir(parents=True, exist_ok=True)
-        final = make_trainer(config, self.model, folder, self.run_id, self.show_progress, self.started, self.processes)
+        final = self._begin(folder)
         final.epochs = epochs
         if self.resumed and final.resume_checkpoint():
             self._note(f"resumed after epoch {final.start_epoch} of the final fit")

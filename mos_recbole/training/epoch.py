@@ -21,6 +21,9 @@ class Moment:
     def now(cls) -> "Moment":
         return cls(time.perf_counter(), time.process_time())
 
+    def __add__(self, other: "Moment") -> "Moment":
+        return Moment(self.seconds + other.seconds, self.processor_seconds + other.processor_seconds)
+
     def passed(self, shares: int = 1) -> "Moment":
         """Returns what has passed since this moment, or one of so many equal shares of it."""
         now = Moment.now()

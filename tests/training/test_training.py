@@ -22,9 +22,10 @@ from tiny_data import write_toy
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
 from mos_recbole.experiment import RunData, load_run, load_settings
+from mos_recbole.experiment import run as of_runs
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.results import find_records, read_record
-from mos_recbole.training import BenchmarkTrainer, EpochReport, evaluate_model, make_query_set
+from mos_recbole.training import BenchmarkTrainer, EpochReport, Moment, evaluate_model, make_query_set
 from mos_recbole.training.checkpoint import load_checkpoint, save_checkpoint
 
 GRU = {"embedding_size": 8, "hidden_size": 12}
@@ -182,6 +183,23 @@ def test_a_run_leaves_the_callers_random_numbers_to_the_seed_alone(run, known) -
 
 
 # ---------------------------------------------------------------------------------------------------- files and record
+
+
+@pytest.mark.parametrize(("model", "seconds"), [("EASE", 100.0), ("ItemKNN", 100.0), ("BPR", 0.0)])
+def test_what_is_solved_as_it_is_built_was_trained_then(
+    model: str, seconds: float, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By clocks that go on while a model is built, and only then."""
+    clock, build = [0.0], of_runs.build_model
+
+    def slow(*arguments: Any) -> torch.nn.Module:
+        clock[0] += 100
+        return build(*arguments)
+
+    monkeypatch.setattr(Moment, "now", classmethod(lambda cls: cls(clock[0], 2 * clock[0])))
+    monkeypatch.setattr(of_runs, "build_model", slow)
+    record = run(model)
+    assert (record.train_seconds, record.train_processor_seconds, record.eval_seconds) == (seconds, 2 * seconds, 0)
 
 
 def test_run_experiment_returns_the_record_of_what_it_wrote(run, tmp_path: Path) -> None:
