@@ -105,8 +105,7 @@ def run_experiment(
         record = processes.broadcast(run.finished(resume) if processes.is_main else None)
         if record is not None:
             return record
-        trainer = run.open(resume)
-        run.measure(meter)
+        trainer = run.open(resume, meter)
         callback = on_epoch if processes.is_main else lambda report: None
         with faults_of_others(settings.model_class, "trained"):
             trainer.fit(run.train_loader(), run.selection(), callback)
@@ -157,31 +156,33 @@ class Run:
         self._note(f"already finished: {self.folder}")
         return read_record(self.folder)
 
-    def open(self, resume: bool) -> BenchmarkTrainer:
-        """Returns the trainer of the model, at its first weights or where it is to go on."""
+    def open(self, resume: bool, meter: EnergyMeter | None = None) -> BenchmarkTrainer:
+        """Returns the trainer of the model, at its first weights or where it is to go on.
+
+        From here on the meter measures, since building may be training; not where a part of the run is over already.
+        """
         if self.processes.is_main:  # the same for all runs of a command, which says it once
             seen = _seen_items(self.settings, self.data.protocol.filter_seen)
             said = f"{self.data.summary.describe()}\n  {seen}"
             _log.info(f"{self.settings.dataset}: {said}", extra={"once": True})
+        if meter is not None:
+            meter.start()
         self.trainer = self._begin(self.folder)
         self.resumed = resume and self.trainer.resume_checkpoint()
         if self.resumed:
             self._note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
-        elif self.processes.is_main:
+            if meter is not None:
+                meter.stop()
+                self._note("energy is not recorded: the run was resumed")
+        else:
+            self.meter = meter
+        if self.processes.is_main and not self.resumed:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
             shutil.rmtree(self.folder / _FINAL_FOLDER, ignore_errors=True)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         return self.trainer
-
-    def measure(self, meter: EnergyMeter | None) -> None:
-        """Begins to measure energy, unless a part of the run is over already."""
-        if meter is not None and self.resumed:
-            self._note("energy is not recorded: the run was resumed")
-        elif meter is not None:
-            self.meter = meter
-            meter.start()
 
     def train_loader(self) -> TrainLoader:
         """Returns the batches of each epoch."""

@@ -16,6 +16,7 @@ from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top
 from mos_recbole.models import EncoderHeadRecommender, baseline_of, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
+    check_names,
     check_together,
     checked,
     take_fixed,
@@ -222,7 +223,9 @@ def load_settings(
     if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1
-    check_together(model_class, values, given, found)
+    check_names(model_class, values, given, found)
+    if not found.faults:  # in the place of a value that is refused stands the default, which is not to blame
+        check_together(model_class, values, given, found)
     if found.faults:
         raise InputError("\n".join(found.faults))
     found.warnings += without_effect(values, given)

@@ -192,10 +192,15 @@ def _type_of_default(default: Any) -> Any:
     return type(default)
 
 
-def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
-    """Finds the faults that no single value shows by its type. Settles the spelling of metrics and `valid_metric`."""
-    faults = found.faults
+def check_names(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
+    """Finds metrics, files and columns that there are not, which no type shows. Settles the spelling of metrics."""
     _check_metrics(model_class, values, given, found)
+    found.faults += _column_faults(values, given)
+
+
+def check_together(model_class: type, values: dict[str, Any], given: Mapping[str, Given], found: Findings) -> None:
+    """Finds the values, right by themselves, that do not go together."""
+    faults = found.faults
     if values["split"] == "files" and values["benchmark_filename"] is None:
         expected = "write benchmark_filename: [train, valid, test] for x.train.inter, x.valid.inter and x.test.inter"
         faults.append(f"{_origin('split', given)}: split is 'files', but no files are named; {expected}")
@@ -214,7 +219,6 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
         faults.append(
             f"{_origin(where, given)}: train_batch_size is 1; negatives from the batch need 2 targets or more"
         )
-    faults += _column_faults(values, given)
     if issubclass(model_class, EncoderHeadRecommender):
         faults += model_class.setting_faults(values)
     else:

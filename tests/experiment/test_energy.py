@@ -11,6 +11,7 @@ import pytest
 from mos_recbole import cli
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings, run_experiment
+from mos_recbole.experiment import run as of_runs
 from mos_recbole.results import read_record
 from mos_recbole.settings import Settings
 
@@ -66,6 +67,22 @@ def test_a_part_of_a_run_has_no_energy(settings: Settings, tmp_path: Path) -> No
     resumed = run_experiment(settings, output=tmp_path, device="cpu", resume=True, energy=True)
     assert resumed.resumed
     assert resumed.energy_kwh == {}
+    assert Tracker.steps == ["start", "stop"]
+
+
+@pytest.mark.usefixtures("codecarbon")
+def test_what_is_solved_as_it_is_built_used_energy_then(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = of_runs.build_model
+
+    def noted(*arguments: Any) -> Any:
+        Tracker.steps.append("build")
+        return build(*arguments)
+
+    monkeypatch.setattr(of_runs, "build_model", noted)
+    run_experiment(settings, output=tmp_path, device="cpu", energy=True)
+    assert Tracker.steps == ["start", "build", "stop"]
 
 
 def test_without_codecarbon_it_is_refused_before_anything_runs(

@@ -323,6 +323,21 @@ def test_faults_of_single_values_and_of_metrics_are_reported_at_once() -> None:
     assert "'Foo'" in text
 
 
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [
+        ("GRU4RecMoS", ["--benchmark_filename=[1]"]),
+        ("GRU4RecMoS", ["--split=files", "--benchmark_filename=[1]"]),
+        ("GRU4RecMoS", ["--negative_sampling=in_batch", "--train_batch_size=1", "--n_negatives=x"]),
+        ("GRU4Rec", ["--loss_type=BPR", "--train_neg_sample_args={sample_num: x}"]),
+    ],
+)
+def test_a_refused_value_is_not_blamed_for_the_default_in_its_place(model: str, arguments: list[str]) -> None:
+    """Whether values go together is asked where each is right by itself."""
+    (line,) = faults(*arguments, model=model)
+    assert line.startswith(arguments[-1].partition("=")[0])
+
+
 # ---------------------------------------------------------------------------------------------------- accepted values
 
 
