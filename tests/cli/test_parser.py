@@ -1,6 +1,7 @@
 """The parser: every option of every command in both spellings, and what is a setting."""
 
 import argparse
+import gc
 import importlib.util
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mos_recbole.cli import make_parser
+from mos_recbole.cli import ls, main, make_parser
 from mos_recbole.cli.parser import Parser
 
 
@@ -225,3 +226,12 @@ def test_what_commands_load_is_there() -> None:
     loads = {name: parser.get_default("loads") for name, parser in commands().items()}
     assert {name for name, room in loads.items() if room is None} == {"sweep", "synth", "ls", "rm", "doctor"}
     assert all(importlib.util.find_spec(room) for room in loads.values() if room)
+
+
+@pytest.mark.parametrize(("room", "status"), [("this", 0), ("nosuchpackage", 2)])
+def test_garbage_is_collected_again_after_loading(room: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    monkeypatch.setattr(ls, "LOADS", room, raising=False)
+    monkeypatch.setattr(ls, "call", lambda options: 0 if gc.isenabled() else 1)
+    assert main(["ls"]) == status
+    assert gc.isenabled()
