@@ -2,13 +2,14 @@
 
 from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.settings.build import Settings, accepted_settings, known_settings, load_settings, named_model
-from mos_recbole.settings.checks import settings_of_any_model
+from mos_recbole.settings.checks import WIDTHS, settings_of_any_model
 from mos_recbole.settings.fields import own_settings
 from mos_recbole.settings.hints import hint, meant
 from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Findings, Given, YamlLoader, given_settings, key_lines, read_given
 
 __all__ = [
+    "WIDTHS",
     "Findings",
     "Given",
     "RecBoleConfig",

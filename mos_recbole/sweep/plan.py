@@ -20,6 +20,7 @@ from mos_recbole.models import load_plugin
 from mos_recbole.progress import tracked
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import (
+    WIDTHS,
     Given,
     Settings,
     accepted_settings,
@@ -28,7 +29,7 @@ from mos_recbole.settings import (
     load_settings,
     settings_of_any_model,
 )
-from mos_recbole.sweep.space import MOST_TRIALS, TooManyTrials, draw, expand_grid
+from mos_recbole.sweep.space import MOST_TRIALS, TooManyTrials, combinations, draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
 # A model on a data set, by its name. A sweep compares and selects configurations within one.
@@ -238,7 +239,23 @@ class Planner:
         if search.method == "grid":
             return expand_grid(space, model, dataset, known)
         assert search.samples is not None
-        return draw(space, model, dataset, known, search.samples, search.seed)
+        drawn = draw(space, model, dataset, known, search.samples, search.seed)
+        if search.first is None:
+            return drawn
+        defaults = self._defaults(model, dataset)
+        return [defaults, *(one for one in drawn if one != defaults)][: search.samples]
+
+    def _defaults(self, model: str, dataset: str) -> dict[str, Any]:
+        """Returns the parameters that a model has without the sweep.
+
+        Raises:
+            InputError: its settings do not fit together.
+        """
+        values = dict(self._load(model, dataset, self.sweep.seeds[0], {}).values)
+        values |= {other: values[own] for other, own in (WIDTHS, WIDTHS[::-1]) if other not in values and own in values}
+        known = self.known[model, dataset] & values.keys()
+        (found,) = combinations(self.sweep.space, model, dataset, known, lambda key, _: [values[key]])
+        return {key: values[key] for key in found}
 
     def trials(self) -> list[PlannedTrial]:
         """Returns the trials that are known before anything has run, in the order of data sets, models and the space.

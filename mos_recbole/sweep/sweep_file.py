@@ -36,6 +36,8 @@ class Search(_Part):
     Attributes:
         method: grid (every combination), random, or optuna (Optuna's TPE, Bergstra et al., NeurIPS 2011).
         samples: number of configurations of each model on each data set, for random and optuna.
+        first: "defaults" for a random search whose first configuration is what a model has without the sweep, inside
+            the space or not.
         seed: of the random numbers of the search.
         further_seeds: which configurations run with the seeds after the first, all of them, or the best one of each
             model and data set on the first seed; None for best with optuna and asha, and for all otherwise.
@@ -43,6 +45,7 @@ class Search(_Part):
 
     method: Literal["grid", "random", "optuna"] = "grid"
     samples: Positive | None = None
+    first: Literal["defaults"] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     further_seeds: Literal["all", "best"] | None = None
 
@@ -161,6 +164,8 @@ class SweepFile(_Part):
                 else ("does not take", "leave it out")
             )
             faults.append(f"search.method {method} {verb} search.samples; {what}")
+        if self.search.first is not None and method != "random":
+            faults.append(f"search.first: search.method {method} chooses by itself; expected search.method random")
         return faults
 
     def read_from(self, lines: Mapping[tuple[str, ...], int], left_out: Collection[str] = ()) -> "SweepFile":

@@ -10,7 +10,7 @@ from mos_recbole.experiment import DataFacts, run_experiment
 from mos_recbole.results import SweepPlan
 from mos_recbole.sweep import Planner, SweepFile, plan_sweep
 from mos_recbole.sweep import plan as plan_module
-from tests.sweeps import GRID, MakePlanner, random_search, refused, written
+from tests.sweeps import GRID, SMALL, MakePlanner, random_search, refused, written
 
 BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no model has it": ({"space": {"n_heads": {"grid": [1, 2]}}}, ["space.n_heads: no model of this sweep"]),
@@ -179,6 +179,45 @@ def test_searches_run_the_first_seed_only(planner: MakePlanner) -> None:
     assert optuna.trials() == []
     examples = [(one.trial.model, one.trial.seed) for one in optuna.preview()]
     assert examples == [("GRU4RecSoftmax", 3)] * 2 + [("GRU4RecMoS", 3)] * 2
+
+
+def test_defaults_come_first(planner: MakePlanner) -> None:
+    """Of each model its own, inside the space or not; one configuration less is drawn."""
+    space: dict[str, Any] = {
+        "learning_rate": {"loguniform": [0.1, 0.2]},
+        "embedding_size": {"choice": [8, 16]},
+        "attn_dropout_prob": {"choice": [0.3, 0.4]},
+        "hidden_dropout_prob": {"same_as": "attn_dropout_prob"},
+        "mos_heads": {"choice": [3, 5], "when": {"embedding_size": 8}},
+    }
+    models, settings = ["GRU4RecMoS", "SASRecSoftmax", "Pop"], {"hidden_size": 8, "hidden_dropout_prob": 0.25}
+    search = {"method": "random", "samples": 3}
+    drawn, first = (
+        planner(space, models=models, settings=settings, search=one).trials()
+        for one in (search, search | {"first": "defaults"})
+    )
+    own: dict[str, dict[str, Any]] = {
+        "GRU4RecMoS": {"learning_rate": 0.0075, "embedding_size": 64},
+        "SASRecSoftmax": {"learning_rate": 0.005, "attn_dropout_prob": 0.5, "hidden_dropout_prob": 0.25},
+        "Pop": {"learning_rate": 0.001},
+    }
+    for model in models:
+        found, plain = (
+            [one.trial.parameters for one in trials if one.trial.model == model] for trials in (first, drawn)
+        )
+        assert found == [own[model], *plain[:2]][: len(plain)]
+
+
+@pytest.mark.parametrize("width", ["embedding_size", "hidden_size"])
+def test_defaults_that_are_drawn_too_run_once(width: str, planner: MakePlanner) -> None:
+    """A width by either name."""
+    space = {width: {"choice": [4, 8, 16]}}
+    search = {"method": "random", "samples": 3, "first": "defaults"}
+    trials = planner(space, models=["BPR"], search=search, settings={"hidden_size": 8}).trials()
+    first, *others = (one.trial.parameters[width] for one in trials)
+    assert (first, sorted(others)) == (8, [4, 16])
+    (alone,) = planner(space, models=["BPR"], search=search | {"samples": 1}).trials()
+    assert alone.trial.parameters == {width: SMALL["hidden_size"]}
 
 
 def test_an_option_may_choose_some_of_a_files_models(data: Path, tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         random_search({"topk": {"choice": [[5, 10], [10]]}}, "optuna"),
         ["space.topk: optuna chooses among single values only"],
     ),
+    "defaults of a grid": (
+        {"search": {"first": "defaults"}},
+        ["search.first: search.method grid chooses by itself; expected search.method random"],
+    ),
     "samples of a grid": ({"search": {"samples": 3}}, ["search.method grid does not take search.samples"]),
     "no samples": (
         {"search": {"method": "random"}, "space": {"embedding_size": {"choice": [4]}}},
