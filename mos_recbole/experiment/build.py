@@ -9,11 +9,10 @@ from typing import Any, Literal
 import torch
 
 from mos_recbole.errors import InputError, TrainingDiverged, told
-from mos_recbole.experiment.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import PLUGINS, EncoderHeadRecommender, requirement_faults
 from mos_recbole.settings import RecBoleConfig, Settings
-from mos_recbole.training import model_data
+from mos_recbole.training import RefusesTooLarge, model_data, require_training_memory
 
 # RecBole's models, PyTorch's layers, and heads and encoders refuse values by these exceptions.
 _REFUSALS = (ValueError, NotImplementedError, AssertionError)

@@ -16,6 +16,7 @@ from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
 from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
 from mos_recbole.training.loops import LOOPS, make_trainer
+from mos_recbole.training.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
 from mos_recbole.training.trainer import BenchmarkTrainer
 
@@ -28,6 +29,7 @@ __all__ = [
     "Moment",
     "Processes",
     "QuerySet",
+    "RefusesTooLarge",
     "Selection",
     "TrainLoader",
     "evaluate_model",
@@ -43,6 +45,7 @@ __all__ = [
     "queries_of",
     "query_scores",
     "random_state",
+    "require_training_memory",
     "score_batch_size",
     "shape_of",
     "train_fused",

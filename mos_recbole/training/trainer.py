@@ -3,6 +3,7 @@
 import csv
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mos_recbole.results import BEST_CHECKPOINT, LAST_CHECKPOINT, LOG_FILE
 from mos_recbole.training.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.loaders import RecBoleLoader, TrainLoader
+from mos_recbole.training.memory import step_must_fit
 from mos_recbole.training.schedule import Schedule
 
 LossFunction = Callable[[Any], torch.Tensor | tuple[torch.Tensor, ...]]
@@ -236,7 +238,8 @@ class BenchmarkTrainer(Trainer):
         with ProgressBar(name, train_loader.n_targets, "targets", show=self.show_progress) as bar:
             for batch, n_targets in train_loader.epoch(number):
                 self.set_rate(optimizer, number, (done + n_targets / 2) / train_loader.n_targets)
-                total += self._step(batch, loss_function, optimizer).double() * n_targets
+                with nullcontext() if done else step_must_fit(self.device):
+                    total += self._step(batch, loss_function, optimizer).double() * n_targets
                 done += n_targets
                 if time.perf_counter() - last_read > READ_LOSS_EVERY:
                     last_read = time.perf_counter()

@@ -8,8 +8,9 @@ import torch
 
 from mos_recbole import run_experiment
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import memory
+from mos_recbole.experiment import load_settings, run_fused
 from mos_recbole.models import ENCODERS, HEADS, load_plugin
+from mos_recbole.training import memory
 
 PLUGIN = """
 from mos_recbole.heads import HeadSpec, SoftmaxHead
@@ -102,3 +103,39 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(
     memory.require_training_memory(layer, "sgd", torch.device("cpu"))
     with pytest.raises(InputError, match=r"gradients and optimizer need 0.1 GB of memory; 0.1 GB are free"):
         memory.require_training_memory(layer, "adam", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_would_fill_the_memory_is_refused(
+    fused: bool, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that has half as much left at every look."""
+    left = [2**300]
+
+    def half_of_it(device: torch.device) -> int:
+        left[0] //= 2
+        return left[0]
+
+    monkeypatch.setattr(memory, "free_memory", half_of_it)
+    monkeypatch.setattr(memory, "_SMALL", 1)
+    runs = [load_settings("GRU4RecMoS", str(toy), overrides={"epochs": 1, "seed": seed}) for seed in (1, 2)]
+    told = r"^a training step needs more than [\d,.]+ GB of memory; [\d,.]+ GB are free"
+    with pytest.raises(InputError, match=told):
+        run_fused(runs, output=tmp_path, device="cpu") if fused else run_experiment(
+            runs[0], output=tmp_path, device="cpu"
+        )
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_small_steps_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are large ones kept from what they compute."""
+    looks: list[torch.device] = []
+    monkeypatch.setattr(memory, "free_memory", lambda device: looks.append(device) or 10**12)
+    x = torch.ones(1000, requires_grad=True)
+    for small, n_looks in ((2**24, 1), (4000, 2)):
+        monkeypatch.setattr(memory, "_SMALL", small)
+        looks.clear()
+        with memory.step_must_fit(torch.device("cpu")):
+            (gradient,) = torch.autograd.grad((x.exp() * 2).sum(), x)
+        assert torch.equal(gradient, 2 * torch.ones(1000).exp())
+        assert len(looks) == n_looks

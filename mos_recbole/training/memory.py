@@ -1,5 +1,6 @@
 """What cannot fit into memory is refused before it is allocated, with how much it would take."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -13,6 +14,8 @@ from mos_recbole.errors import InputError
 _BESIDE = {"adam": 3, "adamw": 3, "adagrad": 2, "rmsprop": 2, "sgd": 1}
 # Smaller ones are not worth a look at the machine.
 _SMALL = 2**24
+# Of the free memory, to be left by what a step keeps: for what it needs only for a moment.
+_LEAST = 0.125
 
 
 def free_memory(device: torch.device) -> int:
@@ -41,6 +44,30 @@ class RefusesTooLarge(TorchDispatchMode):
             width = (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
             _require(math.prod(args[0]) * width, free_memory, f"a tensor of {' x '.join(map(str, args[0]))} needs")
         return func(*args, **kwargs)
+
+
+def step_must_fit(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Returns a context in which a step is an InputError before what it keeps for its gradients fills the memory.
+
+    The system would kill the process. A GPU's allocator raises an error by itself.
+    """
+    if device.type == "cuda":
+        return contextlib.nullcontext()
+    there, unseen = free_memory(device), 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal unseen
+        unseen += tensor.numel() * tensor.element_size()  # of the dense size, where it is sparse
+        if unseen >= _SMALL:
+            left, unseen = free_memory(device), 0
+            if left < _LEAST * there:
+                raise InputError(
+                    f"a training step needs more than {(there - left) / 1e9:,.1f} GB of memory; "
+                    f"{there / 1e9:,.1f} GB are free; expected smaller sizes or batches"
+                )
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
 
 
 def _require(needed: int, free: Any, what: str) -> None:
