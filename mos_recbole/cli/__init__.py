@@ -96,14 +96,17 @@ def _call(options: argparse.Namespace) -> int:
     if getattr(options, "processes", 1) != 1 and not (options.dry_run or started_here()):
         return run_in_processes(options)
     if options.loads is not None and options.loads not in sys.modules:
-        # Hundreds of thousands of objects that stay: looking for garbage among them takes a sixth of a start.
+        # Hundreds of thousands of objects that stay, so that looking for garbage among them, now or later, is in vain:
+        # a sixth of a start.
+        enabled = gc.isenabled()
         gc.disable()
         try:
             with ProgressBar("loading PyTorch and what needs it"):
                 import_module(options.loads)
         finally:
             gc.freeze()
-            gc.enable()
+            if enabled:
+                gc.enable()
     return options.call(options)
 
 

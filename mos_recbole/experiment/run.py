@@ -167,8 +167,13 @@ class Run:
             _log.info(f"{self.settings.dataset}: {said}", extra={"once": True})
         if meter is not None:
             meter.start()
-        self.trainer = self._begin(self.folder)
-        self.resumed = resume and self.trainer.resume_checkpoint()
+        try:
+            self.trainer = self._begin(self.folder)
+            self.resumed = resume and self.trainer.resume_checkpoint()
+        except BaseException:
+            if meter is not None:
+                meter.stop()
+            raise
         if self.resumed:
             self._note(f"resumed after epoch {self.trainer.start_epoch}: {self.folder}")
             if meter is not None:

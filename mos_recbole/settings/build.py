@@ -204,8 +204,12 @@ def load_settings(
     take_fixed(given, values, issubclass(model_class, EncoderHeadRecommender), name, found)
     unknown = take_unknown(given, values, name, strict, found)
     types = setting_types(model_class)
+    refused = []
     for key in given:
+        n_faults = len(found.faults)
         values[key] = checked(key, types.get(key), given[key], values[key], found)
+        if len(found.faults) > n_faults:
+            refused.append(key)
     values["data_path"] = _at_home(values["data_path"], found)
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {
@@ -224,7 +228,7 @@ def load_settings(
         # Models that are only counted or solved for are done after one pass (RecBole's TraditionalTrainer).
         values["epochs"] = 1
     check_names(model_class, values, given, found)
-    if not found.faults:  # in the place of a value that is refused stands the default, which is not to blame
+    if not refused:  # else defaults stand in their places, which are not to blame
         check_together(model_class, values, given, found)
     if found.faults:
         raise InputError("\n".join(found.faults))

@@ -92,6 +92,7 @@ def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str
             ("metric", there.metric, ours.metric),
             ("stopping", there.stopping, ours.stopping),
             ("search.method", method, other),
+            ("search.first", there.search.get("first"), ours.search.get("first")),
             ("search.further_seeds", there.search.get("further_seeds"), ours.search.get("further_seeds")),
         )
         if before != now

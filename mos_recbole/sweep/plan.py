@@ -97,8 +97,9 @@ class Planner:
             load_plugin(plugin)
         self._config_files = [path.parent / name for name in sweep.config]
         self._facts: dict[str, DataFacts] = {}
+        self._own: dict[Key, tuple[dict[str, Any], Settings]] = {}
         self._place = partial(sweep.place, path)
-        self._settings = {key: self._given(value, "settings", key) for key, value in sweep.settings.items()}
+        self._of_file = {key: self._given(value, "settings", key) for key, value in sweep.settings.items()}
         faults = self._faults_of_keys()
         self.known: dict[Key, set[str]] = {}
         for number, model in enumerate(sweep.models):
@@ -205,9 +206,9 @@ class Planner:
             return []  # its configurations cannot be listed
         faults: dict[str, None] = {}
         for model, dataset in self.known:
-            for parameters in self.configurations(model, dataset):
+            for parameters in self._configurations(model, dataset, faults):
                 try:
-                    self._load(model, dataset, self.sweep.seeds[0], parameters)
+                    self._settings_of(model, dataset, self.sweep.seeds[0], parameters)
                 except InputError as error:
                     faults |= dict.fromkeys(str(error).splitlines())
         return list(faults)
@@ -234,7 +235,11 @@ class Planner:
         )
 
     def configurations(self, model: str, dataset: str) -> list[dict[str, Any]]:
-        """Returns the parameters of a model's configurations; for Optuna, random examples."""
+        """Returns the parameters of a model's configurations; for Optuna, random examples.
+
+        Raises:
+            InputError: the defaults, which should be the first, do not fit together.
+        """
         space, search, known = self.sweep.space, self.sweep.search, self.known[model, dataset]
         if search.method == "grid":
             return expand_grid(space, model, dataset, known)
@@ -242,20 +247,44 @@ class Planner:
         drawn = draw(space, model, dataset, known, search.samples, search.seed)
         if search.first is None:
             return drawn
-        defaults = self._defaults(model, dataset)
-        return [defaults, *(one for one in drawn if one != defaults)][: search.samples]
+        defaults, own = self._defaults(model, dataset)
+        others = [one for one in drawn if not self._is_run_of(own, model, dataset, one)]
+        return [defaults, *others][: search.samples]
 
-    def _defaults(self, model: str, dataset: str) -> dict[str, Any]:
-        """Returns the parameters that a model has without the sweep.
+    def _configurations(self, model: str, dataset: str, faults: dict[str, None]) -> list[dict[str, Any]]:
+        """Returns the parameters of a model's configurations; adds to the faults why there are none."""
+        try:
+            return self.configurations(model, dataset)
+        except InputError as error:
+            faults |= dict.fromkeys(str(error).splitlines())
+            return []
+
+    def _defaults(self, model: str, dataset: str) -> tuple[dict[str, Any], Settings]:
+        """Returns the parameters that a model has without the sweep, and its settings then.
 
         Raises:
             InputError: its settings do not fit together.
         """
-        values = dict(self._load(model, dataset, self.sweep.seeds[0], {}).values)
-        values |= {other: values[own] for other, own in (WIDTHS, WIDTHS[::-1]) if other not in values and own in values}
+        if (model, dataset) in self._own:
+            return self._own[model, dataset]
+        try:
+            own = self._load(model, dataset, self.sweep.seeds[0], {})
+        except InputError as error:
+            raise InputError(f"search.first: {model} without the space: {error}; leave first out") from error
+        values = dict(own.values)
+        # A width goes by either name.
+        values |= {other: values[key] for other, key in (WIDTHS, WIDTHS[::-1]) if other not in values and key in values}
         known = self.known[model, dataset] & values.keys()
         (found,) = combinations(self.sweep.space, model, dataset, known, lambda key, _: [values[key]])
-        return {key: values[key] for key in found}
+        self._own[model, dataset] = {key: values[key] for key in found}, own
+        return self._own[model, dataset]
+
+    def _is_run_of(self, settings: Settings, model: str, dataset: str, parameters: dict[str, Any]) -> bool:
+        """Returns whether parameters, which may be spelled in another way, give the run of these settings."""
+        try:
+            return self._load(model, dataset, self.sweep.seeds[0], parameters).identity() == settings.identity()
+        except InputError:  # told where all trials are checked
+            return False
 
     def trials(self) -> list[PlannedTrial]:
         """Returns the trials that are known before anything has run, in the order of data sets, models and the space.
@@ -282,7 +311,7 @@ class Planner:
             (model, dataset, seed, parameters)
             for dataset in self.datasets
             for model in self.sweep.models
-            for parameters in self.configurations(model, dataset)
+            for parameters in self._configurations(model, dataset, faults)
             for seed in seeds
         ]
         for one in tracked(wanted, "checking", "trials"):
@@ -301,12 +330,21 @@ class Planner:
         Raises:
             InputError: all faults of its settings, or data that cannot be read.
         """
-        settings = self._load(model, dataset, seed, parameters)
+        settings = self._settings_of(model, dataset, seed, parameters)
         if not settings.validates:
             raise InputError(f"{model}: split {settings.split.name!r} has no validation, by which a sweep chooses")
         name = run_name(settings, self.facts(settings).fingerprint, self.device_type)
         trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
         return PlannedTrial(trial, settings)
+
+    def _settings_of(self, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> Settings:
+        """Returns the settings of a trial. Its defaults are not given to a model: some have effects by being given.
+
+        Raises:
+            InputError: all their faults.
+        """
+        is_default = self.sweep.search.first is not None and parameters == self._defaults(model, dataset)[0]
+        return self._load(model, dataset, seed, {} if is_default else parameters)
 
     def _load(self, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> Settings:
         """Returns the settings of a trial.
@@ -318,7 +356,7 @@ class Planner:
         chosen |= {"seed": self._given(seed, "seeds"), "valid_metric": self._given(self.sweep.metric, "metric")}
         # A trial of an earlier session may have swept what an argument now sets.
         others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
-        files: list[Path | dict[str, Given]] = [*self._config_files, self._settings | chosen]
+        files: list[Path | dict[str, Given]] = [*self._config_files, self._of_file | chosen]
         try:
             beside = dict.fromkeys(known for known, _ in self.known)
             return load_settings(model, self.datasets[dataset], files, others, beside)

@@ -165,7 +165,7 @@ class SweepFile(_Part):
             )
             faults.append(f"search.method {method} {verb} search.samples; {what}")
         if self.search.first is not None and method != "random":
-            faults.append(f"search.first: search.method {method} chooses by itself; expected search.method random")
+            faults.append(f"search.first goes with search.method random, and search.method is {method}; leave it out")
         return faults
 
     def read_from(self, lines: Mapping[tuple[str, ...], int], left_out: Collection[str] = ()) -> "SweepFile":

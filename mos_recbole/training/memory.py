@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -14,7 +15,7 @@ from mos_recbole.errors import InputError
 _BESIDE = {"adam": 3, "adamw": 3, "adagrad": 2, "rmsprop": 2, "sgd": 1}
 # Smaller ones are not worth a look at the machine.
 _SMALL = 2**24
-# Of the free memory, to be left by what a step keeps: for what it needs only for a moment.
+# Of the free memory, to be left by what layers keep: for what a step needs only for a moment.
 _LEAST = 0.125
 
 
@@ -23,6 +24,11 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def own_memory() -> int:
+    """Returns how many bytes of memory this process has."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def require_training_memory(model: torch.nn.Module, learner: str, device: torch.device) -> None:
@@ -46,28 +52,32 @@ class RefusesTooLarge(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def step_must_fit(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Returns a context in which a step is an InputError before what it keeps for its gradients fills the memory.
+@contextlib.contextmanager
+def step_must_fit(device: torch.device) -> Iterator[None]:
+    """While it is entered, a step that fills a CPU's memory layer by layer is an InputError.
 
-    The system would kill the process. A GPU's allocator raises an error by itself.
+    Else the system would kill the process. Before each layer it looks at what is left, and at what this process has
+    taken; a single tensor that is too large it does not see. A GPU's allocator raises an error by itself. Of several
+    processes, one that ended would leave the others waiting.
     """
-    if device.type == "cuda":
-        return contextlib.nullcontext()
-    there, unseen = free_memory(device), 0
+    if device.type != "cpu" or torch.distributed.is_initialized():
+        yield
+        return
+    there, before = free_memory(device), own_memory()
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal unseen
-        unseen += tensor.numel() * tensor.element_size()  # of the dense size, where it is sparse
-        if unseen >= _SMALL:
-            left, unseen = free_memory(device), 0
-            if left < _LEAST * there:
-                raise InputError(
-                    f"a training step needs more than {(there - left) / 1e9:,.1f} GB of memory; "
-                    f"{there / 1e9:,.1f} GB are free; expected smaller sizes or batches"
-                )
-        return tensor
+    def look(module: torch.nn.Module, arguments: Any) -> None:
+        taken = own_memory() - before
+        if taken > there / 2 and free_memory(device) < _LEAST * there:
+            raise InputError(
+                f"a training step needs more than {taken / 1e9:,.1f} GB of memory; {there / 1e9:,.1f} GB are free; "
+                "expected smaller sizes or batches"
+            )
 
-    return torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _require(needed: int, free: Any, what: str) -> None:

@@ -233,5 +233,8 @@ def test_garbage_is_collected_again_after_loading(room: str, status: int, monkey
     monkeypatch.delitem(sys.modules, "this", raising=False)
     monkeypatch.setattr(ls, "LOADS", room, raising=False)
     monkeypatch.setattr(ls, "call", lambda options: 0 if gc.isenabled() else 1)
+    gc.unfreeze()
     assert main(["ls"]) == status
     assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()

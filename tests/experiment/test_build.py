@@ -8,7 +8,6 @@ import torch
 
 from mos_recbole import run_experiment
 from mos_recbole.errors import InputError
-from mos_recbole.experiment import load_settings, run_fused
 from mos_recbole.models import ENCODERS, HEADS, load_plugin
 from mos_recbole.training import memory
 
@@ -105,37 +104,35 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(
         memory.require_training_memory(layer, "adam", torch.device("cpu"))
 
 
-@pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_would_fill_the_memory_is_refused(
-    fused: bool, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine that has half as much left at every look."""
-    left = [2**300]
+    """Before the layer at which this process has taken most of what was free."""
+    taken = [0]
 
-    def half_of_it(device: torch.device) -> int:
-        left[0] //= 2
-        return left[0]
+    def take_a_tenth() -> int:
+        taken[0] += 10**11
+        return taken[0]
 
-    monkeypatch.setattr(memory, "free_memory", half_of_it)
-    monkeypatch.setattr(memory, "_SMALL", 1)
-    runs = [load_settings("GRU4RecMoS", str(toy), overrides={"epochs": 1, "seed": seed}) for seed in (1, 2)]
-    told = r"^a training step needs more than [\d,.]+ GB of memory; [\d,.]+ GB are free"
-    with pytest.raises(InputError, match=told):
-        run_fused(runs, output=tmp_path, device="cpu") if fused else run_experiment(
-            runs[0], output=tmp_path, device="cpu"
-        )
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**12 - taken[0])
+    monkeypatch.setattr(memory, "own_memory", take_a_tenth)
+    with pytest.raises(InputError, match=r"^a training step needs more than [\d,.]+ GB of memory; 1,000.0 GB are free"):
+        run_experiment("SASRec", str(toy), output=tmp_path, device="cpu", epochs=1)
     assert not list(tmp_path.rglob("record.json"))
 
 
-def test_small_steps_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor are large ones kept from what they compute."""
-    looks: list[torch.device] = []
-    monkeypatch.setattr(memory, "free_memory", lambda device: looks.append(device) or 10**12)
-    x = torch.ones(1000, requires_grad=True)
-    for small, n_looks in ((2**24, 1), (4000, 2)):
-        monkeypatch.setattr(memory, "_SMALL", small)
-        looks.clear()
-        with memory.step_must_fit(torch.device("cpu")):
-            (gradient,) = torch.autograd.grad((x.exp() * 2).sum(), x)
-        assert torch.equal(gradient, 2 * torch.ones(1000).exp())
-        assert len(looks) == n_looks
+@pytest.mark.parametrize(
+    ("left", "before", "own"),
+    [(1, 0, 0), (1, 10**12, 10**12), (10**10, 0, 10**12)],
+    ids=["others took it", "it had it before", "enough is left"],
+)
+def test_a_step_is_refused_for_what_it_takes_alone(
+    left: int, before: int, own: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = torch.nn.Linear(2, 2)
+    free, taken = iter([2 * 10**10, *[left] * 9]), iter([before, *[own] * 9])
+    monkeypatch.setattr(memory, "free_memory", lambda device: next(free))
+    monkeypatch.setattr(memory, "own_memory", lambda: next(taken))
+    with memory.step_must_fit(torch.device("cpu")):
+        assert layer(torch.ones(2)).shape == (2,)
+    assert not torch.nn.modules.module._global_forward_pre_hooks

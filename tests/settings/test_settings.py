@@ -321,6 +321,10 @@ def test_faults_of_single_values_and_of_metrics_are_reported_at_once() -> None:
     assert "mos_heads" in text
     assert "'nonsense'" in text
     assert "'Foo'" in text
+    text = "\n".join(faults("--negative_sampling=in_batch", "--train_batch_size=1", "--metrics=[Foo]", "--nonsense=1"))
+    assert "train_batch_size is 1" in text
+    assert "'nonsense'" in text
+    assert "'Foo'" in text
 
 
 @pytest.mark.parametrize(

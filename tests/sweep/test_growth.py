@@ -175,6 +175,12 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         OPTUNA | {"search": OPTUNA["search"] | {"seed": 4}},
         "search.seed is 0; a larger search.samples adds trials",
     ),
+    "other first configurations": (
+        random_search({"learning_rate": {"choice": [0.1, 1]}}),
+        {"search": {"method": "random", "samples": 2, "first": "defaults"}}
+        | {"space": {"learning_rate": {"choice": [0.1, 1]}}},
+        "search.first is none, and in the file defaults",
+    ),
     "other further seeds": (
         random_search({"learning_rate": {"choice": [0.1, 1]}}),
         {"search": {"method": "random", "samples": 2, "further_seeds": "best"}}

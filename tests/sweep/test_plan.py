@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mos_recbole.experiment import DataFacts, run_experiment
+from mos_recbole.experiment import DataFacts, load_settings, run_experiment
 from mos_recbole.results import SweepPlan
 from mos_recbole.sweep import Planner, SweepFile, plan_sweep
 from mos_recbole.sweep import plan as plan_module
@@ -218,6 +218,33 @@ def test_defaults_that_are_drawn_too_run_once(width: str, planner: MakePlanner) 
     assert (first, sorted(others)) == (8, [4, 16])
     (alone,) = planner(space, models=["BPR"], search=search | {"samples": 1}).trials()
     assert alone.trial.parameters == {width: SMALL["hidden_size"]}
+
+
+def test_defaults_are_the_run_without_the_sweep(planner: MakePlanner, data: Path) -> None:
+    """Also where a value has effects by being given, and where a drawn one is the default by another spelling."""
+    space = {"stopping_step": {"choice": [3, 10]}, "clip_grad_norm": {"choice": ["None", {"max_norm": 5.0}]}}
+    search = {"method": "random", "samples": 4, "first": "defaults"}
+    first, *others = planner(space, models=["SASRecSoftmax"], search=search).trials()
+    alone = load_settings("SASRecSoftmax", str(data), overrides=SMALL | {"seed": 2020})
+    assert first.settings.identity() == alone.identity()
+    assert first.trial.parameters == {"stopping_step": 1, "clip_grad_norm": None}
+    assert len({one.trial.run for one in (first, *others)}) == 4
+    spelled = planner({"clip_grad_norm": space["clip_grad_norm"]}, models=["SASRecSoftmax"], search=search).trials()
+    assert [one.trial.parameters["clip_grad_norm"] for one in spelled] == [None, {"max_norm": 5.0}]
+
+
+def test_defaults_that_do_not_fit_together_are_refused(planner: MakePlanner) -> None:
+    """With all other faults, and how to do without them."""
+    sampled = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+    given = {
+        "models": ["SASRec", "GRU4RecMoS"],
+        "settings": sampled,
+        "search": {"method": "random", "samples": 2, "first": "defaults"},
+    }
+    message = refused(planner({"loss_type": {"choice": ["BPR"]}, "mos_heads": {"choice": [0]}}, **given).preview)
+    assert "search.first: SASRec without the space: " in message
+    assert "; leave first out" in message
+    assert "mos_heads is 0" in message
 
 
 def test_an_option_may_choose_some_of_a_files_models(data: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "defaults of a grid": (
         {"search": {"first": "defaults"}},
-        ["search.first: search.method grid chooses by itself; expected search.method random"],
+        ["search.first goes with search.method random, and search.method is grid"],
     ),
     "samples of a grid": ({"search": {"samples": 3}}, ["search.method grid does not take search.samples"]),
     "no samples": (
