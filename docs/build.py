@@ -22,7 +22,8 @@ _SETTINGS_PAGE = """# Settings
 
 Settings have RecBole's names. They come from RecBole's YAML files (`--config`; later files win over earlier ones)
 and from arguments, `--key=value` or `--key value`, which win over files. The rest are RecBole's defaults, and ours
-below. All faults are reported at once; whether values go together is asked when each is right. An unknown key is refused, with the nearest known one.
+below. All faults are reported at once; whether values go together is asked when each is right. An unknown key is
+refused, with the nearest known one.
 
 The tables are made from the code by `python docs/build.py --settings`.
 
