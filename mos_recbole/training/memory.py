@@ -1,4 +1,4 @@
-"""What cannot fit into memory is refused before it is allocated, with how much it would take."""
+"""What does not fit into memory is refused, with how much it would take."""
 
 import contextlib
 import math
