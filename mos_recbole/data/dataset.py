@@ -58,8 +58,8 @@ class SequenceDataset(DatasetByRecBole):
     """
 
     _prepared: PreparedLog | None = None
-    # Of a part: the whole, and a mask of the rows in the part.
-    _part_of: tuple["SequenceDataset", np.ndarray] | None = None
+    # Of training's part: the whole, and its split.
+    _part_of: tuple["SequenceDataset", Split] | None = None
 
     def __init__(self, config: Any) -> None:
         try:
@@ -214,7 +214,10 @@ class SequenceDataset(DatasetByRecBole):
     def inter_feat(self) -> Interaction:
         """RecBole's interactions: ids int64, numbers float32."""
         if self._part_of is not None:
-            whole, rows = self._part_of
+            whole, split = self._part_of
+            is_general = self.config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
+            offsets = self.sequences.offsets
+            rows = split.train_interactions(offsets) if is_general else split.train_rows(int(offsets[-1]))
             return whole.inter_feat[torch.from_numpy(np.flatnonzero(rows))]
         assert self._prepared is not None
         flat = self.sequences
@@ -281,12 +284,15 @@ class SequenceDataset(DatasetByRecBole):
 
         General models see all of them, as in RecBole; sequential ones those that are targets or in their contexts.
         """
-        is_general = self.config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
-        offsets = self.sequences.offsets
         part = copy.copy(self)
         part.__dict__.pop("inter_feat", None)
-        part._part_of = (self, split.train_interactions(offsets) if is_general else split.train_rows(int(offsets[-1])))
+        part._part_of = (self, split)
         return part
+
+    @property
+    def trained_split(self) -> Split:
+        """The split whose training a model sees: of a part its own, which in a final fit has validation in training."""
+        return self.split() if self._part_of is None else self._part_of[1]
 
     def train_counts(self, split: Split) -> np.ndarray:
         """Returns how often each item occurs in training, int64 [n_items]."""

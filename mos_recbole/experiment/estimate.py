@@ -81,7 +81,8 @@ class Estimate:
             earlier: as of `epochs`.
         """
         fewest, most = zip(*(self.epochs(one, earlier) for one in runs), strict=True)
-        least, longest = self.span(runs[0], max(fewest), 1), self.span(runs[0], max(most), max(most))
+        soonest = max(fewest) if runs[0].values["chosen_epoch"] == "last" else 1
+        least, longest = self.span(runs[0], max(fewest), soonest), self.span(runs[0], max(most), max(most))
         return Span(least.quiet, longest.busy)
 
     def span(self, settings: Settings, epochs: int, best_epoch: int) -> Span:

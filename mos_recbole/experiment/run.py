@@ -236,7 +236,7 @@ class Run:
         self._note(f"final fit: {n_targets:,} targets of training and validation, {epochs} epochs")
         folder.mkdir(parents=True, exist_ok=True)
         final = self._begin(folder)
-        final.epochs = epochs
+        final.epochs, final.earlier_seconds = epochs, self.trainer.earlier_seconds
         if self.resumed and final.resume_checkpoint():
             self._note(f"resumed after epoch {final.start_epoch} of the final fit")
             self.trainer.earlier_seconds = final.earlier_seconds

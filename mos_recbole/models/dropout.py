@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mos_recbole.heads import LogitHead
+
 _LEVELS = 2**16
 
 
@@ -35,8 +37,12 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(model: nn.Module) -> None:
-    """Puts `Dropout` in place of every `nn.Dropout` in a model."""
-    for module in list(model.modules()):
-        for name, layer in module.named_children():
-            if type(layer) is nn.Dropout:
-                setattr(module, name, Dropout(layer.p))
+    """Puts `Dropout` in place of every `nn.Dropout` in a model, but for heads of logits.
+
+    They go over pairs of a query and an item by `torch.vmap`, which knows PyTorch's own way of drawing.
+    """
+    for name, layer in model.named_children():
+        if type(layer) is nn.Dropout:
+            setattr(model, name, Dropout(layer.p))
+        elif not isinstance(layer, LogitHead):
+            replace_dropout(layer)

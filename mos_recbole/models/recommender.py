@@ -263,4 +263,4 @@ def _target_counts(dataset: Any) -> torch.Tensor:
     """Returns how often each item is a target of training, int64 [V]; RecBole's own data set holds a row a target."""
     if isinstance(dataset, SequentialDataset):
         return torch.bincount(dataset.inter_feat[dataset.iid_field], minlength=dataset.item_num)
-    return torch.from_numpy(dataset.train_target_counts(dataset.split()))
+    return torch.from_numpy(dataset.train_target_counts(dataset.trained_split))

@@ -1,8 +1,8 @@
 """Several trials trained as one: their steps are computed together, everything else for each alone."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mos_recbole.progress import ProgressBar
 from mos_recbole.training.checkpoint import random_state, restore_random_state
 from mos_recbole.training.epoch import EpochReport, Moment, Selection
 from mos_recbole.training.loaders import TrainLoader
+from mos_recbole.training.memory import step_must_fit
 from mos_recbole.training.trainer import READ_LOSS_EVERY, BenchmarkTrainer
 
 
@@ -34,7 +35,7 @@ class FusedTrial:
     on_epoch: Callable[[EpochReport], None]
     random: dict[str, Any]
 
-    @contextlib.contextmanager
+    @contextmanager
     def own_random_state(self) -> Iterator[None]:
         """Lets random numbers come from the trial's own sources while the context is open."""
         device = self.trainer.device
@@ -148,8 +149,9 @@ def _train_together(trials: Sequence[FusedTrial], show_progress: bool) -> list[f
                 stack = Stack([one.model for one in stacked], [one.random for one in stacked])
             for one in stacked:
                 one.model.zero_grad(set_to_none=True)
-            losses = torch.stack(stack.losses([batch for _, batch, _ in step]))
-            losses.sum().backward()  # of the sum, every model gets the gradients of its own loss
+            with nullcontext() if any(one.done for one in epochs) else step_must_fit(device):
+                losses = torch.stack(stack.losses([batch for _, batch, _ in step]))
+                losses.sum().backward()  # of the sum, every model gets the gradients of its own loss
             for (one, _, n_targets), loss in zip(step, losses.detach().double(), strict=True):
                 part = (one.done + n_targets / 2) / one.trial.train_loader.n_targets
                 one.trainer.set_rate(one.trainer.optimizer, one.epoch, part)

@@ -69,8 +69,8 @@ def step_must_fit(device: torch.device) -> Iterator[None]:
         taken = own_memory() - before
         if taken > there / 2 and free_memory(device) < _LEAST * there:
             raise InputError(
-                f"a training step needs more than {taken / 1e9:,.1f} GB of memory; {there / 1e9:,.1f} GB are free; "
-                "expected smaller sizes or batches"
+                f"a training step had taken {taken / 1e9:,.1f} of {there / 1e9:,.1f} GB of free memory before its end; "
+                "expected smaller sizes or batches, or fewer trials as one"
             )
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(look)

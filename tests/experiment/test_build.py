@@ -8,6 +8,7 @@ import torch
 
 from mos_recbole import run_experiment
 from mos_recbole.errors import InputError
+from mos_recbole.experiment import load_settings, run_fused
 from mos_recbole.models import ENCODERS, HEADS, load_plugin
 from mos_recbole.training import memory
 
@@ -116,8 +117,10 @@ def test_a_step_that_would_fill_the_memory_is_refused(
 
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**12 - taken[0])
     monkeypatch.setattr(memory, "own_memory", take_a_tenth)
-    with pytest.raises(InputError, match=r"^a training step needs more than [\d,.]+ GB of memory; 1,000.0 GB are free"):
+    with pytest.raises(InputError, match=r"^a training step had taken [\d,.]+ of 1,000.0 GB of free memory before its"):
         run_experiment("SASRec", str(toy), output=tmp_path, device="cpu", epochs=1)
+    with pytest.raises(InputError, match=r"^a training step had .* or fewer trials as one$"):
+        run_fused([load_settings("GRU4RecMoS", str(toy), overrides={"seed": seed}) for seed in (1, 2)], output=tmp_path, device="cpu")
     assert not list(tmp_path.rglob("record.json"))
 
 

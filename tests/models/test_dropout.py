@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mos_recbole.heads.mol import MoLHead
 from mos_recbole.models.dropout import Dropout, dropout, replace_dropout
 
 
@@ -59,3 +60,14 @@ def test_all_layers_of_a_model_are_replaced_and_rest_in_evaluation() -> None:
     assert torch.equal(layers[0].eval()(value), value)
     torch.manual_seed(0)
     assert (layers[1].train()(torch.ones(1000)) == 0).float().mean() == pytest.approx(0.4, abs=0.08)
+
+
+def test_heads_of_logits_draw_as_pytorch_does() -> None:
+    """They go over pairs by `torch.vmap`, which refuses the cheaper draws."""
+    head = MoLHead(9, 4)
+    model = nn.Sequential(nn.Dropout(0.2), head)
+    replace_dropout(model)
+    assert type(model[0]) is Dropout
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Dropout)]
+    assert layers
+    assert {type(layer) for layer in layers} == {nn.Dropout}

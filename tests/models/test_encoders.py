@@ -1,5 +1,6 @@
 """Any encoder with any head: RecBole's models as encoders, and the names of models."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tiny_data import write_inter
 from torch import nn
 
 from mos_recbole.experiment import load_settings, run_experiment
-from mos_recbole.models import ENCODERS, own_model_names
+from mos_recbole.models import ENCODERS, HEADS, own_model_names
 from mos_recbole.models.encoders import CausalEncoder
 
 SMALL = {
@@ -200,3 +201,16 @@ def test_popular_negatives_are_drawn_by_targets_not_by_contexts(folder: Path) ->
     weights = (targets[1:] + 1) ** 0.75
     found = ours.model.negative_sampler.log_prob(torch.arange(1, len(targets)))
     torch.testing.assert_close(found, (weights / weights.sum()).log())
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "popularity", "in_batch"])
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_every_head_trains_with_every_sampler_and_dropout(head: str, sampling: str, folder: Path) -> None:
+    model = f"GRU4Rec{HEADS[head].label}"
+    dropouts = {key: 0.5 for key in load_settings(model).values if key.endswith("dropout")}
+    negatives = {} if sampling == "in_batch" else {"n_negatives": 4}
+    built = build(model, folder, **sizes(model) | dropouts | negatives, negative_sampling=sampling)
+    loss = built.model.train().calculate_loss(built.train_batch())
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert all(torch.isfinite(one.grad).all() for one in built.model.parameters() if one.grad is not None)

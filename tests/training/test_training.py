@@ -727,9 +727,12 @@ def test_without_validation_the_last_epoch_is_the_model(run, caplog: pytest.LogC
     assert record.training_log().columns.tolist() == ["epoch", "loss", "train_seconds", "eval_seconds", "best"]
 
 
-def test_a_final_fit_is_a_training_on_both_sides(run, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sampling", ["none", "popularity", "in_batch"])
+def test_a_final_fit_is_a_training_on_both_sides(
+    sampling: str, run, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As with a split that has no validation, for the chosen epochs; also where it was interrupted, and when loaded."""
-    options = {"learning_rate": 0.02, "lr_schedule": "constant", "warmup": 0.0}
+    options = {"learning_rate": 0.02, "lr_schedule": "constant", "warmup": 0.0, "negative_sampling": sampling}
     plain = run("GRU4RecMoS", epochs=4, **options)
     final = run("GRU4RecMoS", epochs=4, final_fit="train+valid", **options)
     assert (final.valid, final.best_epoch) == (plain.valid, plain.best_epoch)
@@ -758,6 +761,25 @@ def test_a_final_fit_is_a_training_on_both_sides(run, toy: Path, monkeypatch: py
     monkeypatch.setattr(BenchmarkTrainer, "_save_last", save)
     again = run("GRU4RecMoS", "again", epochs=4, final_fit="train+valid", resume=True, **options)
     assert (again.test, again.valid, again.resumed) == (final.test, final.valid, True)
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sessions(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that was stopped in training, and again in the final fit."""
+    save, stop_in = BenchmarkTrainer._save_last, [False, True]
+
+    def save_and_stop(trainer: BenchmarkTrainer, epoch: int) -> None:
+        save(trainer, epoch)
+        if stop_in and (trainer.folder.name == "final_fit") == stop_in[0]:
+            stop_in.pop(0)
+            trainer.earlier_seconds += 1000
+            save(trainer, epoch)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(BenchmarkTrainer, "_save_last", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run("GRU4RecMoS", "stopped", epochs=3, final_fit="train+valid", resume=True)
+    assert run("GRU4RecMoS", "stopped", epochs=3, final_fit="train+valid", resume=True).wall_seconds > 2000
 
 
 def test_early_stopping_ends_training_and_the_best_epoch_is_recorded(run, toy: Path, caplog) -> None:
