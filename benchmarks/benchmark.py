@@ -15,7 +15,8 @@ figures. docs/benchmark.md says what is compared.
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from mos_recbole.analysis import (
     COSTS,
     ConfigurationRow,
     Cost,
+    Reference,
     Section,
     metric_intervals,
     on_front,
@@ -37,6 +39,7 @@ from mos_recbole.analysis import (
     usual_cost,
 )
 from mos_recbole.cli import main as mos_recbole
+from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval, MeanRanks, mean_ranks
 from mos_recbole.report import Table, write_page
 from mos_recbole.report.figures import STYLE, Figure, Look, add_legend, model_looks
@@ -54,7 +57,7 @@ from mos_recbole.report.formatting import (
 from mos_recbole.report.page import PageSection
 from mos_recbole.report.provenance import moment
 from mos_recbole.report.table import Cell
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, find_records
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
@@ -63,15 +66,17 @@ METRICS = ("NDCG@10", "Recall@10", "MRR@10", "Recall@100")
 _COSTS = ("time", "processor", "energy", "memory")
 
 
-def commands(options: argparse.Namespace, passed: Sequence[str]) -> Iterator[list[str]]:
-    """Yields the steps as arguments of mos-recbole: of each data set its sweeps, then its report."""
+def commands(
+    options: argparse.Namespace, passed: Sequence[str], references: Mapping[Path, Reference]
+) -> Iterator[list[str]]:
+    """Yields the steps as arguments of mos-recbole: of each data set its sweeps, then its report, if any run ended."""
     for dataset in options.dataset:
         results = options.output / dataset
         for name in ["models", *(["recbole"] if options.recbole else [])]:
             if not options.finished:
                 yield _sweep(name, dataset, results, options, passed)
-        if not options.dry_run:
-            known = sorted(path for path in (CONFIGS / "references").glob("*.yaml") if _is_of(path, dataset))
+        if not options.dry_run and _has_runs(results):
+            known = [path for path, reference in references.items() if reference.dataset == dataset]
             published = ["--reference", *map(str, known)] if known else []
             shown = ["--metrics", *METRICS, *published, "--output", str(results / "report")]
             yield ["report", str(results), *shown]
@@ -89,8 +94,8 @@ def _sweep(name: str, dataset: str, results: Path, options: argparse.Namespace, 
     return [*command, *(["--dry-run"] if options.dry_run else []), *passed]
 
 
-def _is_of(path: Path, dataset: str) -> bool:
-    return read_reference(path).dataset == dataset
+def _has_runs(results: Path) -> bool:
+    return results.is_dir() and bool(find_records(results))
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,11 @@ def _notes(results: Sequence[Results], models: Sequence[str]) -> list[str]:
         for one in results
         if (absent := [model for model in models if model not in one.rows])
     ]
+    twice = [name for name, count in Counter(map(_dataset, results)).items() if count > 1]
+    unranked = [f"No mean ranks: {name} is here by more than one protocol." for name in twice]
     return [
         *lacking,
+        *unranked,
         "The page of a data set, report/report.html in its folder, has all configurations and published figures.",
     ]
 
@@ -172,10 +180,10 @@ def best_table(results: Sequence[Results]) -> Table:
                 | {"trained on": _trained_on(run), "parameters": run.parameters, "seeds": len(row.runs)}
             )
     caption = (
-        "Of every model the configuration that is best on validation, chosen on the first seed; its test metrics by "
-        "full ranking are means over seeds and queries ± half the width of the 95 % interval over users and seeds. "
-        "Trained on: whole windows, a loss at every position; prefixes, one sample a target; RecBole's own classes "
-        "have their own samples."
+        "Of every model the configuration that is best on validation, chosen on the seeds that all of its "
+        "configurations have; its test metrics by full ranking are means over seeds and queries ± half the width of "
+        "the 95 % interval over users and seeds. Trained on: whole windows, a loss at every position; prefixes, one "
+        "sample a target; RecBole's own classes have their own samples."
     )
     return Table("best", "The best of each model", caption, cells, pd.DataFrame(numbers))
 
@@ -186,10 +194,15 @@ def _trained_on(run: RunResult) -> str:
     return "whole windows" if run.settings.get("train_mode") == "all_positions" else "prefixes"
 
 
+def _dataset(results: Results) -> str:
+    return results.section.runs[0].dataset
+
+
 def ranks_of(results: Sequence[Results], models: Sequence[str], looks: dict[str, Look]) -> list[Table | Figure]:
     """Returns the models' ranks with the critical difference, as a table and a figure; nothing for one data set."""
     shared = [model for model in models if all(model in one.rows for one in results)]
-    if len(results) < 2 or len(shared) < 2:
+    # Two protocols of a data set are not two data sets.
+    if len(results) < 2 or len(shared) < 2 or len(set(map(_dataset, results))) < len(results):
         return []
     metric = METRICS[0]
     scores_DM = np.array([[one.rows[model].intervals[metric].mean for model in shared] for one in results])
@@ -342,8 +355,10 @@ def main() -> int:
             print(f"Left out, since {place} has no such folder: {', '.join(absent)}", file=sys.stderr)
     elif absent := [name for name in options.dataset if name not in there]:
         parser.error(f"{place} has no folder {absent[0]}; docs/benchmark.md says where data come from")
+    # Read before anything is trained.
+    references = {path: read_reference(path) for path in sorted((CONFIGS / "references").glob("*.yaml"))}
     worst = 0
-    for command in commands(options, passed):
+    for command in commands(options, passed, references):
         print(f"\n$ {shlex.join(['mos-recbole', *command])}", flush=True)
         status = mos_recbole(command)
         # A sweep returns 1 where trials failed; the page is of the others.
@@ -351,10 +366,20 @@ def main() -> int:
             return status
         worst = max(worst, status)
     if not options.dry_run:
-        page, *others = write_overview(options.output, options.dataset)
+        having = [name for name in options.dataset if _has_runs(options.output / name)]
+        if absent := [name for name in options.dataset if name not in having]:
+            print(f"No finished runs, so no pages: {', '.join(absent)}", file=sys.stderr)
+        if not having:
+            return worst or 2
+        page, *others = write_overview(options.output, having)
         print(f"\n{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return worst
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,7 +1,7 @@
 """Published numbers beside ours: what a reference file holds, and where its protocol differs from that of our runs."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 import yaml
@@ -10,8 +10,12 @@ from mos_recbole.analysis.queries import Condition, parse_condition
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.analysis.study import Section
 from mos_recbole.errors import InputError
+from mos_recbole.evaluation import canonical_metric
 from mos_recbole.io import require_regular
 from mos_recbole.results import RunResult
+from mos_recbole.settings import YamlLoader
+
+MetricName = Annotated[str, pydantic.AfterValidator(canonical_metric)]
 
 # Counts that differ by less than this share are of the same data: publications count in different ways.
 _SAME = 0.05
@@ -32,7 +36,7 @@ class ReferenceProtocol(_Part):
 
     split: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    data: dict[str, int] = {}
+    data: dict[str, pydantic.PositiveInt] = {}
 
     def differences(self, run: RunResult) -> list[str]:
         """Returns where a run was measured in another way, a phrase each."""
@@ -66,7 +70,7 @@ class ReferenceRow(_Part):
 
     model: str | tuple[str, ...]
     settings: dict[str, Any] = {}
-    metric: str
+    metric: MetricName
     value: float
 
     @property
@@ -86,7 +90,7 @@ class ReferenceDifference(_Part):
     baseline: str
     model: str
     settings: dict[str, Any] = {}
-    metric: str
+    metric: MetricName
     where: str | None = None
     relative: float
 
@@ -152,7 +156,7 @@ def read_reference(path: Path) -> Reference:
     """
     try:
         require_regular(path)
-        reference = Reference.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        reference = Reference.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=YamlLoader))
         for difference in reference.differences:
             parse_condition(difference.where) if difference.where is not None else None
     except OSError as error:

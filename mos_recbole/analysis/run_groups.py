@@ -77,7 +77,7 @@ def find_run_groups(
     folders: Sequence[Path],
     *,
     dataset: str | None = None,
-    best: bool = False,
+    best: bool | None = False,
     every: bool = False,
 ) -> list[RunGroup]:
     """Returns a group of runs for every name, with labels that tell them apart.
@@ -87,7 +87,8 @@ def find_run_groups(
             "model:key=value,key=value" for its runs with these settings.
         folders: results folders in which ids and models are looked up.
         dataset: only runs on this data set.
-        best: of a name with several configurations take the one that is best on validation.
+        best: of a name with several configurations take the one that is best on validation; None where that cannot be
+            asked for.
         every: of such a name take all configurations, each as a group.
 
     Raises:
@@ -152,7 +153,7 @@ class _Results:
     def _where(self) -> str:
         return ", ".join(str(folder) for folder in self.folders)
 
-    def pick(self, name: str, best: bool) -> _Pick:
+    def pick(self, name: str, best: bool | None) -> _Pick:
         """Returns what a name stands for. Raises InputError where that is nothing or several things."""
         if (Path(name) / RECORD_FILE).is_file():
             record = read_record(Path(name))
@@ -194,7 +195,7 @@ class _Results:
         differing = differing_settings([runs[0] for runs in configurations])
         return [_Pick(runs, (*wanted, *differing)) for runs in configurations]
 
-    def _pick_configuration(self, name: str, of_model: list[RunResult], settings: str, best: bool) -> _Pick:
+    def _pick_configuration(self, name: str, of_model: list[RunResult], settings: str, best: bool | None) -> _Pick:
         """Returns the runs of the one configuration of a model that has these settings, or of the best of several."""
         wanted = _parse_settings(name, settings, of_model)
         matching = [record for record in of_model if _has(record, wanted)]
@@ -217,7 +218,7 @@ class _Results:
         ways = ["by its settings as below"]
         if "dataset" in differing:
             ways.append("a data set by --dataset")
-        if comparable:
+        if comparable and best is not None:
             ways.append("for each model the best on validation by --best")
         raise InputError(
             f"{name}: runs of {len(configurations)} configurations"
@@ -262,7 +263,7 @@ def _canonical(value: object) -> str:
 def best_on_validation(
     name: str, configurations: Sequence[list[RunResult]], planned_seeds: Sequence[int]
 ) -> list[RunResult]:
-    """Returns the runs of the configuration with the best mean of the validation metric, the first of equal ones.
+    """Returns the runs of the configuration with the best mean of the validation metric.
 
     They are compared on a sweep's first seed, else on the seed that most have (`selection.rank_by_validation`).
 
@@ -284,7 +285,8 @@ def best_on_validation(
         )
     higher = configurations[0][0].valid[metrics[0]].direction == "higher"
     mode: Literal["max", "min"] = "max" if higher else "min"
-    return configurations[rank_by_validation(scores, [*planned_seeds, *seeds], mode)[1][0][0]]
+    run_ids = [{run.seed: run.run_id for run in runs} for runs in configurations]
+    return configurations[rank_by_validation(scores, run_ids, [*planned_seeds, *seeds], mode)[1][0][0]]
 
 
 def _choices(configurations: Sequence[list[RunResult]]) -> str:

@@ -144,16 +144,21 @@ def group_configurations(trials: Sequence[Trial]) -> list[Configuration]:
 
 
 def rank_by_validation(
-    scores: Sequence[Mapping[int, float]], seeds: Iterable[int], mode: Literal["max", "min"]
+    scores: Sequence[Mapping[int, float]],
+    run_ids: Sequence[Mapping[int, str]],
+    seeds: Iterable[int],
+    mode: Literal["max", "min"],
 ) -> tuple[tuple[int, ...], list[tuple[int, float]]]:
     """Returns the seeds that were compared, and which configurations by their mean over them, best first.
 
     A mean over three seeds and the score of one cannot be compared: the fewer the seeds, the higher the best of many
     equal configurations. So the comparison is among those that have the first seed which any has, on that and on all
-    further seeds that all of those have. Of equal scores the first wins; NaN is the worst.
+    further seeds that all of those have. NaN is the worst. Of equal scores the one with more seeds wins, as a sweep's
+    winner has, then the smaller run id: the order in which runs ended decides nothing.
 
     Args:
         scores: of each configuration, the validation score by seed.
+        run_ids: of each configuration, the run id by seed.
         seeds: in the order in which to look for one.
         mode: whether the highest or the lowest is best.
     """
@@ -162,7 +167,12 @@ def rank_by_validation(
     shared = tuple(seed for seed in in_order if all(seed in scores[index] for index in comparable))
     means = {index: fmean(scores[index][seed] for seed in shared) for index in comparable}
     sign = -1 if mode == "max" else 1
-    ranking = sorted(comparable, key=lambda index: (math.isnan(means[index]), sign * means[index]))
+
+    def place(index: int) -> tuple[bool, float, int, str]:
+        mean = means[index]
+        return math.isnan(mean), 0 if math.isnan(mean) else sign * mean, -len(scores[index]), run_ids[index][shared[0]]
+
+    ranking = sorted(comparable, key=place)
     return shared, [(index, means[index]) for index in ranking]
 
 
@@ -197,8 +207,9 @@ def _compare(plan: SweepPlan, configurations: list[Configuration], scores: Mappi
         {trial.seed: scores[trial.number] for trial in configuration.trials if trial.number in scores}
         for configuration in configurations
     ]
+    run_ids = [{trial.seed: trial.run_id for trial in configuration.trials} for configuration in configurations]
     known = sorted({seed for by_seed in finished for seed in by_seed})
-    seeds, ranking = rank_by_validation(finished, [*plan.seeds, *known], plan.mode)
+    seeds, ranking = rank_by_validation(finished, run_ids, [*plan.seeds, *known], plan.mode)
     return Comparison(
         dataset=configurations[0].dataset,
         model=configurations[0].model,

@@ -34,7 +34,7 @@ def find_one_run(options: argparse.Namespace) -> "RunResult":
     for plugin in options.plugin:
         load_plugin(plugin)
     dataset = None if options.dataset is None else Path(options.dataset).name
-    (group,) = find_run_groups([options.run], options.results, dataset=dataset)
+    (group,) = find_run_groups([options.run], options.results, dataset=dataset, best=None)
     if len(group.runs) > 1:
         listed = "\n".join(f"  {run.run_id}  {run.folder}" for run in group.runs)
         raise InputError(f"{options.run}: {len(group.runs)} runs, of different seeds; choose one of\n{listed}")

@@ -171,7 +171,7 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
             f"{format_count(tested, 'comparison')} of this table.",
         ]
     lines.append(
-        "detectable: the smallest difference, in % of A, that p < .05 would find in 80 % of such comparisons."
+        "detectable: the smallest difference, in % of A, that p < .05 would find in about 80 % of such comparisons."
         + (
             " verdict: better or worse by p (Holm) < .05; else equivalent where two one-sided tests at 5 % put the "
             f"relative difference within ± {100 * comparisons.rows[0].margin:g} %; else undecided."

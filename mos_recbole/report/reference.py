@@ -57,7 +57,8 @@ def _numbers_table(references: Sequence[Reference], section: Section, rows: Mapp
                 own |= {"source": reference.source, "published": row.value, **interval_columns("here", here)}
                 records.append(own | {"here - published": here.mean - row.value, "protocol": protocol})
     caption = (
-        f"{_sources(references)} Here: test metrics of the configuration that validation chose, means over seeds and "
+        f"{_sources(references)} Here: test metrics of the configuration that validation chose, but where the "
+        "published settings are another's, which has them in its name; means over seeds and "
         f"queries ± half the width of the 95 % interval. {_PROTOCOL} "
         + " ".join(dict.fromkeys(reference.notes for reference in references if reference.notes))
     )

@@ -121,7 +121,7 @@ def section_contents(
         items.append(draw_widths(means, metric, looks))
     items += _heat_maps(section)
     for matchup in section.matchups:
-        slicer = _Slicer(matchup, metric, on_these_data)
+        slicer = _Slicer(matchup, metric, on_these_data, margin)
         items += slicer.items(looks)
         notes += slicer.notes
         step("sliced")
@@ -149,9 +149,9 @@ class _Slicer:
         notes: which slices there are not, and why.
     """
 
-    def __init__(self, matchup: Matchup, metric: str, references: Sequence[Reference]) -> None:
+    def __init__(self, matchup: Matchup, metric: str, references: Sequence[Reference], margin: float) -> None:
         self.notes: list[str] = []
-        self._matchup, self._metric = matchup, metric
+        self._matchup, self._metric, self._margin = matchup, metric, margin
         self._models = (matchup.baseline, matchup.model)
         by_protocol = [one for one in references if all(map(one.is_protocol_of, matchup.runs))]
         self._edges = {column: edges for one in by_protocol for column, edges in one.bins.items()}
@@ -179,7 +179,8 @@ class _Slicer:
             queries = read_queries(pair, [self._metric], sorted(there))
             for columns in wanted:
                 try:
-                    slices = slice_queries(queries, pair, self._metric, [self._bins(column) for column in columns])
+                    bins = [self._bins(column) for column in columns]
+                    slices = slice_queries(queries, pair, self._metric, bins, margin=self._margin)
                 except InputError as error:
                     self.notes.append(f"No slices by {' and '.join(columns)} at width {width}: {error}")
                     continue

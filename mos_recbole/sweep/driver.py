@@ -178,15 +178,20 @@ def _name_of(trial: RayTrial) -> str:
 
 def _optuna(ledger: Ledger, unfinished: list[PlannedTrial]) -> OptunaPerModel:
     """Returns the search algorithm, with the results of earlier sessions."""
-    ended = [(one, ledger.best_validation(one)) for one in ledger.searched() if ledger.status(one) != "unfinished"]
+    ended = [(one, ledger.best_validation(one)) for one in _searched(ledger) if ledger.status(one) != "unfinished"]
     return OptunaPerModel(ledger.planner, unfinished, ended, ledger.next_number(), ledger.add)
+
+
+def _searched(ledger: Ledger) -> list[PlannedTrial]:
+    """Returns the trials of the first seed, but for models that are there already and not among those of now."""
+    return [one for one in ledger.searched() if one.key in ledger.planner.known]
 
 
 def _asha(ledger: Ledger) -> AshaPerModel:
     """Returns the scheduler, with the reports of earlier sessions."""
     plan, planner = ledger.plan, ledger.planner
     scheduler = AshaPerModel(ledger.sweep.stopping, {key: planner.epochs(*key) for key in planner.known}, plan.mode)
-    for one in ledger.searched():
+    for one in _searched(ledger):
         log = one.trial.training_log(ledger.folder)
         if log is not None:
             scheduler.remember(one.key, one.trial.run, log, plan.metric, plan.mode)

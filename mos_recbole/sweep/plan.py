@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,7 +105,7 @@ class Planner:
         for number, model in enumerate(sweep.models):
             try:
                 for name in self.datasets:
-                    self.known[model, name] = accepted_settings(model, name, self._keys())
+                    self.known[model, name] = self._accepted(model, name)
             except InputError as error:
                 faults.append(f"{self._place('models', str(number))}: {error}")
         faults += self._faults_of_space()
@@ -119,15 +119,24 @@ class Planner:
         """Returns a value of the sweep file with its line."""
         return Given(value, self._place(*keys))
 
-    def _keys(self) -> set[str]:
-        """Returns the keys of all settings that are given or swept."""
+    def _keys(self, facts: Mapping[str, str]) -> set[str]:
+        """Returns the keys of all settings that are given, or swept where a trial has these facts."""
         given = given_settings([*self._config_files, self.sweep.settings], self.overrides)
-        return {*given, *(key for key, parameter in self.sweep.space.items() if parameter.same_as is None)}
+        swept = (key for key, one in self.sweep.space.items() if one.same_as is None and one.may_hold(facts))
+        return {*given, *swept}
+
+    def _accepted(self, model: str, dataset: str) -> set[str]:
+        """Returns the keys by which a model's settings can be given on a data set.
+
+        Raises:
+            InputError: as `accepted_settings`.
+        """
+        return accepted_settings(model, dataset, self._keys({"model": model, "dataset": dataset}))
 
     def _faults_of_keys(self) -> list[str]:
         """Returns a sentence for each setting that is given where it must not be, and each file that cannot be read."""
         try:
-            self._keys()
+            self._keys({})
             given = given_settings(overrides=self.overrides)
         except InputError as error:
             # What can be read is checked all the same.
@@ -274,7 +283,8 @@ class Planner:
         values = dict(own.values)
         # A width goes by either name.
         values |= {other: values[key] for other, key in (WIDTHS, WIDTHS[::-1]) if other not in values and key in values}
-        known = self.known[model, dataset] & values.keys()
+        # A trial that is there already may be of a model that is not among those of now.
+        known = (self.known.get((model, dataset)) or self._accepted(model, dataset)) & values.keys()
         (found,) = combinations(self.sweep.space, model, dataset, known, lambda key, _: [values[key]])
         self._own[model, dataset] = {key: values[key] for key in found}, own
         return self._own[model, dataset]

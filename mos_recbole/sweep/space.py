@@ -88,6 +88,10 @@ class Parameter(pydantic.BaseModel):
             for key, wanted in self.when.items()
         )
 
+    def may_hold(self, facts: Mapping[str, Any]) -> bool:
+        """Returns whether `when` may hold for a trial with these values and others."""
+        return self.model_copy(update={"when": {key: self.when[key] for key in self.when if key in facts}}).holds(facts)
+
 
 KINDS = ("grid", "choice", "uniform", "loguniform", "randint", "same_as")
 Space = Mapping[str, Parameter]

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import astuple, replace
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
 from mos_recbole.analysis.compare import Comparison, Comparisons
 from mos_recbole.analysis.outcomes import iterate_query_values
 from mos_recbole.analysis.run_groups import best_on_validation
+from mos_recbole.analysis.selection import rank_by_validation
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import (
     Difference,
@@ -752,12 +753,23 @@ def test_the_best_is_compared_on_one_seed(planned: list[int], best: int) -> None
 
     def runs(scores: dict[int, float]) -> list[Any]:
         return [
-            SimpleNamespace(seed=seed, valid_metric="MRR", valid={"MRR": Metric(value=value, direction="higher")})
+            SimpleNamespace(
+                seed=seed, run_id="a", valid_metric="MRR", valid={"MRR": Metric(value=value, direction="higher")}
+            )
             for seed, value in scores.items()
         ]
 
     configurations = [runs({1: 0.9, 2: 0.25}), runs({1: 0.8, 2: 0.3}), runs({2: 0.2, 3: 0.7})]
     assert best_on_validation("A", configurations, planned) is configurations[best]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_of_equal_scores_the_order_decides_nothing(order: tuple[int, ...]) -> None:
+    """The one with more seeds wins, as the winner of a sweep has; then the smaller run id."""
+    scores: list[dict[int, float]] = [{1: 0.5}, {1: 0.5, 2: 0.1}, {1: 0.5, 2: 0.9}]
+    run_ids = [{1: "a"}, {1: "c", 2: "d"}, {1: "b", 2: "e"}]
+    _, ranking = rank_by_validation([scores[one] for one in order], [run_ids[one] for one in order], [1], "max")
+    assert [order[index] for index, _ in ranking] == [2, 1, 0]
 
 
 def test_best_needs_common_seeds_and_one_metric(call, make: Maker) -> None:

@@ -12,6 +12,7 @@ from fabricated import MOS, PROTOCOL, SOFTMAX, Maker
 from scripts import load_script
 
 from mos_recbole.analysis import read_reference
+from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.results import RunResult
 from mos_recbole.sweep import plan_sweep
@@ -164,3 +165,45 @@ def test_the_page_over_all_data_sets(call: Callable[..., tuple[int, Commands]], 
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "ml-100k lacks Pop." in page
     assert "(without Pop)" in page
+
+
+def test_what_has_no_runs_is_left_out_and_named(
+    call: Callable[..., tuple[int, Commands]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    call("out", "--dataset", "ml-100k")
+    for name in ("beauty", "sports"):
+        (tmp_path / "out" / name).mkdir()
+    capsys.readouterr()
+    status, commands = call("out", "--finished")
+    assert (status, len(commands.given)) == (0, 1)
+    assert "No finished runs, so no pages: beauty, sports\n" in capsys.readouterr().err
+    (tmp_path / "empty" / "beauty").mkdir(parents=True)
+    assert call("empty", "--finished")[0] == 2
+
+
+def test_published_figures_are_read_before_anything_is_trained(
+    benchmark: ModuleType,
+    call: Callable[..., tuple[int, Commands]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of all data sets."""
+    monkeypatch.setattr(benchmark, "CONFIGS", tmp_path)
+    (tmp_path / "references").mkdir()
+    (tmp_path / "references" / "own.yaml").write_text("{source: x, citation: y, dataset: other, rows: [{model: a}]}")
+    with pytest.raises(InputError, match=r"own\.yaml: not a file of published numbers: rows\.0\.metric"):
+        call("out", "--dataset", "ml-100k")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_protocols_of_a_data_set_are_not_ranked_as_two_data_sets(
+    call: Callable[..., tuple[int, Commands]], tmp_path: Path
+) -> None:
+    call("out")
+    make = Maker(tmp_path / "out" / "beauty" / "other")
+    for model in (SOFTMAX, MOS):
+        make(model, 8, 1, dataset="beauty", protocol=PROTOCOL | {"filter_seen": False}, protocol_hash="feedbeef13")
+    call("out", "--finished")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "No mean ranks: beauty is here by more than one protocol." in page
+    assert "critical difference" not in page

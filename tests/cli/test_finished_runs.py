@@ -312,9 +312,13 @@ def test_rm_refuses_what_is_no_run(
 
 @pytest.mark.parametrize("command", [["recommend", "--users", "u1"], ["export", "--format", "npz"]])
 def test_one_run_is_wanted(command: list[str], call: Call, make: Maker) -> None:
-    """A model stands for all its seeds: they are listed."""
+    """A model stands for all its seeds: they are listed; no option is named that there is not."""
     ids = [make(MOS, seed=seed).run_id for seed in (1, 2)]
     name, *options = command
+    for width in (8, 16):
+        make(SOFTMAX, width)
+    _, _, error = call(name, SOFTMAX, *options)
+    assert f"{SOFTMAX}: runs of 2 configurations; choose one by its settings as below\n" in error
     status, _, error = call(name, MOS, *options)
     assert status == 2
     assert f"{MOS}: 2 runs, of different seeds; choose one of" in error

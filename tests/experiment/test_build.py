@@ -120,7 +120,11 @@ def test_a_step_that_would_fill_the_memory_is_refused(
     with pytest.raises(InputError, match=r"^a training step had taken [\d,.]+ of 1,000.0 GB of free memory before its"):
         run_experiment("SASRec", str(toy), output=tmp_path, device="cpu", epochs=1)
     with pytest.raises(InputError, match=r"^a training step had .* or fewer trials as one$"):
-        run_fused([load_settings("GRU4RecMoS", str(toy), overrides={"seed": seed}) for seed in (1, 2)], output=tmp_path, device="cpu")
+        run_fused(
+            [load_settings("GRU4RecMoS", str(toy), overrides={"seed": seed}) for seed in (1, 2)],
+            output=tmp_path,
+            device="cpu",
+        )
     assert not list(tmp_path.rglob("record.json"))
 
 

@@ -308,9 +308,11 @@ def test_without_a_reference_nothing_is_said_of_publications(make: Maker, no_fig
         ("{source: x, citation: y, dataset: z, rows: [], row: []}", "row: Extra inputs"),
         (
             "{source: x, citation: y, dataset: z, rows: [], differences: "
-            "[{baseline: a, model: b, metric: m, where: often, relative: 0}]}",
+            "[{baseline: a, model: b, metric: NDCG@10, where: often, relative: 0}]}",
             "condition 'often' not understood",
         ),
+        ("{source: x, citation: y, dataset: z, rows: [{model: a, metric: NDCG, value: 1}]}", "metric 'NDCG'; expected"),
+        ("{source: x, citation: y, dataset: z, rows: [], protocol: {data: {users: 0}}}", "greater than 0"),
     ],
 )
 def test_a_reference_that_is_not_understood(tmp_path: Path, text: str, message: str) -> None:
@@ -320,6 +322,23 @@ def test_a_reference_that_is_not_understood(tmp_path: Path, text: str, message: 
         read_reference(path)
     with pytest.raises(InputError, match="no-such: No such file"):
         read_reference(tmp_path / "no-such")
+
+
+def test_metrics_and_numbers_of_a_reference_are_written_as_elsewhere(make: Maker, tmp_path: Path, no_figures) -> None:
+    make(SOFTMAX, 16, dataset="beauty", learning_rate=0.005)
+    path = tmp_path / "published.yaml"
+    row = f"{{model: {SOFTMAX}, settings: {{learning_rate: 5e-3}}, metric: ndcg@10, value: 0.2}}"
+    path.write_text(f"{{source: x, citation: y, dataset: beauty, rows: [{row}]}}")
+    page, *_ = write_report([make.folder], references=[path])
+    rows = table(page.parent, "reference")
+    assert list(rows["metric"]) == ["NDCG@10"]
+    assert list(rows["published"]) == [0.2]
+
+
+def test_the_margin_is_that_of_all_tables(make: Maker, no_figures: None) -> None:
+    make.study((32,))
+    page, *_ = write_report([make.folder], margin=0.6)
+    assert set(re.findall(r"within ± ([\d.]+) %; else", page.read_text(encoding="utf-8"))) == {"60"}
 
 
 def test_every_table_is_there_in_three_formats_and_every_figure_in_two(report: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mos_recbole.experiment import run_experiment
-from mos_recbole.results import RECORD_FILE, read_plan, read_trials
-from mos_recbole.sweep import Planner, preview
+from mos_recbole.results import LOG_FILE, RECORD_FILE, read_plan, read_trials
+from mos_recbole.sweep import Planner, driver, preview
 from mos_recbole.sweep.growth import refusal
 from mos_recbole.sweep.ledger import Ledger
 from tests.sweeps import MakePlanner, random_search, refused
@@ -114,6 +114,36 @@ def test_one_more_model_and_fewer(grown: Grown) -> None:
     assert len(grown.told()) == 6
     assert grown.told()[0] == of_rate(0.01, 1)
     assert read_plan(grown.folder).models == ["GRU4RecSoftmax", "GRU4RecMoS"]
+
+
+def test_fewer_models_whose_defaults_come_first(planner: MakePlanner, tmp_path: Path) -> None:
+    """Those of the others stay as they are."""
+    sweep = Grown(tmp_path / "other", planner)
+    search = random_search({"learning_rate": {"loguniform": [1e-3, 1e-1]}})
+    search["search"]["first"] = "defaults"
+    assert len(sweep.apply(**search, models=["GRU4RecSoftmax", "GRU4RecMoS"])) == 8
+    there = sweep.told()
+    assert sweep.apply(**search, models=["GRU4RecMoS"]) == []
+    assert sweep.told() == there
+
+
+@pytest.mark.parametrize("adaptive", ["optuna", "asha"])
+def test_fewer_models_of_an_adaptive_search(adaptive: str, planner: MakePlanner, tmp_path: Path) -> None:
+    """It learns from trials of the models of now alone."""
+    sweep = Grown(tmp_path / "other", planner)
+    content = OPTUNA if adaptive == "optuna" else {"stopping": {"scheduler": "asha"}}
+    both = content | {"models": ["GRU4RecSoftmax", "GRU4RecMoS"], "seeds": [1]}
+    ledger = sweep.ledger(**both)
+    for one in ledger.planner.preview():
+        ledger.save()
+        ledger.add(one)
+        ledger.update(one.trial.run, ended="stopped")
+        log = one.trial.folder(sweep.folder) / LOG_FILE
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"epoch,loss,train_seconds,eval_seconds,best,{ledger.plan.metric}\n1,5.0,1.0,1.0,1,0.5\n")
+    fewer = sweep.ledger(**both | {"models": ["GRU4RecMoS"]})
+    made: Any = driver._optuna(fewer, []) if adaptive == "optuna" else driver._asha(fewer)
+    assert {model for model, _ in (made._studies if adaptive == "optuna" else made._halving)} == {"GRU4RecMoS"}
 
 
 def test_another_data_set(grown: Grown, data: Path, tmp_path: Path) -> None:
