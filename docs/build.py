@@ -33,6 +33,10 @@ Encoders with heads are trained by one recipe. The learning rate rises to its pe
 and falls to zero by the end. The budget ends the training: `stopping_step` is off unless you set it, and the last
 epoch is the model. Other batches, rates, or sparser data want other `epochs`. {exceptions}
 
+Two defaults are those of RecBole and of the papers, and cost much on data as dense as MovieLens-1M, with 160
+interactions a user ([experiments.md](experiments.md)). SASRec wants `hidden_dropout_prob: 0.2`, `attn_dropout_prob: 0.2` and
+`learning_rate: 0.003` there. Mixtures want `mos_activation: identity`.
+
 {recipe}
 
 RecBole's own classes keep RecBole's training: a constant rate of 0.001, batches of 2,048, until validation stops
