@@ -181,10 +181,11 @@ def test_searches_run_the_first_seed_only(planner: MakePlanner) -> None:
     assert examples == [("GRU4RecSoftmax", 3)] * 2 + [("GRU4RecMoS", 3)] * 2
 
 
-def test_a_width_goes_by_the_other_name_where_its_own_is_for_others(planner: MakePlanner) -> None:
+def test_a_width_goes_by_the_other_name_where_its_own_is_for_others(data: Path, tmp_path: Path) -> None:
     """As where its own is not in the space at all."""
     wide = {"embedding_size": {"grid": [4, 8]}, "hidden_size": {"grid": [4, 8], "when": {"model": "GRU4RecSoftmax"}}}
-    trials = planner(wide, models=["GRU4RecSoftmax", "SASRecSoftmax"], settings={}).trials()
+    content = {"name": "wide", "models": ["GRU4RecSoftmax", "SASRecSoftmax"], "datasets": [str(data)], "space": wide}
+    trials = Planner(SweepFile.model_validate(content), tmp_path / "wide.yaml", []).trials()
     of_sasrec = [one for one in trials if one.trial.model == "SASRecSoftmax"]
     assert [one.trial.parameters for one in of_sasrec] == [{"embedding_size": 4}, {"embedding_size": 8}]
     assert [one.settings.values["hidden_size"] for one in of_sasrec] == [4, 8]
