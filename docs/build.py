@@ -33,9 +33,10 @@ Encoders with heads are trained by one recipe. The learning rate rises to its pe
 and falls to zero by the end. The budget ends the training: `stopping_step` is off unless you set it, and the last
 epoch is the model. Other batches, rates, or sparser data want other `epochs`. {exceptions}
 
-Two defaults are those of RecBole and of the papers, and cost much on dense data ([experiments.md](experiments.md)). On MovieLens-100K and
-MovieLens-1M, with a hundred interactions a user and more, SASRec wants `hidden_dropout_prob: 0.2` and `attn_dropout_prob: 0.2`. On
-MovieLens-1M it had `learning_rate: 0.003`, and mixtures want `mos_activation: identity`.
+Two defaults are those of RecBole and of the papers, and cost much on dense data ([experiments.md](experiments.md)).
+On MovieLens-100K and MovieLens-1M, with a hundred interactions a user and more, SASRec wants
+`hidden_dropout_prob: 0.2` and `attn_dropout_prob: 0.2`. On MovieLens-1M it had `learning_rate: 0.003`, and mixtures
+want `mos_activation: identity`.
 
 {recipe}
 
