@@ -7,13 +7,12 @@ import pydantic
 import yaml
 
 from mos_recbole.analysis.queries import Condition, parse_condition
-from mos_recbole.analysis.run_groups import RunGroup
+from mos_recbole.analysis.run_groups import RunGroup, canonical
 from mos_recbole.analysis.study import Section
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import canonical_metric
 from mos_recbole.io import require_regular
 from mos_recbole.results import RunResult
-from mos_recbole.settings import YamlLoader
 
 MetricName = Annotated[str, pydantic.AfterValidator(canonical_metric)]
 
@@ -44,7 +43,7 @@ class ReferenceProtocol(_Part):
             f"{key} {here} instead of {published}"
             for known, own in ((self.split, run.protocol["split"]), (self.settings, run.settings | _settled(run)))
             for key, published in known.items()
-            if (here := own.get(key)) != published
+            if canonical(here := own.get(key)) != canonical(published)
         ]
         for key, count in self.data.items():
             here = run.data.get(key, 0)
@@ -156,7 +155,7 @@ def read_reference(path: Path) -> Reference:
     """
     try:
         require_regular(path)
-        reference = Reference.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=YamlLoader))
+        reference = Reference.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         for difference in reference.differences:
             parse_condition(difference.where) if difference.where is not None else None
     except OSError as error:
@@ -173,4 +172,6 @@ def read_reference(path: Path) -> Reference:
 
 def _matches(group: RunGroup, model: str, settings: dict[str, Any]) -> bool:
     run = group.runs[0]
-    return run.model == model and all(run.settings.get(key) == value for key, value in settings.items())
+    return run.model == model and all(
+        canonical(run.settings.get(key)) == canonical(value) for key, value in settings.items()
+    )

@@ -247,12 +247,13 @@ def _has(record: RunResult, wanted: dict[str, str]) -> bool:
     values = attributes(record)
     # A record's code may be given in full.
     return all(
-        key in values and (_canonical(values[key]) == _canonical(text) or (key == "code" and text == record.code))
+        key in values and (canonical(values[key]) == canonical(text) or (key == "code" and text == record.code))
         for key, text in wanted.items()
     )
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
+    """Returns a value of a setting as text, the same for all its spellings."""
     text = "".join(str(value).split()).lower()
     try:
         return str(float(text))
