@@ -514,7 +514,13 @@ def test_selection_agrees_with_brute_force(mode: str, attempt: int) -> None:
             target = max(means.values()) if mode == "max" else min(means.values())
             chosen, score = comparison.ranked[0]
             assert score == target
-            assert chosen.parameters["size"] == min(size for size, mean in means.items() if mean == target)
+            run_id = {
+                trial.parameters["size"]: trial.run_id
+                for trial in trials
+                if (trial.model, trial.dataset, trial.seed) == (comparison.model, comparison.dataset, shared[0])
+            }
+            equal = [size for size, mean in means.items() if mean == target]
+            assert chosen.parameters["size"] == min(equal, key=lambda size: (-len(rivals[size]), run_id[size]))
 
 
 def test_winners_with_more_seeds_are_compared_on_the_first_seed_alone() -> None:
