@@ -117,8 +117,8 @@ def compare_groups(
 ) -> Comparisons:
     """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
 
-    The metrics are recomputed from the outcomes files. Queries without a value (GAUC, where the target is the only
-    candidate) are left out.
+    The metrics are recomputed from the outcomes files. Queries without a value, in any of the groups,
+    are left out.
 
     Args:
         groups: two or more, evaluated by one protocol.
@@ -129,7 +129,7 @@ def compare_groups(
     Raises:
         InputError: fewer than two groups, a margin that is none, a run in two groups, different protocols or queries, a
             metric that is unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a
-            condition that no query fulfils.
+            condition that no query fulfils, or a metric that no query has.
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
@@ -143,6 +143,8 @@ def compare_groups(
         of_groups = [of_group[metric] for of_group in queries.values]
         axes = (0, 2) if of_groups[0].ndim == 3 else 0
         defined[metric] = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in of_groups])
+        if not defined[metric].any():
+            raise InputError(f"{metric} is defined for none of {len(users):,} queries")
     pairs = list(product(combinations(range(len(groups)), 2), names))
     for (a, b), metric in tracked(pairs, "testing differences", "tests"):
         first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))

@@ -73,10 +73,10 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     protocols = Counter(record.protocol_hash for record in records)
     if len(protocols) > 1:
         examples = {record.protocol_hash: record for record in records[::-1]}
-        lines = [
-            f"{key}: {one.dataset}, {one.protocol}, {protocols[key]} of the runs, such as {one.folder}"
-            for key, one in sorted(examples.items())
-        ]
+        lines = []
+        for key, one in sorted(examples.items()):
+            data = f"{one.dataset} {one.data.get('fingerprint', '')[:16]}".strip()
+            lines.append(f"{key}: {data}, {one.protocol}, {protocols[key]} of the runs, such as {one.folder}")
         raise InputError(
             "runs of different protocols do not belong in one table; choose one by --protocol:\n" + "\n".join(lines)
         )

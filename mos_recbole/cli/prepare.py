@@ -46,15 +46,12 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.data import SequenceDataset
     from mos_recbole.data.cache import entry_of
     from mos_recbole.data.movielens import obtain
-    from mos_recbole.experiment import load_settings
-    from mos_recbole.models import own_model_names
+    from mos_recbole.settings import given_settings, load_data_settings
 
     if options.data_path is not None and "/" in options.dataset:
         raise InputError(f"--data-path {options.data_path}: {options.dataset} is a folder already; expected a name")
     place = [] if options.data_path is None else [f"--data_path={options.data_path}"]
-    # Any model will do: they all learn from the same data.
-    model, *others = own_model_names()
-    settings = load_settings(model, options.dataset, options.config, [*options.settings, *place], beside=others)
+    settings = load_data_settings(options.dataset, options.config, [*options.settings, *place])
     for warning in settings.warnings:
         _log.warning(warning)
     config = settings.recbole_config(torch.device("cpu"))
@@ -72,5 +69,6 @@ def call(options: argparse.Namespace) -> int:
     print(f"prepared data: {entry or 'none; with these settings every run prepares them through RecBole'}")
     again = [*(["--config", *map(str, options.config)] if options.config else []), *options.settings]
     dataset = options.dataset if options.data_path is None else str(folder)
-    print(f"next:          {shlex.join(['mos-recbole', 'run', '--model', 'GRU4RecMoS', '--dataset', dataset, *again])}")
+    model = [] if given_settings(options.config, options.settings).get("model") else ["--model", "GRU4RecMoS"]
+    print(f"next:          {shlex.join(['mos-recbole', 'run', *model, '--dataset', dataset, *again])}")
     return 0

@@ -33,13 +33,11 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.experiment import load_settings, score_lists
-    from mos_recbole.models import own_model_names
+    from mos_recbole.experiment import score_lists
     from mos_recbole.report import comparison_table
+    from mos_recbole.settings import load_data_settings
 
-    # Any model will do: they all are judged on the same data.
-    model, *others = own_model_names()
-    settings = load_settings(model, options.dataset, options.config, options.settings, beside=others)
+    settings = load_data_settings(options.dataset, options.config, options.settings)
     for warning in settings.warnings:
         _log.warning(warning)
     record = score_lists(options.lists, options.name, settings, options.output)

@@ -68,7 +68,13 @@ def compare_counts(
 
 
 def counts_interval(metric: str, items_SQk: np.ndarray, user_Q: np.ndarray, n_items: int) -> Interval:
-    """Returns the mean over seeds with the interval that `compare_counts` gives differences. Arguments as there."""
+    """Returns the mean over seeds with the interval that `compare_counts` gives differences. Arguments as there.
+
+    One user says nothing of others: the interval is infinite.
+    """
+    if len(np.unique(user_Q)) < 2:
+        means = [metric_of_counts(metric, items_Qk, n_items) for items_Qk in items_SQk]
+        return Interval(float(np.mean(means)), -np.inf, np.inf)
     _, difference = compare_counts(metric, items_SQk[:0], items_SQk, user_Q, n_items)
     return Interval(difference.effect, difference.low, difference.high)
 

@@ -1,5 +1,6 @@
 """Metrics of queries with one target, RecBole's and others, as per-query arrays first and means second."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ class MetricSpec:
         direction: which value is better.
         needs: the optional attribute of `Lists` that it reads, if any.
         source: where it is from, if it is not RecBole's.
+        undefined: which queries have none, if any; they are NaN, and left out of means.
     """
 
     name: str
@@ -33,6 +35,7 @@ class MetricSpec:
     direction: Literal["higher", "lower"] = "higher"
     needs: Literal["in_history", "distance_sums", None] = None
     source: str = ""
+    undefined: str = ""
 
     @property
     def is_mean(self) -> bool:
@@ -123,6 +126,7 @@ def _gini_index(count_V: np.ndarray) -> float:
     return float(((2 * place - n_items - 1) * count).sum() / count.sum() / n_items)
 
 
+_LOSS = "mean negative log-probability of the targets, nats"
 _DISTANCE = "Ziegler et al., WWW 2005, by the distance of `evaluation.distance`"
 _REPEATS = "Li et al., A Next Basket Recommendation Reality Check, TOIS 2023"
 
@@ -136,15 +140,20 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("MRR", "rank", _mrr),
         MetricSpec("MAP", "rank", _mrr),
         MetricSpec("Precision", "rank", _precision),
-        MetricSpec("GAUC", "auc", _gauc),
-        MetricSpec("Loss", "loss", np.negative, "lower", source="mean negative log-probability of the targets, nats"),
+        MetricSpec("GAUC", "auc", _gauc, undefined="target is the only candidate"),
+        MetricSpec("Loss", "loss", np.negative, "lower", source=_LOSS, undefined="target is no candidate"),
         MetricSpec("ItemCoverage", "counts", _item_coverage),
         MetricSpec("AveragePopularity", "list", _average_popularity, "lower"),
         MetricSpec("ShannonEntropy", "counts", _shannon_entropy),
         MetricSpec("GiniIndex", "counts", _gini_index, "lower"),
         MetricSpec("TailPercentage", "list", _tail_percentage),
         MetricSpec("Novelty", "list", _novelty, source="Vargas and Castells, RecSys 2011: mean self-information"),
-        MetricSpec("IntraListDiversity", "list", _intra_list_diversity, needs="distance_sums", source=_DISTANCE),
+        MetricSpec(
+            *("IntraListDiversity", "list", _intra_list_diversity),
+            needs="distance_sums",
+            source=_DISTANCE,
+            undefined="list has fewer than two items",
+        ),
         MetricSpec("RepeatShare", "list", _repeat_share, "lower", needs="in_history", source=_REPEATS),
         MetricSpec("ExplorationShare", "list", _exploration_share, needs="in_history", source=_REPEATS),
     )
@@ -229,7 +238,7 @@ def query_values(
     spec, k = parse_metric(metric)
     values: np.ndarray
     if spec.kind == "loss":
-        if log_probability is None or np.isnan(log_probability).all():
+        if log_probability is None or (np.isfinite(rank) & np.isnan(log_probability)).any():
             raise ValueError(f"{metric} needs log-probabilities, which a model without a head does not give")
         values = spec.compute(log_probability.astype(np.float64))
     elif k is None:
@@ -262,6 +271,9 @@ def compute_metrics(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the metrics' values, and for those that are means the per-query arrays they are the means of.
 
+    A metric that no query has is NaN: GAUC where every target is the only candidate, the loss where none is one, the
+    diversity of lists of one item.
+
     Args:
         metrics: names such as "NDCG@10".
         rank, mean_rank, n_candidates, lists, log_probability: as of `query_values`.
@@ -279,5 +291,6 @@ def compute_metrics(
             values[metric] = metric_of_counts(metric, found, lists.n_items)
         else:
             per_query[metric] = found
-            values[metric] = float(np.nanmean(found))
+            defined = found[~np.isnan(found)]
+            values[metric] = float(defined.mean()) if len(defined) else math.nan
     return values, per_query

@@ -109,13 +109,13 @@ def mean_interval(values_SQ: np.ndarray, user_Q: np.ndarray, *, level: float = 0
     as no chance at all. Satterthwaite's degrees of freedom would err for the same reason (docs/statistics.md).
 
     With one seed the interval says nothing of what another seed would give. One user says nothing of others: the
-    interval is infinite.
+    interval is infinite. No query says nothing at all: the mean is NaN.
 
     Raises:
         ValueError: shapes that do not fit, no seed, or values that are not finite.
     """
     if len(np.unique(user_Q)) < 2:
-        return Interval(float(values_SQ.mean()), -np.inf, np.inf)
+        return Interval(float(values_SQ.mean()) if len(user_Q) else np.nan, -np.inf, np.inf)
     sums, size_U = sums_by_user(np.zeros((1, len(user_Q))), values_SQ, user_Q)
     estimate = estimate_difference(sums, size_U)
     of_seeds = max(0.0, estimate.seed_part - estimate.interaction / 2)
@@ -129,10 +129,11 @@ def relative_difference(
 ) -> Interval | None:
     """Returns (B - A) / A of the means A and B over seeds and queries, with its interval; None where A is not above 0.
 
-    The interval has every ratio r for which `compare_means` would not tell B from r A (Fieller, "Some problems in
-    interval estimation", JRSS B 1954), so that it excludes 0 exactly where the difference's own interval does, and
-    takes into account that A is an estimate too. It ends at -1, metrics being no less than 0, and has no upper bound
-    (infinity) where the data do not even tell A from 0.
+    The interval spans every ratio r for which `compare_means` would not tell B from r A (Fieller, "Some problems in
+    interval estimation", JRSS B 1954), so that it takes into account that A is an estimate too. It ends at -1, metrics
+    being no less than 0. Where the data tell A from 0, it excludes 0 exactly where the difference's own interval does.
+    Where they do not, it has no upper bound (infinity), and ratios within it may be excluded: those that are not can be
+    two pieces, small ratios and large ones.
 
     Args:
         first_SQ, second_RQ, user_Q, level: as for `compare_means`; the values are 0 or more.
@@ -151,11 +152,13 @@ def relative_difference(
         estimate = estimate_difference([r * first_SU, second_RU], size_U)
         return abs(estimate.effect) - estimate.quantile(level) * estimate.standard_error
 
-    if beyond(ratio) > -1e-12 * second_RU.max(initial=0):
+    alone = estimate_difference([np.zeros_like(second_RU), first_SU], size_U)
+    told = alone.effect > alone.quantile(level) * alone.standard_error
+    if told and beyond(ratio) > -1e-12 * second_RU.max(initial=0):
         return Interval(ratio - 1, ratio - 1, ratio - 1)
     low = optimize.brentq(beyond, 0, ratio) if beyond(0) > 0 else 0.0
-    high = max(2 * ratio, 1.0)
-    while beyond(high) < 0 and high < _UNBOUNDED:
+    high = max(2 * ratio, 1.0) if told else np.inf
+    while high < _UNBOUNDED and beyond(high) < 0:
         high *= 2
     high = optimize.brentq(beyond, ratio, high) if high < _UNBOUNDED else np.inf
     return Interval(ratio - 1, float(low) - 1, float(high) - 1)

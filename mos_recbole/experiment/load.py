@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import init_seed
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.errors import InputError
@@ -92,6 +93,8 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
         )
     if record.final_fit != "none":
         data = data.for_final_fit()
+    # Some of RecBole's models draw what is no weight of theirs when they are built, such as NNCF's neighbours.
+    init_seed(data.config["seed"], data.config["reproducibility"])
     model: AbstractRecommender = build_model(settings, data.config, data).eval()
     state = load_checkpoint(path, record.run_id, record.model, chosen_device)["model"]
     try:

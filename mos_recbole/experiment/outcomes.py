@@ -27,7 +27,9 @@ def outcomes_table(
     target = sequences.items[rows]
     time, before = sequences.times[rows], sequences.times[rows - 1]
     time_gap = time - before
-    if (time_gap < 0).any():  # times at both ends of int64, or data that come split and are not in the order of time
+    if dataset.time_field is None or split.own_contexts:  # then times are the rows' numbers
+        time_gap = np.full(len(rows), np.nan)
+    elif (time_gap < 0).any():  # times at both ends of int64, or data that come split and are not in the order of time
         time_gap = np.where(time < before, np.nan, time.astype(np.float64) - before)
     oldest = np.maximum(rows - max_length, context_start)
     had_before = in_history(sequences, rows, user_number, np.column_stack([target, items]))

@@ -66,6 +66,8 @@ def ablate_run(
     limit = min(len(matrix_NV), len(valid.item_V) - 1)
     if method == "randomised":
         limit = min(limit, plan.components or DEFAULT_COMPONENTS)
+    if limit < 1:
+        raise InputError(f"{record.folder}: ranks one item alone; there is no rank to cut")
     chosen = default_ranks(valid.width, limit) if ranks is None else tuple(sorted(set(ranks)))
     if chosen[0] < 1 or chosen[-1] > limit:
         raise InputError(

@@ -247,13 +247,16 @@ def recommend(
 
 
 def user_blocks(run: "TrainedRun", users: Sequence[str] | None) -> Iterator[QueryBlock]:
-    """Yields all users of the data, or those of these names, with all their interactions."""
+    """Yields all users of the data, or those of these names, with all their interactions.
+
+    Of a user whose rows have lists, that is the list of the last row, and its target.
+    """
     flat, names = run.data.sequences, pa.array(run.data.field2id_token[run.data.uid_field])
-    place_U = np.arange(flat.n_users) if users is None else _places(run, users)
+    place_U = _last_rows(flat.users)[1] if users is None else _places(run, users)
     for start in range(0, len(place_U), _BLOCK):
         place_B = place_U[start : start + _BLOCK]
         first_B, stop_B, user_B = flat.offsets[place_B], flat.offsets[place_B + 1], flat.users[place_B]
-        if users is None:
+        if (first_B[1:] == stop_B[:-1]).all():
             items = read_rows(flat.items, int(first_B[0]), int(stop_B[-1]))
         else:
             items = np.concatenate([flat.items[first:stop] for first, stop in zip(first_B, stop_B, strict=True)])
@@ -270,7 +273,14 @@ def _places(run: "TrainedRun", users: Sequence[str]) -> np.ndarray:
         raise InputError(f"user {unknown[0]!r}{more}: not in the data of the run; {hint}")
     if len(set(asked)) < len(asked):
         raise InputError(f"user {_first_repeated(asked)!r} is named twice; expected every user once")
-    return np.searchsorted(run.data.sequences.users, [number_of[user] for user in asked])
+    number_U, place_U = _last_rows(run.data.sequences.users)
+    return place_U[np.searchsorted(number_U, [number_of[user] for user in asked])]
+
+
+def _last_rows(users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the users, ascending, and where each one's last sequence is; only those of lists have several."""
+    number_U, from_end_U = np.unique(users[::-1], return_index=True)
+    return number_U, len(users) - 1 - from_end_U
 
 
 def _first_repeated(names: Sequence[str]) -> str:
@@ -334,7 +344,7 @@ def read_sequences(path: Path) -> Iterator[NamedSequence]:
     """
     with os_errors_as_input_errors(path, "a file with a sequence a line"):
         require_regular(path)
-    with os_errors_as_input_errors(path, "a file with a sequence a line"), path.open(encoding="utf-8") as file:
+    with os_errors_as_input_errors(path, "a file with a sequence a line"), path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 where = f"{path}, line {number}"

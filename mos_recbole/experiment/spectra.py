@@ -138,9 +138,12 @@ def validation_matrix(record: RunResult, outputs: Outputs, plan: SpectrumPlan) -
     """Returns the log-probabilities [N, V] for the validation queries of a plan, and the method to decompose it.
 
     Raises:
-        InputError: a plan that the matrix does not allow, or scores that are infinite or NaN.
+        InputError: a split without validation, a plan that the matrix does not allow, or scores that are infinite or
+            NaN.
     """
     there, n_items = len(outputs.queries), len(outputs.item_V)
+    if not there:
+        raise InputError(f"{record.folder}: its split has no validation, whose queries are decomposed")
     n_queries = plan.n_queries(there, n_items)
     method = plan.method_for(n_queries, n_items)
     switched = plan.method == "auto" and method == "randomised"

@@ -11,7 +11,9 @@ NOTHING = Cell("-", np.nan)
 
 
 def format_interval(interval: Interval) -> str:
-    """Returns "0.0712 ± 0.0131"."""
+    """Returns "0.0712 ± 0.0131", or "-" where no query has the metric."""
+    if np.isnan(interval.mean):
+        return NOTHING.text
     return f"{interval.mean:.4f} ± {interval.half_width:.4f}"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from mos_recbole.analysis.compare import Verdict
 from mos_recbole.analysis.slices import FEWEST_THAT_DIFFER, FEWEST_USERS, Outside, SliceBy, Slices
 from mos_recbole.analysis.slices import Cell as Part
-from mos_recbole.evaluation import Interval, metric_direction
+from mos_recbole.evaluation import Interval, metric_direction, parse_metric
 from mos_recbole.report.comparisons import cautions
 from mos_recbole.report.formatting import (
     NOTHING,
@@ -108,7 +108,8 @@ def _notes(slices: Slices) -> Iterator[str]:
         total = found + slices.n_left_out
         yield f"Only the {found:,} of {total:,} queries with {' and '.join(map(str, slices.where))}."
     if slices.n_undefined:
-        yield f"{slices.n_undefined:,} queries, whose target is the only candidate, have no {slices.metric}."
+        why = parse_metric(slices.metric)[0].undefined
+        yield f"{slices.n_undefined:,} queries, whose {why}, have no {slices.metric}."
     for by, axis, outside in zip(slices.by, slices.axes, slices.outside, strict=True):
         yield from _notes_on_bins(by, len(axis), outside, slices.n_queries)
     yield from cautions(slices.groups)

@@ -95,7 +95,8 @@ class Table:
             return self.csv().rstrip("\n")
         if tablefmt == "latex":
             return self.latex().rstrip("\n")
-        return self.grid(tablefmt, _one_line) + (f"\n\n{presentable(self.caption)}" if self.caption else "")
+        escape = _escape_bars if tablefmt == "github" else _one_line
+        return self.grid(tablefmt, escape) + (f"\n\n{presentable(self.caption)}" if self.caption else "")
 
     def grid(self, tablefmt: str, escape: Callable[[str], str] = str) -> str:
         """Returns the cells alone in one of tabulate's formats.
@@ -125,6 +126,11 @@ def escape_markdown(text: str) -> str:
     """Returns text that Markdown shows as it is, in one line; an underscore within a word needs no escape."""
     one_line = _one_line(text)
     return re.sub(r"[\\`*|<>\[\]$~]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line)
+
+
+def _escape_bars(text: str) -> str:
+    """Returns text that does not end a cell of a table in Markdown, and is else as it was."""
+    return _one_line(text).replace("|", "\\|")
 
 
 def _one_line(text: str) -> str:

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import pydantic
 
@@ -50,11 +51,11 @@ _Read = TypeVar("_Read")
 
 
 class Metric(pydantic.BaseModel):
-    """A metric's mean over queries, and which value is better."""
+    """A metric's mean over queries, and which value is better. NaN, in files null, where no query has the metric."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    value: float
+    value: Annotated[float, pydantic.BeforeValidator(lambda value: math.nan if value is None else value)]
     direction: Literal["higher", "lower"]
 
 

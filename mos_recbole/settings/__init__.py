@@ -1,7 +1,14 @@
 """Settings of a run: RecBole's YAML files and `key=value` arguments, checked as a whole before anything runs."""
 
 from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
-from mos_recbole.settings.build import Settings, accepted_settings, known_settings, load_settings, named_model
+from mos_recbole.settings.build import (
+    Settings,
+    accepted_settings,
+    known_settings,
+    load_data_settings,
+    load_settings,
+    named_model,
+)
 from mos_recbole.settings.checks import WIDTHS, settings_of_any_model
 from mos_recbole.settings.fields import own_settings
 from mos_recbole.settings.hints import hint, meant
@@ -20,6 +27,7 @@ __all__ = [
     "hint",
     "key_lines",
     "known_settings",
+    "load_data_settings",
     "load_settings",
     "meant",
     "named_model",

@@ -13,7 +13,7 @@ from mos_recbole import compat
 from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top_items, parse_metric
-from mos_recbole.models import EncoderHeadRecommender, baseline_of, resolve_model
+from mos_recbole.models import EncoderHeadRecommender, baseline_of, own_model_names, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
     check_names,
@@ -191,6 +191,10 @@ def load_settings(
     model_class = _recommender(name) if model is None or isinstance(model, str) else model
     dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
     dataset = _at_home(dataset, found)
+    if Path(dataset).name in ("", ".."):  # "." and the like
+        dataset = str(Path(dataset).resolve())
+    if Path(dataset).suffix == ".inter" and Path(dataset).is_file():
+        found.faults.append(f"{dataset}: an atomic file; expected its folder, {Path(dataset).resolve().parent}")
     for_others = {key for other in beside for key in known_settings(other, dataset)}
     data_path = {}
     if is_table(dataset):
@@ -200,8 +204,8 @@ def load_settings(
     values = RecBoleConfig.defaults(model_class, dataset) | data_path
     take_translated(given, found)
     take_width(given, values, name, found)
+    take_fixed(given, values, issubclass(model_class, EncoderHeadRecommender), name, for_others, found)
     given = {key: item for key, item in given.items() if key in values or key not in for_others}
-    take_fixed(given, values, issubclass(model_class, EncoderHeadRecommender), name, found)
     unknown = take_unknown(given, values, name, strict, found)
     types = setting_types(model_class)
     refused = []
@@ -277,6 +281,18 @@ def named_model(config_files: Files, overrides: Overrides = ()) -> str:
     if not isinstance(name, str):
         raise InputError(_NO_MODEL)
     return name
+
+
+def load_data_settings(dataset: str, config_files: Files, overrides: Overrides) -> Settings:
+    """Returns settings for what is done to the data alone: those of the model that is named, or else of any.
+
+    Raises:
+        InputError: as `load_settings`.
+    """
+    if given_settings(config_files, overrides).get("model") is not None:
+        return load_settings(None, dataset, config_files, overrides)
+    model, *others = own_model_names()
+    return load_settings(model, dataset, config_files, overrides, beside=[*others, "SASRec"])
 
 
 def known_settings(model: str, dataset: str) -> set[str]:

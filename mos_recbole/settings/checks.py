@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -31,8 +31,18 @@ _FINITE = Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
 WIDTHS = ("embedding_size", "hidden_size")
 
 
-def take_fixed(given: dict[str, Given], values: Mapping[str, Any], is_own: bool, model: str, found: Findings) -> None:
-    """Takes out of `given` the keys that hold one value for the model, and what its loss has no place for."""
+def take_fixed(
+    given: dict[str, Given],
+    values: Mapping[str, Any],
+    is_own: bool,
+    model: str,
+    for_others: Collection[str],
+    found: Findings,
+) -> None:
+    """Takes out of `given` the keys that hold one value for the model, and what its loss has no place for.
+
+    What models beside it read (`for_others`) is no fault of its own.
+    """
     for key in [key for key in _FIXED if key in given and (key in values or key == "transform")]:
         item = given.pop(key)
         if key == "transform" and is_own and item.value in _TRANSFORMS:
@@ -42,10 +52,11 @@ def take_fixed(given: dict[str, Given], values: Mapping[str, Any], is_own: bool,
     if not is_own:
         return
     if "loss_type" in given and (item := given.pop("loss_type")).value != "CE":
-        found.faults.append(
-            f"{item.origin}: loss_type is {item.value!r}; expected CE: {model} learns by cross-entropy, over sampled "
-            "items where negative_sampling is uniform, popularity or in_batch"
-        )
+        how = f"{model} learns by cross-entropy, over sampled items where negative_sampling is uniform, popularity or "
+        if "loss_type" in for_others:
+            found.warnings.append(f"{item.origin}: loss_type {item.value} is for other models; {how}in_batch")
+        else:
+            found.faults.append(f"{item.origin}: loss_type is {item.value!r}; expected CE: {how}in_batch")
     if (item := given.pop("train_neg_sample_args", Given(None, ""))).value not in (None, "None"):
         found.warnings.append(
             f"{item.origin}: train_neg_sample_args has no effect for {model}; negatives are set by negative_sampling"
@@ -204,6 +215,10 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
     if values["split"] == "files" and values["benchmark_filename"] is None:
         expected = "write benchmark_filename: [train, valid, test] for x.train.inter, x.valid.inter and x.test.inter"
         faults.append(f"{_origin('split', given)}: split is 'files', but no files are named; {expected}")
+    if values["split"] == "ratio" and values["valid_ratio"] + values["test_ratio"] > 1:
+        both = f"valid_ratio {values['valid_ratio']:g} and test_ratio {values['test_ratio']:g}"
+        where = "valid_ratio" if "valid_ratio" in given else "test_ratio"
+        faults.append(f"{_origin(where, given)}: {both} are more than all targets; expected a sum below 1")
     if values["final_fit"] != "none" and not SPLITS[values["split"]].validates(values):
         what = f"final_fit is {values['final_fit']!r}, but the split {values['split']!r} has no validation"
         faults.append(f"{_origin('final_fit', given)}: {what}; leave final_fit out")

@@ -34,6 +34,10 @@ def split_of_eval_args(value: Any, faults: list[str], warnings: list[str]) -> di
     if group_by not in ("user", "none"):
         faults.append(f"group_by is {value['group_by']!r}; expected user or none")
         return {}
+    if "order" not in value:
+        warnings.append("order is not given and is taken as TO: a sequence is ordered by time")
+    if "split" not in value:
+        warnings.append("split is not given and is taken as {LS: valid_and_test}, where RecBole takes RS")
     split = value.get("split", {"LS": "valid_and_test"})
     if not isinstance(split, Mapping) or len(split) != 1:
         faults.append(f"split is {split!r}; expected one of {{LS: valid_and_test}} and {{RS: [0.8, 0.1, 0.1]}}")
@@ -60,8 +64,6 @@ def _ratio(ratios: Any, value: Mapping[str, Any], faults: list[str], warnings: l
             f"[0.8, 0.1, 0.1], {_ANOTHER}"
         )
         return {}
-    if "order" not in value:
-        warnings.append("order is not given and is taken as TO: a sequence is ordered by time")
     train, valid, test = (ratio / sum(ratios) for ratio in ratios)
     if str(value.get("group_by", "user")).lower() == "user":
         return {"split": "ratio", "valid_ratio": valid, "test_ratio": test}

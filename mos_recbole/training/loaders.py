@@ -289,6 +289,7 @@ def _make_train_loader(config: Any, dataset: SequenceDataset, split: Split, shar
     if arguments["distribution"] != "none":
         if arguments["sample_num"] != 1 or config["MODEL_INPUT_TYPE"] not in (InputType.PAIRWISE, InputType.POINTWISE):
             raise InputError(f"{config['model']}: expected one sampled negative per target")
+        _require_another_item(config, dataset)
         sampler = RepeatableSampler(
             ["train"], dataset.training_part(split), arguments["distribution"], arguments["alpha"]
         ).set_phase("train")
@@ -317,12 +318,19 @@ def _beside_items(config: Any, dataset: SequenceDataset) -> dict[str, np.ndarray
     """
     if not is_recbole_model(config["model_class"], "DIEN"):
         return {}
+    _require_another_item(config, dataset)
     items = dataset.sequences.items
     generator = np.random.default_rng(config["seed"])
     # Uniform over all items but the one in its place.
     other = generator.integers(1, dataset.item_num - 1, len(items), dtype=np.int32)
     other += other >= items
     return {config["NEG_PREFIX"] + Fields.of(config).item_seq: other}
+
+
+def _require_another_item(config: Any, dataset: SequenceDataset) -> None:
+    # RecBole's sampler would look for one for ever.
+    if dataset.item_num < 3:  # with the padding
+        raise InputError(f"data set {dataset.dataset_name!r}: has one item; {config['model']} needs another to draw")
 
 
 def model_data(config: Any, dataset: SequenceDataset, split: Split) -> SequenceDataset:

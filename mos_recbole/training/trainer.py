@@ -148,6 +148,7 @@ class BenchmarkTrainer(Trainer):
 
         Raises:
             TrainingDiverged: a score or a weight became NaN or infinite.
+            InputError: no query of the validation has the metric that counts.
         """
         began = Moment.now()
         metrics, best = None, False
@@ -156,6 +157,8 @@ class BenchmarkTrainer(Trainer):
                 metrics = selection.validate()
             except ScoreIsNaN as error:
                 raise self._diverged(str(error), epoch) from error
+            if np.isnan(metrics[selection.metric]):
+                raise InputError(f"no query of the validation has {selection.metric}; expected another valid_metric")
             best = self._note_score(metrics[selection.metric], selection.higher_is_better)
         if selection is None or selection.last:
             best = self.stopped or epoch == self.epochs

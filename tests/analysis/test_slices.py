@@ -314,6 +314,24 @@ def test_gauc_of_targets_without_rivals(make: Make) -> None:
     assert "With one seed, nothing is said of other seeds of Alpha, Beta:" in slices_table(found).caption
 
 
+def test_the_loss_of_targets_that_are_no_candidates(make: Make) -> None:
+    """They have none, and the caption says why; where no target is one, that is said instead of a table."""
+    shared = queries(80, 8)
+    run = make("Alpha", 1, shared)
+    table = run.outcomes()
+    table["log_probability"] = np.where(np.arange(80) < 5, np.nan, -2.0)
+    table.loc[:4, "rank"] = np.inf
+    table.to_parquet(run.folder / OUTCOMES_FILE)
+    found = slice_groups([RunGroup("Alpha", (run,))], "Loss", [SliceBy("train_count", 2)])
+    assert "5 queries, whose target is no candidate, have no Loss." in slices_table(found).caption
+    other = make("Beta", 1, shared)
+    for one in (run, other):
+        table["log_probability"], table["rank"] = np.nan, np.inf
+        table.to_parquet(one.folder / OUTCOMES_FILE)
+    with pytest.raises(InputError, match="Loss is defined for none of 80 queries"):
+        compare_groups([RunGroup(one.model, (one,)) for one in (run, other)], ["Loss"])
+
+
 def test_small_cells_are_marked_and_not_hidden(make: Make) -> None:
     """Few users, few in whom the sides differ, or one user with most of the queries; the caption has the rule."""
     shared = queries(400, 80)

@@ -92,6 +92,9 @@ def test_sequences_of_a_file(call, finished: Path, data: Path, sequences: Path, 
     found = pd.read_csv(tmp_path / "lists.csv")
     assert found["item"].tolist() == frame["item"].tolist()
     assert found["query"].unique().tolist() == ["1", "bob"]
+    named.write_text(named.read_text(encoding="utf-8"), encoding="utf-8-sig")  # as Windows' editors write it
+    assert call("recommend", "--sequences", named, "--output", tmp_path / "lists.csv", "--force")[0] == 0
+    assert pd.read_csv(tmp_path / "lists.csv")["item"].tolist() == found["item"].tolist()
 
 
 BAD = {

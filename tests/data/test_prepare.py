@@ -500,6 +500,17 @@ def test_the_settings_are_those_of_our_models(prepare: Call, toy: Path) -> None:
     assert "--config run.yaml --gpu_id=0" in facts(out)["next"]
 
 
+def test_settings_of_a_model_that_is_named_are_its_own(prepare: Call, toy: Path) -> None:
+    """RecBole's models too; the next command is theirs."""
+    (toy.parent / "run.yaml").write_text("model: SASRec\nloss_type: BPR\nn_heads: 1\n", encoding="utf-8")
+    status, out, error = prepare(toy, "--config", toy.parent / "run.yaml")
+    assert (status, error) == (0, "")
+    assert "--model" not in facts(out)["next"]
+    status, out, error = prepare(toy, "--model=ItemKNN", "--k=3")
+    assert (status, error) == (0, "")
+    assert facts(out)["next"].endswith("--model=ItemKNN --k=3")
+
+
 def test_data_that_are_not_kept_prepared_are_said_to_be(prepare: Call, inter: Callable[..., Path]) -> None:
     """Other columns of names, which RecBole reads in every run."""
     rows = [("u", item, time, "red") for time, item in enumerate("abcd")]

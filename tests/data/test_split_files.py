@@ -150,6 +150,7 @@ def test_models_train_on_files(model: str, sessions: Path, tmp_path: Path) -> No
     assert outcomes["user"].tolist() == [line[0] for line in lines]
     assert outcomes["target"].tolist() == [line[2] for line in lines]
     assert outcomes["context_length"].tolist() == [len(line[1].split()) for line in lines]
+    assert outcomes["time_gap"].isna().all()  # the files have no times
 
 
 def test_prepare_counts_what_is_in_the_files(sessions: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """What holds for every split, whatever it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,6 +37,19 @@ def test_a_target_is_on_one_side_and_follows_its_own_users_context(name: str, hi
         assert seen.isdisjoint(rows.tolist())
         seen |= set(rows.tolist())
     assert bool(split.facts) == bool(split.note)
+
+
+@given(histories=HISTORIES, sides=st.lists(st.integers(0, 2), min_size=54, max_size=54))
+def test_rows_of_other_files_are_not_training_s(histories: list[list[int]], sides: list[int]) -> None:
+    """General models train on training's file and nothing else, though a user's first row elsewhere is no target."""
+    whole = flat(histories)
+    bounds = list(pairwise(whole.offsets.tolist()))
+    of_rows = np.array([side for first, last in bounds for side in sorted(sides[first:last])], dtype=np.int8)
+    sequences = replace(whole, sides=of_rows)
+    split = SPLITS["files"].apply(sequences, {"benchmark_filename": ["train", "valid", "test"]})
+    assert split.train_interactions(sequences.offsets).tolist() == (of_rows == 0).tolist()
+    held_out = split.with_validation_trained().train_interactions(sequences.offsets) & (of_rows == 2)
+    assert not held_out.any()
 
 
 @pytest.mark.parametrize("name", SPLITS)

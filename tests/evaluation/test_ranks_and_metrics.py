@@ -481,6 +481,11 @@ def test_intervals_of_metrics_of_all_lists_hold_the_truth(metric: str) -> None:
     assert not found.over_seeds
 
 
+def test_one_user_says_nothing_of_the_lists_of_others() -> None:
+    found = counts_interval("ItemCoverage@2", np.array([[[1, 2], [2, 3]], [[1, 2], [1, 2]]]), np.zeros(2, int), 11)
+    assert (found.mean, found.low, found.high) == (pytest.approx(2.5 / 11), -np.inf, np.inf)
+
+
 # --- Distance ----------------------------------------------------------------------------------------------------
 
 

@@ -111,6 +111,30 @@ def test_relative_and_absolute_agree(seed: int) -> None:
     assert (there.low, there.high) == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_the_relative_interval_spans_all_ratios_that_are_not_told_apart(n_seeds: int) -> None:
+    """Of rare hits too; it is bounded above exactly where the data tell A from 0, and tight where it is."""
+    n_unbounded = 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        user = np.arange(12)
+        rare = generator.random(12) ** generator.integers(1, 9)
+        first, second = (np.where(generator.random((n_seeds, 12)) < rare, generator.random(12), 0) for _ in range(2))
+        found = relative_difference(first, second, user)
+        if found is None:
+            continue
+        told = compare_means(np.zeros_like(second), first, user).p_value < 0.05
+        assert math.isfinite(found.high) == told
+        n_unbounded += not told
+        ratios = np.concatenate([np.linspace(0, 4, 60), np.geomspace(4, 1e4, 20)])
+        accepted = [ratio for ratio in ratios if compare_means(ratio * first, second, user).p_value > 0.0501]
+        assert all(found.low - 1e-9 <= ratio - 1 <= found.high + 1e-9 for ratio in accepted)
+        excludes = compare_means(first, second, user).p_value < 0.05
+        if told and excludes != (found.low > 0 or found.high < 0):
+            raise AssertionError(seed)
+    assert 10 < n_unbounded < 50
+
+
 def test_relative_to_little_or_nothing() -> None:
     """No interval above 0 for what may be 0; none at all for 0; a point where nothing varies; -100 % for no hits."""
     user = np.arange(30)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_data import write_inter
 
 from mos_recbole import cli, run_experiment
 from mos_recbole.analysis import AblatedGroup, RankAblation, RunGroup
@@ -166,6 +167,20 @@ def test_bad_input(
     record = records(trained_results, "GRU4RecMoS")[0]
     with pytest.raises(InputError, match=message):
         ablate_run(record, metrics, SpectrumPlan(), ranks, device="cpu", data_path=data.parent)
+
+
+def test_what_has_no_rank_to_cut(data: Path, tmp_path: Path) -> None:
+    """No validation queries to find directions by; one item."""
+    settings = {"embedding_size": 4, "hidden_size": 4, "epochs": 1, "device": "cpu"}
+    record = run_experiment("GRU4RecMoS", str(data), output=tmp_path / "out", held_out="test_only", **settings)
+    for command in ("ablate-rank", "spectrum"):
+        assert cli.main([command, str(record.folder), "--dataset", str(data)]) == 2
+    with pytest.raises(InputError, match="its split has no validation, whose queries are decomposed"):
+        ablate_run(record, ["NDCG@10"], data_path=data.parent)
+    one = write_inter(tmp_path, "one", [(user, "a", step) for user in range(4) for step in range(5)])
+    record = run_experiment("GRU4RecMoS", str(one), output=tmp_path / "out", **settings)
+    with pytest.raises(InputError, match="ranks one item alone; there is no rank to cut"):
+        ablate_run(record, ["NDCG@10"], data_path=tmp_path)
 
 
 def test_items_that_are_no_candidates(data: Path, tmp_path: Path) -> None:

@@ -231,3 +231,38 @@ def test_an_encoder_for_batches_of_one_size_is_not_exported(runs: dict[str, Trai
     with pytest.raises(InputError, match="STAMPSoftmax cannot be written as ONNX"):
         export_onnx(runs["STAMPSoftmax"], tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_lists_of_a_model_that_draws_when_it_is_built(data: Path, tmp_path: Path) -> None:
+    """NNCF's neighbours are drawn and no weights: those of training come back."""
+    record = run_experiment("NNCF", str(data), output=tmp_path, device="cpu", epochs=1)
+    torch.rand(1)
+    np.random.rand(1)  # noqa: NPY002 – the source that RecBole draws from
+    found = load_run(record, "cpu", data.parent).recommend(k=3, held_out="test")
+    kept = record.top_items()
+    expected = [kept.names[items[:3]].tolist() for items in kept.items]
+    assert found["item"].to_numpy().reshape(-1, 3).tolist() == expected
+
+
+def test_users_whose_rows_have_lists_are_recommended_once(tmp_path: Path) -> None:
+    """What follows their last row: its list and its target."""
+    folder, sides = tmp_path / "rows", ("train", "valid", "test")
+    folder.mkdir()
+    for number, side in enumerate(sides):
+        lines = ["user_id:token\titem_id_list:token_seq\titem_id:token"]
+        for user in range(8):
+            items = [f"i{(user + step) % 9}" for step in range(5)]
+            places = range(1 + number, 3 + number)
+            lines += [f"u{user}\t{' '.join(items[:place])}\t{items[place]}" for place in places]
+        (folder / f"rows.{side}.inter").write_text("\n".join(lines) + "\n")
+    settings = {"benchmark_filename": [*sides], "alias_of_item_id": ["item_id_list"]}
+    record = run_experiment("GRU4RecMoS", str(folder), output=tmp_path / "out", device="cpu", **SMALL, **settings)
+    run = load_run(record, "cpu", tmp_path)
+    redraw(run.model)
+    sequences = {f"u{user}": [f"i{(user + step) % 9}" for step in range(5)] for user in range(8)}
+    expected = run.recommend(sequences, k=4)
+    assert_equal(run.recommend(k=4), expected)
+    some = ["u5", "u2"]
+    assert_equal(run.recommend(users=some, k=4), pd.concat([expected[expected["query"] == user] for user in some]))
+    export_vectors(run, tmp_path / "vectors.npz")
+    assert np.load(tmp_path / "vectors.npz")["user_names"].tolist() == [*sequences]

@@ -119,9 +119,10 @@ def test_p_values_in_a_table_have_four_digits() -> None:
     assert [format_p_value(p) for p in (0.00009, 0.0001, 0.0004, 1.0)] == ["<0.0001", "0.0001", "0.0004", "1.0000"]
 
 
-def test_text_for_the_terminal_is_not_escaped_and_has_the_caption(table: Table) -> None:
+def test_text_for_the_terminal_has_the_caption_and_escapes_what_ends_a_cell_alone(table: Table) -> None:
     text = table.text("github")
-    assert "| A_B|C " in text
+    assert "| A_B\\|C " in text
+    assert "\nA_B|C " in table.text("simple")
     assert text.endswith("\n\nFirst line [a].\nSecond line.")
 
 

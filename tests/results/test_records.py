@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from fabricated import MOS, SOFTMAX, Maker
 
 from mos_recbole.errors import InputError
-from mos_recbole.results import RECORD_FILE, RunResult, find_records, read_plan, read_record
+from mos_recbole.results import RECORD_FILE, Metric, RunResult, find_records, read_plan, read_record
 from mos_recbole.results.documents import sealed
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -30,6 +31,15 @@ def rewrite(record: RunResult, **changes: Any) -> Path:
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     record = Maker(tmp_path)(MOS)
     assert read_record(record.folder) == record
+
+
+def test_a_metric_that_no_query_has_comes_back_as_none(tmp_path: Path) -> None:
+    undefined = {"Recall@100": Metric(value=0.5, direction="higher"), "GAUC": Metric(value=nan, direction="higher")}
+    record = Maker(tmp_path)(MOS, valid=0.5, test=undefined)
+    assert json.loads((record.folder / RECORD_FILE).read_text())["test"]["GAUC"]["value"] is None
+    found = read_record(record.folder).test
+    assert isnan(found["GAUC"].value)
+    assert found["Recall@100"].value == 0.5
 
 
 def test_records_of_this_version_say_so(tmp_path: Path) -> None:

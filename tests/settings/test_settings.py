@@ -459,6 +459,45 @@ def test_eval_args_that_say_what_is_in_force_are_accepted(mode: str) -> None:
     assert found["eval_args"] == LEAVE_ONE_OUT
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "taken"),
+    [
+        (
+            "{order: TO, mode: full}",
+            ["split is not given and is taken as {LS: valid_and_test}, where RecBole takes RS"],
+        ),
+        ("{split: {LS: valid_and_test}}", ["order is not given and is taken as TO: a sequence is ordered by time"]),
+        ("{split: {RS: [8, 1, 1]}}", ["order is not given and is taken as TO: a sequence is ordered by time"]),
+        ("{split: {LS: valid_and_test}, order: TO}", []),
+    ],
+)
+def test_what_eval_args_leave_out_is_said(evaluation: str, taken: list[str]) -> None:
+    """RecBole would take {RS: [0.8, 0.1, 0.1]} and order: RO."""
+    found = load_settings("BPR", overrides=[f"--eval_args={evaluation}"])
+    assert list(found.warnings) == [f"--eval_args: eval_args: {one}" for one in taken]
+
+
+def test_a_loss_of_models_beside_is_no_fault(yaml_file) -> None:
+    """It is said that the model does not learn by it; alone it is refused."""
+    path = yaml_file("loss_type: BPR\n")
+    found = load_settings("GRU4RecMoS", config_files=[path], beside=["SASRec", "GRU4RecMoS"])
+    (warning,) = found.warnings
+    assert "loss_type BPR is for other models; GRU4RecMoS learns by cross-entropy" in warning
+    assert "loss_type is 'BPR'; expected CE" in faults(files=(path,))[0]
+
+
+def test_a_folder_by_its_place_and_a_file_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "toy.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n")
+    monkeypatch.chdir(folder)
+    for place in (".", "./", "../toy"):
+        found = load_settings("Pop", place)
+        assert (found.dataset, Path(found.values["data_path"]).resolve()) == ("toy", tmp_path.resolve())
+    with pytest.raises(InputError, match=f"toy.inter: an atomic file; expected its folder, {folder}"):
+        load_settings("Pop", "toy.inter")
+
+
 # ---------------------------------------------------------------------------------------------------- broken YAML
 
 

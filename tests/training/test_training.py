@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_data import write_toy
+from tiny_data import write_inter, write_toy
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
-from mos_recbole.experiment import RunData, load_run, load_settings
+from mos_recbole.experiment import RunData, add_distances, load_run, load_settings
 from mos_recbole.experiment import run as of_runs
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
+from mos_recbole.report import comparison_table
 from mos_recbole.results import find_records, read_record
 from mos_recbole.training import BenchmarkTrainer, EpochReport, Moment, evaluate_model, make_query_set
 from mos_recbole.training.checkpoint import load_checkpoint, save_checkpoint
@@ -338,6 +339,36 @@ def test_selection_by_the_validation_loss(run) -> None:
     assert record.test["Loss"].value == pytest.approx(-record.outcomes()["log_probability"].mean())
     with pytest.raises(InputError, match="GRU4Rec is RecBole's own class, whose scores need not be such"):
         run("GRU4Rec", valid_metric="Loss")
+
+
+def test_metrics_that_no_query_has(run, toy: Path, tmp_path: Path) -> None:
+    """A list of one item has no diversity, a target that is no candidate no loss: tables say so, and what validation
+    goes by must be defined."""
+    record = run("GRU4RecMoS", metrics=["NDCG", "IntraListDiversity"], topk=[1, 5])
+    assert math.isnan(record.test["IntraListDiversity@1"].value)
+    assert record.test["IntraListDiversity@5"].value > 0
+    names = ["NDCG@1", "IntraListDiversity@1"]
+    add_distances([record], names, toy.parent)
+    table = comparison_table(find_records(record.folder), metrics=names)
+    assert table.rows[0]["IntraListDiversity@1 ↑"].text == "-"
+    rows = [
+        (user, f"new{user}" if step == 4 else f"i{(user + step) % 9}", 10 * step)
+        for user in range(9)
+        for step in range(6)
+    ]
+    data, results = write_inter(tmp_path, "new", rows), tmp_path / "results"
+    late = {
+        "split": "temporal",
+        "context_reach": "past",
+        "valid_time": 40,
+        "split_time": 50,
+        "metrics": ["NDCG", "Loss"],
+    }
+    late_run = run_small("GRU4RecMoS", data, results, **late)
+    assert math.isnan(late_run.valid["Loss"].value)
+    assert late_run.test["Loss"].value > 0
+    with pytest.raises(InputError, match="no query of the validation has Loss; expected another valid_metric"):
+        run_small("GRU4RecMoS", data, results, valid_metric="Loss", **late)
 
 
 @pytest.mark.parametrize(("third", "left_out"), [(3, True), (1, False)])
@@ -929,6 +960,14 @@ def test_a_user_with_all_items_is_an_input_error_where_negatives_are_sampled(tmp
         run_experiment("BPR", str(folder), output=tmp_path / "results", device="cpu", epochs=1)
     record = run_experiment("ItemKNN", str(folder), output=tmp_path / "results", device="cpu", k=3)
     assert len(record.outcomes()) == 5
+
+
+@pytest.mark.parametrize("model", ["FPMC", "DIEN"])
+def test_a_catalogue_of_one_item_has_no_negatives(model: str, tmp_path: Path, no_hang) -> None:
+    """RecBole's sampler would look for another for ever."""
+    folder = write_data(tmp_path / "one", [[1] * 5] * 4)
+    with pytest.raises(InputError, match=f"data set 'one': has one item; {model} needs another to draw"):
+        run_experiment(model, str(folder), output=tmp_path / "results", device="cpu", epochs=1)
 
 
 def test_autograd_is_left_in_its_fast_mode() -> None:

@@ -19,7 +19,7 @@ class Split:
         note: the facts for readers, in one sentence.
         own_contexts: whether every target has rows of its own for its context, which repeat other rows.
         train_stop: int64 [U], the row at which each user's part of training ends; None where all interactions are
-            training's but the targets of validation and test.
+            training's but the targets of validation and test, and where contexts are targets' own.
     """
 
     train: Segments
