@@ -135,6 +135,15 @@ def test_the_relative_interval_spans_all_ratios_that_are_not_told_apart(n_seeds:
     assert 10 < n_unbounded < 50
 
 
+def test_ratios_in_two_pieces() -> None:
+    """A user has most of both sides. B is told from some multiples of A, but not from the largest: A may be 0."""
+    user, first, second = np.arange(7), np.array([[0.1, 1 / 6, 1 / 6, 0, 0, 1, 0]]), np.eye(7)[[5]]
+    accepted = [compare_means(ratio * first, second, user).p_value > 0.05 for ratio in (0.5, 1.15, 1e3)]
+    assert accepted == [True, False, True]
+    found = relative_difference(first, second, user)
+    assert (found.low, found.high) == (-1, math.inf)
+
+
 def test_relative_to_little_or_nothing() -> None:
     """No interval above 0 for what may be 0; none at all for 0; a point where nothing varies; -100 % for no hits."""
     user = np.arange(30)
