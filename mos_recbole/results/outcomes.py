@@ -90,7 +90,7 @@ OUTCOME_COLUMNS = {
             "time_gap",
             "number",
             "time since the item before the target, in the file's unit; 0: the two have equal times, and their order "
-            "is that of `tie_order`; missing where that item is later",
+            "is that of `tie_order`; missing where that item is later, and in data without times",
             is_optional=True,
             axis_label="time since the previous interaction",
             slice_order=5,
