@@ -85,8 +85,8 @@ ENCODERS_TEXT = """\
 ## Encoders and heads
 
 A model's name is that of an encoder and of a head ([heads.md](heads.md)): {heads}.
-`pytest -m "" tests/models/test_encoders.py` trains every combination for a few steps, and compares the encoders' states with
-RecBole's scores on the same weights. All but `GRU4Rec` and `SASRec` are RecBole's classes, whose forward pass alone
+`pytest -m "" tests/models/test_encoders.py` trains every combination for a few steps, and compares the encoders'
+states with RecBole's scores on the same weights. All but `GRU4Rec` and `SASRec` are RecBole's classes, whose forward pass alone
 is used: their penalties and further losses are left out, and so are their own ways to the scores (`CORE`'s cosines are
 the head `Cosine`; its states have length 1 with any head, so that a softmax's logits are at most the items' vectors'
 lengths; `HGN`'s second table is `tie_weights: False`, `BERT4Rec`'s output bias is `item_bias: True`).

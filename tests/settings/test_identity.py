@@ -130,9 +130,9 @@ OWN: dict[str, dict[str, Any]] = {
         "train_neg_sample_args": None,
     },
     "SASRecSoftmax": {
-        "attn_dropout_prob": 0.5,
+        "attn_dropout_prob": 0.2,
         "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.5,
+        "hidden_dropout_prob": 0.2,
         "hidden_size": 64,
         "initializer_range": 0.02,
         "inner_size": 256,

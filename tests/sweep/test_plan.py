@@ -209,7 +209,7 @@ def test_defaults_come_first(planner: MakePlanner) -> None:
     )
     own: dict[str, dict[str, Any]] = {
         "GRU4RecMoS": {"learning_rate": 0.0075, "embedding_size": 64},
-        "SASRecSoftmax": {"learning_rate": 0.005, "attn_dropout_prob": 0.5, "hidden_dropout_prob": 0.25},
+        "SASRecSoftmax": {"learning_rate": 0.005, "attn_dropout_prob": 0.2, "hidden_dropout_prob": 0.25},
         "Pop": {"learning_rate": 0.001},
     }
     for model in models:
