@@ -86,12 +86,15 @@ ENCODERS_TEXT = """\
 
 A model's name is that of an encoder and of a head ([heads.md](heads.md)): {heads}.
 `pytest -m "" tests/models/test_encoders.py` trains every combination for a few steps, and compares the encoders'
-states with RecBole's scores on the same weights. All but `GRU4Rec` and `SASRec` are RecBole's classes, whose forward pass alone
-is used: their penalties and further losses are left out, and so are their own ways to the scores (`CORE`'s cosines are
-the head `Cosine`; its states have length 1 with any head, so that a softmax's logits are at most the items' vectors'
-lengths; `HGN`'s second table is `tie_weights: False`, `BERT4Rec`'s output bias is `item_bias: True`).
-`BERT4Rec` is trained on a mask after the last item, not on masks at random places. `NextItNet`'s state is that at the
-last item; RecBole's class takes the last column, be it padding.
+states with RecBole's scores on the same weights. All but `GRU4Rec` and `SASRec` are made of RecBole's classes, of
+which the states alone are used: their penalties and further losses are left out, and so are their own ways to the
+scores (`CORE`'s cosines are the head `Cosine`; its states have length 1 with any head, so that a softmax's logits are
+at most the items' vectors' lengths; `HGN`'s second table is `tie_weights: False`, `BERT4Rec`'s output bias is
+`item_bias: True`). `BERT4Rec` is trained on a mask after the last item, not on masks at random places. `NextItNet`'s
+state is that at the last item; RecBole's class takes the last column, be it padding. `NARM` and `CORE` attend to
+earlier items only, so their layers give the states of all positions at once. `LightSANs` sums up the whole sequence
+in its interests, `GCSAN` and `SRGNN` make one graph of it, `FEARec` transforms it to frequencies, `Caser` and `STAMP`
+look at fixed places from its end: a state would know later items, or be computed anew for each position.
 """
 
 TEMPLATE = """\
