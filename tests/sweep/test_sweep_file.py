@@ -287,6 +287,7 @@ def test_defaults_and_changes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.yaml")), ids=str)
 def test_the_sweeps_that_come_with_the_package(path: Path) -> None:
-    """Are without faults: files, spaces, and every trial's settings."""
-    planned = Planner(read_sweep_file(path), path, []).trials()
+    """Are without faults: files, spaces, and the settings of every trial, which are the same for all seeds."""
+    one_seed = {"seeds": read_sweep_file(path).seeds[:1]}
+    planned = Planner(read_sweep_file(path, one_seed), path, []).trials()
     assert len({one.trial.run for one in planned}) == len(planned) > 0
