@@ -358,6 +358,18 @@ def test_gauc_equals_recboles_where_only_the_target_is_left() -> None:
     assert found["GAUC"] == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_loss_of_targets_that_are_no_candidates() -> None:
+    """They have none. Where none is a candidate, the loss is undefined; a candidate without one has a model without."""
+    ranks, nothing = np.array([np.inf, 2.0]), np.array([np.nan, np.nan])
+    candidates = np.array([9, 9])
+    values, _ = compute_metrics(["Loss"], ranks, ranks, candidates, None, np.array([np.nan, -1.5]))
+    assert values["Loss"] == 1.5
+    values, _ = compute_metrics(["Loss"], ranks[[0, 0]], ranks[[0, 0]], candidates, None, nothing)
+    assert np.isnan(values["Loss"])
+    with pytest.raises(ValueError, match="a model without a head does not give"):
+        compute_metrics(["Loss"], ranks, ranks, candidates, None, nothing)
+
+
 def test_metrics_by_hand() -> None:
     """Ranks 1, 4 and 11 at cut-off 10: the metrics' textbook values, per query and on the average."""
     rank = np.array([1.0, 4.0, 11.0])
