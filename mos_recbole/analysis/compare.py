@@ -99,6 +99,7 @@ class Comparisons:
     Attributes:
         where: conditions that all queries fulfil.
         n_left_out: queries that do not fulfil them.
+        undefined: metrics that no query has, which have no rows.
     """
 
     groups: tuple[RunGroup, ...]
@@ -107,6 +108,7 @@ class Comparisons:
     n_users: int
     where: tuple[Condition, ...] = ()
     n_left_out: int = 0
+    undefined: tuple[str, ...] = ()
 
 
 def compare_groups(
@@ -117,8 +119,8 @@ def compare_groups(
 ) -> Comparisons:
     """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
 
-    The metrics are recomputed from the outcomes files. Queries without a value, in any of the groups,
-    are left out.
+    The metrics are recomputed from the outcomes files. Queries without a value in any of the groups
+    are left out; a metric that no query has gets no row.
 
     Args:
         groups: two or more, evaluated by one protocol.
@@ -129,7 +131,7 @@ def compare_groups(
     Raises:
         InputError: fewer than two groups, a margin that is none, a run in two groups, different protocols or queries, a
             metric that is unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a
-            condition that no query fulfils, or a metric that no query has.
+            condition that no query fulfils, or metrics none of which any query has.
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
@@ -143,9 +145,11 @@ def compare_groups(
         of_groups = [of_group[metric] for of_group in queries.values]
         axes = (0, 2) if of_groups[0].ndim == 3 else 0
         defined[metric] = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in of_groups])
-        if not defined[metric].any():
-            raise InputError(f"{metric} is defined for none of {len(users):,} queries")
-    pairs = list(product(combinations(range(len(groups)), 2), names))
+    undefined = tuple(metric for metric in names if not defined[metric].any())
+    if len(undefined) == len(names):
+        raise InputError(f"{', '.join(names)} is defined for none of {len(users):,} queries")
+    with_values = [metric for metric in names if metric not in undefined]
+    pairs = list(product(combinations(range(len(groups)), 2), with_values))
     for (a, b), metric in tracked(pairs, "testing differences", "tests"):
         first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))
         try:
@@ -159,6 +163,7 @@ def compare_groups(
         n_users=queries.n_users,
         where=tuple(where),
         n_left_out=queries.n_left_out,
+        undefined=undefined,
     )
 
 
@@ -204,7 +209,8 @@ def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
     groups = {group.label: group for part in parts for group in part.groups}
     assert len({group.runs[0].protocol_hash for group in groups.values()}) == 1
     rows = [row for part in parts for row in part.rows]
-    return replace(parts[0], groups=tuple(groups.values()), rows=_adjusted(rows))
+    undefined = tuple(dict.fromkeys(metric for part in parts for metric in part.undefined))
+    return replace(parts[0], groups=tuple(groups.values()), rows=_adjusted(rows), undefined=undefined)
 
 
 def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:

@@ -328,8 +328,12 @@ def test_the_loss_of_targets_that_are_no_candidates(make: Make) -> None:
     for one in (run, other):
         table["log_probability"], table["rank"] = np.nan, np.inf
         table.to_parquet(one.folder / OUTCOMES_FILE)
+    pair = [RunGroup(one.model, (one,)) for one in (run, other)]
     with pytest.raises(InputError, match="Loss is defined for none of 80 queries"):
-        compare_groups([RunGroup(one.model, (one,)) for one in (run, other)], ["Loss"])
+        compare_groups(pair, ["Loss"])
+    compared = compare_groups(pair, ["NDCG@10", "Loss"])
+    assert [row.metric for row in compared.rows] == ["NDCG@10"]
+    assert "No query has Loss." in comparisons_table(compared).caption
 
 
 def test_small_cells_are_marked_and_not_hidden(make: Make) -> None:
