@@ -9,20 +9,22 @@ Every width's softmax, mixture of contexts (the mixture's parameters, a softmax'
 with the same seeds, by `mos-recbole run`; the same command goes on where it was interrupted. `--key=value` arguments go
 to all runs. The last epoch counts, the only one that is validated.
 
-Writes to --output: runs.csv (a line a run), ranks.parquet (what comparisons are computed from: a row a test query,
-without names of users and items), comparisons.csv and .md, heads.svg and .png (differences from the softmax), and
-ablate_rank/ (the mixtures cut to lower ranks). p values are corrected by Holm's method for the three comparisons of a
-width and metric. Prints how far the training loss of a cell's runs predicts their test NDCG@10.
+Writes to --output: runs/ (the finished runs, without models and without names of users and items), runs.csv (a line a
+run), comparisons.csv and .md, heads.svg and .png (differences from the softmax), and ablate_rank/ (the mixtures cut to
+lower ranks, for which the models in --work are needed). Runs join those that --output has, so a laboratory grows:
+train `--seeds 4 5` in another folder or on another machine, then `--finished --seeds 1 2 3 4 5`. `mos-recbole compare`
+reads runs/ too. p values are corrected by Holm's method for the three comparisons of a width and metric. Prints how far
+the training loss of a cell's runs predicts their test NDCG@10.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -33,7 +35,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.report import comparisons_table
 from mos_recbole.report.figures import STYLE, Figure, add_legend, model_looks, save_figure
 from mos_recbole.report.table import Table, escape_markdown
-from mos_recbole.results import RunResult
+from mos_recbole.results import LOG_FILE, OUTCOMES_FILE, RUNS_FOLDER, RunResult, find_records, run_files_sha256
 
 HEADS = ("Softmax", "MoC", "MoS")
 METRICS = ("NDCG@10", "Recall@100", "Loss")
@@ -62,13 +64,35 @@ def _name(encoder: str, head: str, width: int) -> str:
     return f"{encoder}{head}:{','.join(option.removeprefix('--') for option in _size(encoder, width))}"
 
 
-def groups_of(options: argparse.Namespace, width: int) -> list[RunGroup]:
-    """Returns the runs of a width with the asked seeds, a group a head. Raises InputError where one is missing."""
-    found = find_run_groups([_name(options.encoder, head, width) for head in HEADS], [options.work])
+def keep_runs(work: Path, output: Path, models: Collection[str]) -> None:
+    """Copies the finished runs of some models to a laboratory's folder. Raises InputError for a broken one."""
+    for run in find_records(work) if work.is_dir() else []:
+        if run.model in models:
+            keep_run(run, output / RUNS_FOLDER / run.folder.name)
+
+
+def keep_run(run: RunResult, folder: Path) -> None:
+    """Writes a run without its model, with numbers for users and without items, which data sets' terms may keep back.
+
+    The numbers are the same in all runs of a protocol, so that they can still be compared query by query.
+    """
+    queries = run.outcomes().sort_values(["user", "position"], ignore_index=True)
+    user = pd.Series(pd.factorize(queries["user"])[0])
+    answers = queries[["rank", "tied", "candidates", "log_probability"]]
+    kept = answers.assign(user=user.astype(str), position=user.groupby(user).cumcount(), target="")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.to_parquet(folder / OUTCOMES_FILE, index=False, compression="zstd")
+    shutil.copyfile(run.folder / LOG_FILE, folder / LOG_FILE)
+    run.model_copy(update={"files": run_files_sha256(folder)}).write(folder)
+
+
+def groups_of(options: argparse.Namespace, output: Path, width: int) -> list[RunGroup]:
+    """Returns the kept runs of a width with the asked seeds, a group a head. Raises InputError where one is missing."""
+    found = find_run_groups([_name(options.encoder, head, width) for head in HEADS], [output])
     asked = set(options.seeds)
     for group in found:
         if missing := sorted(asked - {run.seed for run in group.runs}):
-            raise InputError(f"{options.work}: {group.label} has no run with seed {', '.join(map(str, missing))}")
+            raise InputError(f"{output}: {group.label} has no run with seed {', '.join(map(str, missing))}")
     return [replace(group, runs=tuple(run for run in group.runs if run.seed in asked)) for group in found]
 
 
@@ -100,21 +124,6 @@ def runs_frame(width: int, groups: Sequence[RunGroup]) -> pd.DataFrame:
         for run in runs
     ]
     return pd.concat([pd.DataFrame(rows), _means(runs).add_prefix("test ")], axis=1)
-
-
-def ranks_frame(runs: Sequence[RunResult], names: Sequence[str]) -> pd.DataFrame:
-    """Returns the rank of every query's target and its log-probability, two columns a run.
-
-    Ordered by ranks, and users numbered in that order: neither tells who they are.
-    """
-    tables = aligned_outcomes(runs)
-    columns = {
-        f"{name} {key}": table[key].to_numpy(np.float32)
-        for name, table in zip(names, tables, strict=True)
-        for key in ("rank", "log_probability")
-    }
-    frame = pd.DataFrame(columns).assign(user=tables[0]["user"].to_numpy()).sort_values(list(columns))
-    return frame.assign(user=pd.factorize(frame["user"])[0])
 
 
 def correlation_within_cells(runs: pd.DataFrame) -> tuple[float, float]:
@@ -172,13 +181,13 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
         InputError: a cell without runs, or with others than its rivals have.
     """
     output.mkdir(parents=True, exist_ok=True)
+    keep_runs(options.work, output, [f"{options.encoder}{head}" for head in HEADS])
     tables: dict[str, Table] = {}
-    frames, runs, softmaxes, everyone = [], [], [], {}
+    frames, runs, softmaxes = [], [], []
     for width in options.widths:
-        groups = groups_of(options, width)
+        groups = groups_of(options, output, width)
         softmaxes.append(groups[0])
         runs.append(runs_frame(width, groups))
-        everyone |= {f"{run.model} d={width} seed={run.seed}": run for group in groups for run in group.runs}
         models = [(a.runs[0].model, b.runs[0].model) for a, b in combinations(groups, 2)]
         for table in comparisons(groups):
             tables[f"d = {width}: {table.frame['metric'].iloc[0]}"] = table
@@ -190,8 +199,6 @@ def write_tables(options: argparse.Namespace, output: Path) -> str:
     frame, every = pd.concat(frames), pd.concat(runs)
     frame.to_csv(output / "comparisons.csv", index=False, lineterminator="\n", float_format="%.6g")
     every.to_csv(output / "runs.csv", index=False, lineterminator="\n", float_format="%.6g")
-    ranks = ranks_frame([*everyone.values()], [*everyone])
-    ranks.to_parquet(output / "ranks.parquet", index=False, compression="zstd")
     (output / "comparisons.md").write_text(_page(tables), encoding="utf-8")
     save_figure(figure_of(frame, f"{options.encoder}Softmax"), output)
     pooled, mean = correlation_within_cells(every)

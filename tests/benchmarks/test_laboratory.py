@@ -1,6 +1,8 @@
 """The laboratory's script: what it trains, and what its tables have, on fabricated runs."""
 
 import argparse
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,9 +12,10 @@ import pytest
 from fabricated import Maker
 from scripts import load_script
 
-from mos_recbole.analysis import compare_groups
+from mos_recbole.analysis import compare_groups, find_run_groups
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import holm
+from mos_recbole.results import find_records
 
 WIDTHS, SEEDS = (8, 16), (1, 2, 3)
 
@@ -69,24 +72,53 @@ def test_the_tables(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
             ("GRU4RecSoftmax", "GRU4RecMoS"),
             ("GRU4RecMoC", "GRU4RecMoS"),
         ]
-        mixture = laboratory.groups_of(options_of(work), width)
-        known = compare_groups(mixture[:2], [metric]).rows[0]
+        names = [f"GRU4Rec{head}:embedding_size={width}" for head in ("Softmax", "MoC")]
+        mixture = [
+            replace(group, runs=tuple(run for run in group.runs if run.seed in SEEDS))
+            for group in find_run_groups(names, [work])
+        ]
+        known = compare_groups(mixture, [metric]).rows[0]
         assert part["B - A"].iloc[0] == pytest.approx(known.difference.effect, rel=1e-4)
         mean = -np.mean([run.outcomes()["log_probability"] for run in mixture[0].runs])
         assert part["margin"].iloc[0] == pytest.approx(0.01 / mean if metric == "Loss" else 0.01, rel=1e-4)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("runs.csv", "ranks.parquet", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
+        *("runs", "runs.csv", "comparisons.csv", "comparisons.md", "heads.png", "heads.svg")
     }
-    ranks = pd.read_parquet(tmp_path / "out" / "ranks.parquet")
-    assert ranks["user"].drop_duplicates().tolist() == list(range(ranks["user"].nunique()))
-    outcomes = laboratory.groups_of(options_of(work), WIDTHS[0])[0].runs[0].outcomes()
-    assert ranks["user"].value_counts().sort_values().tolist() == outcomes["user"].value_counts().sort_values().tolist()
-    for _, run in runs.iterrows():
-        name = f"{run['model']} d={run['d']} seed={run['seed']}"
-        rank = ranks[f"{name} rank"].astype(float)
-        assert np.where(rank <= 10, 1 / np.log2(rank + 1), 0).mean() == pytest.approx(run["test NDCG@10"], rel=1e-4)
-        assert -ranks[f"{name} log_probability"].mean() == pytest.approx(run["test Loss"], rel=1e-4)
     assert "Width: the softmax" in (tmp_path / "out" / "comparisons.md").read_text()
+
+
+def test_kept_runs_tell_no_user_and_no_item(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
+    """Answers stay as they are, query by query; a checkpoint stays behind."""
+    laboratory.write_tables(options_of(work), tmp_path / "out")
+    kept = {run.run_id: run for run in find_records(tmp_path / "out")}
+    runs = find_records(work)
+    assert kept.keys() == {run.run_id for run in runs}
+    for run in runs:
+        theirs = run.outcomes().sort_values(["user", "position"], ignore_index=True)
+        ours = kept[run.run_id].outcomes()
+        assert ours["user"].drop_duplicates().tolist() == [str(number) for number in range(theirs["user"].nunique())]
+        assert (ours.groupby("user").size().to_numpy() == theirs.groupby("user").size()[theirs["user"].unique()]).all()
+        assert not ours.duplicated(["user", "position"]).any()
+        assert set(ours["target"]) == {""}
+        pd.testing.assert_frame_equal(ours[["rank", "log_probability"]], theirs[["rank", "log_probability"]])
+        names = {path.name for path in kept[run.run_id].folder.iterdir()}
+        assert names == {"record.json", "outcomes.parquet", "training_log.csv"}
+
+
+def test_runs_of_another_place_join(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
+    """Seeds trained elsewhere join the kept ones, and the tables are those of all in one place."""
+    laboratory.write_tables(options_of(work), tmp_path / "all")
+    parts = {1: tmp_path / "first", 2: tmp_path / "second", 3: tmp_path / "second"}
+    for run in find_records(work):
+        if run.seed in parts:
+            shutil.copytree(run.folder, parts[run.seed] / "runs" / run.folder.name)
+    laboratory.write_tables(options_of(tmp_path / "first", seeds=[1]), tmp_path / "out")
+    laboratory.write_tables(options_of(tmp_path / "second"), tmp_path / "out")
+    shutil.rmtree(tmp_path / "second")
+    told = laboratory.write_tables(options_of(tmp_path / "second"), tmp_path / "out")
+    assert "within cells" in told
+    for name in ("comparisons.csv", "runs.csv", "comparisons.md"):
+        assert (tmp_path / "out" / name).read_text() == (tmp_path / "all" / name).read_text()
 
 
 def test_a_missing_seed_is_told(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
