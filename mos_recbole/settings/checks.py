@@ -218,7 +218,7 @@ def check_together(model_class: type, values: dict[str, Any], given: Mapping[str
     if values["split"] == "ratio" and values["valid_ratio"] + values["test_ratio"] > 1:
         both = f"valid_ratio {values['valid_ratio']:g} and test_ratio {values['test_ratio']:g}"
         where = "valid_ratio" if "valid_ratio" in given else "test_ratio"
-        faults.append(f"{_origin(where, given)}: {both} are more than all targets; expected a sum below 1")
+        faults.append(f"{_origin(where, given)}: {both} are more than all targets; expected a sum of at most 1")
     if values["final_fit"] != "none" and not SPLITS[values["split"]].validates(values):
         what = f"final_fit is {values['final_fit']!r}, but the split {values['split']!r} has no validation"
         faults.append(f"{_origin('final_fit', given)}: {what}; leave final_fit out")

@@ -170,6 +170,6 @@ def test_times_that_are_positions_are_refused_by_the_temporal_split(
 
 
 def test_shares_of_more_than_all_targets_are_refused(users_of_1_to_30: Path) -> None:
-    message = "valid_ratio 0.6 and test_ratio 0.5 are more than all targets; expected a sum below 1"
+    message = "valid_ratio 0.6 and test_ratio 0.5 are more than all targets; expected a sum of at most 1"
     with pytest.raises(InputError, match=message):
         load(users_of_1_to_30, split="ratio", valid_ratio=0.6, test_ratio=0.5)
