@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ Encoders with heads have the recipe's values instead of these.
 
 {heads}
 
-## RecBole's, with another default
+{encoders}## RecBole's, with another default
 
 {others}
 """
@@ -98,8 +98,18 @@ def settings_page() -> str:
         splits=_settings([one for one in OWN if one.key in of_splits], "split", of_splits),
         shared=_settings([one for one in SHARED_SETTINGS if one.key not in RECBOLE_TYPES]),
         heads=_settings(of_heads.values(), "heads", owners),
+        encoders=_of_encoders(BUILT_IN_ENCODERS, {*RECBOLE_TYPES, *(one.key for one in SHARED_SETTINGS)}),
         others=_settings(OTHER_DEFAULTS),
     )
+
+
+def _of_encoders(encoders: Iterable, known: Collection[str]) -> str:
+    """Returns the section of encoders' own settings; nothing where they have none."""
+    own = {one.key: one for spec in encoders for one in spec.settings if one.key not in known}
+    if not own:
+        return ""
+    owners = {key: ", ".join(f"`{spec.name}`" for spec in encoders if one in spec.settings) for key, one in own.items()}
+    return f"## Encoders\n\n{_settings(own.values(), 'encoders', owners)}\n\n"
 
 
 def _settings(settings: Iterable, owner: str = "", owners: dict[str, str] | None = None) -> str:

@@ -25,6 +25,9 @@ _BLOCK = 1 << 20
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors of a file system that is full, for all or for this user."""
 
+RUN_AGAIN = "the run again, without --resume (in a sweep: mos-recbole rm, then the sweep again)"
+"""What helps where a run's file is of no use."""
+
 # Whether it was said that files without a checksum were read.
 _said_unsealed: list[Path] = []
 
@@ -56,7 +59,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def disk_full(place: object, expected: str = "room, and the same command again; run goes on by --resume") -> DiskFull:
+def disk_full(
+    place: object, expected: str = "room, and the same command again; run goes on by --resume, sweep by --retry-failed"
+) -> DiskFull:
     """Returns the error of a file that there was no room for, with what to do."""
     return DiskFull(f"{place}: the disk is full; what was there is as it was. Expected {expected}")
 
@@ -128,7 +133,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damaged(path: Path, instead: str = "the run again, without --resume") -> InputError:
+def damaged(path: Path, instead: str = RUN_AGAIN) -> InputError:
     """Returns the error of a file that is not as it was written; `instead` of a copy of it, this helps."""
     return InputError(f"{path}: damaged, its checksum is another one; expected it from a copy, or {instead}")
 

@@ -75,7 +75,9 @@ class Maker:
         folder = self.folder / RUNS_FOLDER / f"run-seed{seed}-{run_id}"
         folder.mkdir(parents=True)
         change(outcomes(model, dimension or 0, seed)).to_parquet(folder / OUTCOMES_FILE, index=False)
-        curve = pd.DataFrame({"epoch": [1, 2, 3], "loss": [7.0, 6.5, 6.0], "Recall@100": [0.1, valid, 0.2]})
+        curve = pd.DataFrame(
+            {"epoch": [1, 2, 3], "loss": [7.0, 6.5, 6.0], "best": [1, 1, 0], "Recall@100": [0.1, valid, 0.2]}
+        )
         curve.to_csv(folder / "training_log.csv", index=False)
         # A version-1 record: the parts of the model follow from its name.
         record = with_model_facts(RunResult(schema_version=1, **(defaults | fields)))

@@ -11,7 +11,6 @@ from mos_recbole.analysis.configurations import (
 )
 from mos_recbole.analysis.costs import COSTS, Cost, cost_named, on_front, usual_cost
 from mos_recbole.analysis.outcomes import (
-    LEADING_METRIC,
     TABLE_METRICS,
     aligned_outcomes,
     asked_metrics,
@@ -43,7 +42,6 @@ from mos_recbole.analysis.trained_groups import find_trained_groups
 __all__ = [
     "COSTS",
     "COST_COLUMNS",
-    "LEADING_METRIC",
     "TABLE_METRICS",
     "AblatedGroup",
     "Cell",

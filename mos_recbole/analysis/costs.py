@@ -54,7 +54,7 @@ def _memory(run: RunResult) -> float | None:
 COSTS: Mapping[str, Cost] = {
     cost.name: cost
     for cost in (
-        Cost("time", "training time", "s", "by the clock", lambda run: run.train_seconds),
+        Cost("time", "training time", "s", "by the clock", lambda run: run.train_seconds if run.was_trained else None),
         Cost(
             "processor",
             "processor time",
@@ -64,7 +64,13 @@ COSTS: Mapping[str, Cost] = {
         ),
         Cost("energy", "energy", "Wh", "of training, validation and test, as estimated", _energy),
         Cost("memory", "memory", "GB", "its peak, on the GPU where that is larger", _memory),
-        Cost("parameters", "parameters", "", "trainable ones", lambda run: float(run.parameters)),
+        Cost(
+            "parameters",
+            "parameters",
+            "",
+            "trainable ones",
+            lambda run: float(run.parameters) if run.was_trained else None,
+        ),
     )
 }
 
@@ -81,8 +87,12 @@ def cost_named(name: str) -> Cost:
 
 
 def usual_cost(runs: Sequence[RunResult]) -> Cost:
-    """Returns the processor's time where all runs have it and none had a GPU, whose time it is not; else the time."""
-    counted = all(run.train_processor_seconds is not None and "gpu" not in run.peak_memory_bytes for run in runs)
+    """Returns the processor's time where all runs have it and none had a GPU, whose time it is not; else the time.
+
+    Lists that another program made have neither, and do not count.
+    """
+    trained = [run for run in runs if run.was_trained]
+    counted = all(run.train_processor_seconds is not None and "gpu" not in run.peak_memory_bytes for run in trained)
     return COSTS["processor" if counted else "time"]
 
 

@@ -11,7 +11,7 @@ from mos_recbole.progress import tracked
 from mos_recbole.results import KEY_COLUMNS, REQUIRED_COLUMNS, RunResult
 
 TABLE_METRICS = ("Recall@10", "NDCG@10", "MRR@10", "Recall@100")
-LEADING_METRIC = "Recall@100"
+LEADING_METRIC = "NDCG@10"
 
 # To the mean of tied ranks, in ties, from the rank by each of the protocol's rules.
 _TO_MEAN = {"optimistic": 0.5, "mean": 0.0, "pessimistic": -0.5}
@@ -130,11 +130,14 @@ def checked_metrics(metrics: Sequence[str]) -> list[str]:
         raise InputError(str(error)) from error
 
 
-def leading_metric(metrics: Sequence[str]) -> str:
-    """Returns which of the metrics that a report shows slices and figures are of, in RecBole's spelling."""
-    names = checked_metrics(metrics)
-    if names == list(TABLE_METRICS):
-        return LEADING_METRIC
+def leading_metric(runs: Sequence[RunResult], metrics: Sequence[str] = ()) -> str:
+    """Returns what findings, slices and figures are of, in RecBole's spelling.
+
+    It is the first of the metrics that is a mean over queries, where there are any; or else what all runs were selected
+    by, if that follows from ranks.
+    """
+    chosen = {run.valid_metric for run in runs if run.was_trained}
+    names = checked_metrics(metrics) or [name for name in chosen if len(chosen) == 1 and name != "Loss"]
     return next((name for name in names if parse_metric(name)[0].is_mean), LEADING_METRIC)
 
 

@@ -43,10 +43,12 @@ class Condition:
         """
         missing_Q = np.asarray(pd.isna(values_Q))
         if is_numeric(values_Q):
+            named = {"true": 1.0, "false": 0.0} if np.asarray(values_Q).dtype.kind == "b" else {}
             try:
-                value: float | str = float(self.value)
+                value: float | str = named[low] if (low := self.value.lower()) in named else float(self.value)
             except ValueError:
-                raise InputError(f"condition {self}: {self.column} holds numbers; expected one") from None
+                what = "true and false" if named else "numbers"
+                raise InputError(f"condition {self}: {self.column} holds {what}; expected one") from None
         elif self.operator in ("=", "!="):
             value, values_Q = self.value, values_Q.astype(str)
         else:

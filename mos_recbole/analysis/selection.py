@@ -138,9 +138,14 @@ def group_configurations(trials: Sequence[Trial]) -> list[Configuration]:
     """Returns the trials grouped by model, data set and swept parameters, in the order of their first trials."""
     groups: dict[tuple[str, str, str], list[Trial]] = {}
     for trial in trials:
-        key = (trial.model, trial.dataset, json.dumps(trial.parameters, sort_keys=True))
-        groups.setdefault(key, []).append(trial)
+        groups.setdefault(configuration_key(trial), []).append(trial)
     return [Configuration(tuple(group)) for group in groups.values()]
+
+
+def configuration_key(trial: Trial) -> tuple[str, str, str]:
+    """Returns what the trials of a configuration share: model, data set and parameters. 0 and 0.0 are the same."""
+    numbers = {key: float(value) if type(value) is int else value for key, value in trial.parameters.items()}
+    return trial.model, trial.dataset, json.dumps(numbers, sort_keys=True)
 
 
 def rank_by_validation(

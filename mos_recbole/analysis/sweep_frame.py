@@ -23,7 +23,7 @@ from mos_recbole.analysis.selection import (
     validation_scores,
 )
 from mos_recbole.evaluation import Interval
-from mos_recbole.results import RunResult, SweepPlan, Trial, TrialStatus, read_plan, read_trials
+from mos_recbole.results import RunResult, SweepPlan, Trial, TrialStatus, best_row, read_plan, read_trials
 
 Mode = Literal["max", "min"]
 
@@ -172,10 +172,10 @@ class Sweep:
         if log is not None and len(log):
             row |= {"epochs": int(log["epoch"].iloc[-1])}
             row |= {name: float(log[name].sum()) for name in ("train_seconds", "eval_seconds")}
-            best = log[log["best"] == 1]
-            if len(best):
-                row |= {"best_epoch": int(best["epoch"].iloc[-1])}
-                row |= {f"valid {name}": float(best[name].iloc[-1]) for name in log.columns if name not in _LOG_COLUMNS}
+            best = best_row(log, self.plan.metric, self.plan.mode)
+            if best is not None:
+                row |= {"best_epoch": int(best["epoch"])}
+                row |= {f"valid {name}": float(best[name]) for name in log.columns if name not in _LOG_COLUMNS}
         return row
 
     def _intervals(self, metrics: Sequence[str]) -> dict[int, dict[str, Interval]]:

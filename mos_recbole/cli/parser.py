@@ -58,7 +58,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--margin": {"type": float, "default": 1.0, "metavar": "PERCENT", "help": _MARGIN},
     "--metric": {
         "metavar": "NAME",
-        "help": "sliced and drawn, a mean over queries (default: the first of --metrics, or Recall@100)",
+        "help": "sliced and drawn, a mean over queries (default: the first of --metrics, or what selected the runs)",
     },
     "--metrics": {"action": Several, "metavar": "NAME", "help": _METRICS},
     "--output": _RESULTS | {"default": Path("results"), "help": "for results (default: results)"},

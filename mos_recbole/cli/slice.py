@@ -40,14 +40,14 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from mos_recbole.analysis import LEADING_METRIC, find_run_groups, parse_condition, parse_slice_by, slice_groups
+    from mos_recbole.analysis import find_run_groups, leading_metric, parse_condition, parse_slice_by, slice_groups
     from mos_recbole.report import slices_table
 
     by, where = [parse_slice_by(text) for text in options.by], [parse_condition(text) for text in options.where]
     groups = find_run_groups(options.runs, options.results, dataset=options.dataset, best=options.best)
     asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
     runs = [run for group in groups for run in group.runs]
-    metrics = complete_runs(runs, asked or [LEADING_METRIC], options.data_path)
+    metrics = complete_runs(runs, asked or [leading_metric(runs)], options.data_path)
     margin = options.margin / 100
     print_tables([slices_table(slice_groups(groups, metric, by, where, margin)) for metric in metrics], options)
     return 0

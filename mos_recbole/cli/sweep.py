@@ -171,6 +171,9 @@ def _convert(options: argparse.Namespace, changes: dict[str, Any]) -> int:
     from mos_recbole.io import atomic_write, os_errors_as_input_errors
     from mos_recbole.sweep import sweep_from_recbole
 
+    of_sweeps = ("dry_run", "retry_failed", "address", "storage", "dashboard", "wandb", "mlflow")
+    if others := [f"--{name.replace('_', '-')}" for name in of_sweeps if getattr(options, name)]:
+        raise InputError(f"{', '.join(others)}: goes with a sweep, and --from-recbole makes a file for one and stops")
     file = options.file
     if file is not None and file.exists():
         raise InputError(f"{file} is there already; expected the name of a new file")

@@ -56,6 +56,16 @@ class DatasetByRecBole(Dataset):
             self._to_sequences()
             for name in self.feat_name_list:
                 setattr(self, name, self._dataframe_to_interaction(getattr(self, name)))
+            self._drop_unused_col()
+
+    def _drop_unused_col(self) -> None:
+        # RecBole's own fails where a file is missing, and takes what sequences are made of away from models too.
+        for source, names in (self.config["unused_col"] or {}).items():
+            features: Any = getattr(self, f"{source}_feat", None)
+            there = [] if features is None else [name for name in names if name in features]
+            for name in there:
+                if name not in (self.uid_field, self.iid_field, self.time_field):
+                    self._del_col(features, name)
 
     def _take_split_files(self) -> None:
         """Reads the files of training, validation and test (`split: files`)."""

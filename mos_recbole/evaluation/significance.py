@@ -131,9 +131,9 @@ def relative_difference(
 
     The interval spans every ratio r for which `compare_means` would not tell B from r A (Fieller, "Some problems in
     interval estimation", JRSS B 1954), so that it takes into account that A is an estimate too. It ends at -1, metrics
-    being no less than 0. Where the data tell A from 0, it excludes 0 exactly where the difference's own interval does.
-    Where they do not, it has no upper bound (infinity), and ratios within it may be excluded: those that are not can be
-    two pieces, small ratios and large ones.
+    being no less than 0. It excludes 0 only where the difference's own interval does, and then nearly always: ratios
+    that are not excluded can be two pieces, small ones and large ones, and it spans both. Where the data do not tell A
+    from 0, it has no upper bound (infinity).
 
     Args:
         first_SQ, second_RQ, user_Q, level: as for `compare_means`; the values are 0 or more.
@@ -156,11 +156,13 @@ def relative_difference(
     told = alone.effect > alone.quantile(level) * alone.standard_error
     if told and beyond(ratio) > -1e-12 * second_RU.max(initial=0):
         return Interval(ratio - 1, ratio - 1, ratio - 1)
-    low = optimize.brentq(beyond, 0, ratio) if beyond(0) > 0 else 0.0
-    high = max(2 * ratio, 1.0) if told else np.inf
+    # What is not excluded can be several pieces: an end is looked for beyond 1 where 1 is not excluded.
+    inner, outer = (ratio, ratio) if beyond(1) > 0 else (min(ratio, 1.0), max(ratio, 1.0))
+    low = optimize.brentq(beyond, 0, inner) if beyond(0) > 0 else 0.0
+    high = max(2 * outer, 1.0) if told else np.inf
     while high < _UNBOUNDED and beyond(high) < 0:
         high *= 2
-    high = optimize.brentq(beyond, ratio, high) if high < _UNBOUNDED else np.inf
+    high = optimize.brentq(beyond, outer, high) if high < _UNBOUNDED else np.inf
     return Interval(ratio - 1, float(low) - 1, float(high) - 1)
 
 
@@ -286,7 +288,8 @@ def estimate_difference(sums: list[np.ndarray], size_U: np.ndarray) -> Estimate:
     return Estimate(
         effect=float(effect),
         standard_error=float(np.sqrt(variance)),
-        degrees_of_freedom=float(variance**2 / spread) if spread > 0 else user_freedom,
+        # No part has fewer than one, which the formula does not know where the interaction is more than all else.
+        degrees_of_freedom=max(1.0, float(variance**2 / spread)) if spread > 0 and variance > 0 else user_freedom,
         user_variance=float(user_part),
         seed_part=float(seed_part),
         interaction=float(interaction),

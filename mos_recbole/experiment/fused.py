@@ -77,8 +77,16 @@ def run_fused(
             random = random_state(chosen_device)
             trials[FusedTrial(trainer, loaders[seed], run.selection(), partial(on_epoch, index), random)] = index
         for trial, diverged in train_fused(list(trials), show_progress):
-            end(trials[trial], diverged or opened[trials[trial]].close())
+            end(trials[trial], diverged or _closed(opened[trials[trial]]))
     return [outcomes[index] for index in range(len(runs))]
+
+
+def _closed(run: Run) -> RunResult | TrainingDiverged:
+    """Returns the record of a trained run, or why it has none."""
+    try:
+        return run.close()
+    except TrainingDiverged as error:
+        return error
 
 
 def _require_fusable(runs: Sequence[Settings]) -> None:

@@ -83,7 +83,7 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     if not Path(config["data_path"]).exists():
         raise InputError(
             f"{config['data_path']}: no such folder or file; expected the data of run {record.run_id}. Its record has "
-            "only their name: --dataset FOLDER tells where they are"
+            "only their name: --dataset FOLDER tells where they are (in Python, data_path=)"
         )
     data = RunData(settings, chosen_device)
     if data.fingerprint != record.data["fingerprint"]:

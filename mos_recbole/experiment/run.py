@@ -13,7 +13,15 @@ from typing import Any, Literal
 import torch
 from recbole.utils import ModelType, init_seed
 
-from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
+from mos_recbole.errors import TrainingDiverged
+from mos_recbole.evaluation import (
+    ScoreIsNaN,
+    TargetRanks,
+    compute_metrics,
+    metric_direction,
+    needs_top_items,
+    parse_metric,
+)
 from mos_recbole.experiment.build import build_model, count_trainable, faults_of_others
 from mos_recbole.experiment.energy import EnergyMeter
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, run_name, versions
@@ -32,6 +40,7 @@ from mos_recbole.results import (
     RUNS_FOLDER,
     Metric,
     RunResult,
+    files_of_writers,
     read_record,
     run_files_sha256,
     write_outcomes,
@@ -181,6 +190,9 @@ class Run:
                 self._note("energy is not recorded: the run was resumed")
         else:
             self.meter = meter
+        if self.processes.is_main:
+            for path in files_of_writers(self.folder):  # that were killed, since this process holds the lock
+                path.unlink(missing_ok=True)
         if self.processes.is_main and not self.resumed:
             for name in RUN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
@@ -205,13 +217,21 @@ class Run:
         return Selection(partial(self._metrics, "valid"), metric, metric_direction(metric) == "higher", last)
 
     def close(self) -> RunResult:
-        """Returns the record of the trained run, written with its outcomes."""
+        """Returns the record of the trained run, written with its outcomes.
+
+        Raises:
+            TrainingDiverged: a score of the test set is NaN, where no validation of this model told it.
+        """
         self._note(self._training_ended())
         # Of the chosen epoch, as the model that is in place now was validated.
         valid = self.trainer.reports[self.trainer.best_epoch - 1].valid or {}
         if self.settings.values["final_fit"] != "none":
             self._fit_again()
-        test, ranks = self._evaluate("test", self.settings.kept_items)
+        try:
+            test, ranks = self._evaluate("test", self.settings.kept_items)
+        except ScoreIsNaN as error:
+            rate = self.config["learning_rate"]
+            raise TrainingDiverged(f"{error}, in the test set (learning_rate {rate:g})") from error
         record: Any = self._write(valid, test, ranks) if self.processes.is_main else None
         return self.processes.broadcast(record)
 

@@ -20,7 +20,16 @@ from mos_recbole.experiment.outcomes import outcomes_table
 from mos_recbole.experiment.run_data import RunData, in_history
 from mos_recbole.io import require_regular, require_writable
 from mos_recbole.progress import ProgressBar, tracked
-from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, run_identity, write_outcomes
+from mos_recbole.results import (
+    NO_DEVICE,
+    OUTCOMES_FILE,
+    RUNS_FOLDER,
+    Metric,
+    RunResult,
+    run_files_sha256,
+    run_identity,
+    write_outcomes,
+)
 from mos_recbole.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -119,6 +128,8 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     """
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise InputError(f"--name {name!r}: expected letters, digits and . + - _, as in SASRec-RecTools")
+    if "Loss" in settings.metric_names:
+        raise InputError(f"{path}: lists have no log-probabilities, of which Loss is; expected metrics of ranks alone")
     require_writable(output)
     with ProgressBar(f"reading {path.name}"):
         table = read_lists(path)
@@ -143,13 +154,18 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     folder = output / RUNS_FOLDER / f"{name}-{settings.dataset}-seed{recorded['seed']}-{run_id}"
     require_writable(folder)
     write_outcomes(folder / OUTCOMES_FILE, *outcomes_table(data, recorded["MAX_ITEM_LIST_LENGTH"], ranks, False))
-    record = _record(run_id, recorded, settings, data, test)
+    record = _record(run_id, recorded, settings, data, test, run_files_sha256(folder))
     record.write(folder)
     return record
 
 
 def _record(
-    run_id: str, recorded: dict[str, Any], settings: Settings, data: RunData, test: dict[str, float]
+    run_id: str,
+    recorded: dict[str, Any],
+    settings: Settings,
+    data: RunData,
+    test: dict[str, float],
+    files: dict[str, str],
 ) -> RunResult:
     """Returns the record; nothing is known of how the lists were made."""
     return RunResult(
@@ -174,11 +190,12 @@ def _record(
         wall_seconds=0.0,
         peak_memory_bytes={},
         resumed=False,
-        device="none",
+        device=NO_DEVICE,
         threads=1,
         versions=versions(),
         code=code_version(),
         git_commit=git_commit(),
+        files=files,
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
 

@@ -30,7 +30,7 @@ def head_fault(head: OutputHead, n_items: int, n_layers: int) -> str | None:
         fault = shape_fault("components gives vectors", vector, (_N_STATES, n_components, width), "[N, K, d]")
         fault = fault or _weight_fault("components", log_prior, n_components)
     elif isinstance(head, LogitHead):
-        logits = head.logits(state, head.items(weight))
+        logits = head.logits(head.states(state), head.items(weight))
         fault = shape_fault("logits gives logits", logits, (_N_STATES, n_components, n_items), "[N, K, V]")
         fault = fault or _weight_fault("log_prior", head.log_prior(state), n_components)
     return fault or _probability_fault(head, state, weight)

@@ -28,12 +28,17 @@ class LogitHead(OutputHead):
 
     @abstractmethod
     def logits(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Returns the logits f [N, K, V] of states and all items, without the item bias."""
+        """Returns the logits f [N, K, V] of what `states` and `items` return, without the item bias."""
 
     def items(self, weight_Vd: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Returns what is computed of the items alone, once for all queries: tensors [V, ...], row v of item v only;
         the item table unless overridden."""
         return (weight_Vd,)
+
+    def states(self, state_Nd: torch.Tensor) -> torch.Tensor:
+        """Returns what `logits` takes of the states, [N, ...], computed once for all items, so that dropout in it is
+        the same for targets and negatives; the states unless overridden."""
+        return state_Nd
 
     def log_prior(self, state_Nd: torch.Tensor) -> torch.Tensor:
         """Returns the log mixture weights [N, K]; 0 for one component."""
@@ -83,7 +88,7 @@ class LogitHead(OutputHead):
 
     def _nll(self, state_nd: torch.Tensor, target_n: torch.Tensor, *items: torch.Tensor) -> torch.Tensor:
         """Returns the sum of the targets' negative log-probabilities, without an [n, V] buffer of the mixture."""
-        odds_nKV = self._log_odds(state_nd, items)
+        odds_nKV = self._log_odds(self.states(state_nd), items)
         index_nK1 = target_n[:, None, None].expand(-1, odds_nKV.shape[1], 1)
         log_prob_nK = odds_nKV.gather(-1, index_nK1).squeeze(-1) - torch.logsumexp(odds_nKV, dim=-1)
         return -torch.logsumexp(self.log_prior(state_nd) + log_prob_nK, dim=-1).sum()
@@ -94,24 +99,25 @@ class LogitHead(OutputHead):
         half = (len(rest) - 2) // 2
         positive, (sampled_M, log_count_M), negative = rest[:half], rest[half : half + 2], rest[half + 2 :]
         pairs = torch.vmap(self._pair, randomness="different")
-        positive_nK = pairs(state_nd, *positive)
-        odds_nKM = self._log_odds(state_nd, negative) - log_count_M.to(positive_nK.dtype)
+        states_n = self.states(state_nd)
+        positive_nK = pairs(states_n, *positive)
+        odds_nKM = self._log_odds(states_n, negative) - log_count_M.to(positive_nK.dtype)
         odds_nKM = odds_nKM.masked_fill((sampled_M == target_n[:, None])[:, None], -torch.inf)
         log_normaliser_nK = torch.logaddexp(positive_nK, torch.logsumexp(odds_nKM, dim=-1))
         return -torch.logsumexp(self.log_prior(state_nd) + positive_nK - log_normaliser_nK, dim=-1).sum()
 
-    def _pair(self, state_d: torch.Tensor, *item: torch.Tensor) -> torch.Tensor:
-        """Returns g [K] of one state and one item."""
-        return self._log_odds(state_d[None], tuple(tensor[None] for tensor in item))[0, :, 0]
+    def _pair(self, state: torch.Tensor, *item: torch.Tensor) -> torch.Tensor:
+        """Returns g [K] of one row of `states` and one item."""
+        return self._log_odds(state[None], tuple(tensor[None] for tensor in item))[0, :, 0]
 
     def biased_items(self, weight_Vd: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Returns the items' tensors, with their biases at the end where there are any."""
         items = self.items(weight_Vd)
         return items if self.item_bias is None else (*items, self.item_bias)
 
-    def _log_odds(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Returns g [N, K, V] of what `biased_items` returns."""
-        logits_NKV = self.logits(state_Nd, items if self.item_bias is None else items[:-1])
+    def _log_odds(self, states_N: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Returns g [N, K, V] of what `states` and `biased_items` return."""
+        logits_NKV = self.logits(states_N, items if self.item_bias is None else items[:-1])
         # Normalisers in at least float32, also under autocast.
         logits_NKV = logits_NKV.to(torch.promote_types(logits_NKV.dtype, torch.float32))
         return self.log_odds(logits_NKV if self.item_bias is None else logits_NKV + items[-1])
@@ -132,7 +138,7 @@ class LogitHead(OutputHead):
 
     def log_prob_of(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Returns the log-probabilities [N, V], given what `biased_items` returns."""
-        log_prob_NKV = torch.log_softmax(self._log_odds(state_Nd, items), dim=-1)
+        log_prob_NKV = torch.log_softmax(self._log_odds(self.states(state_Nd), items), dim=-1)
         if self.n_components == 1:
             return log_prob_NKV[:, 0]
         return torch.logsumexp(log_prob_NKV + self.log_prior(state_Nd)[..., None], dim=1)

@@ -49,9 +49,12 @@ class MoSSHead(ProjectedHead, LogitHead):
     def n_components(self) -> int:
         return self.n_vectors
 
-    def logits(self, state_Nd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def states(self, state_Nd: torch.Tensor) -> torch.Tensor:
+        return self.vectors(state_Nd)
+
+    def logits(self, state_NKd: torch.Tensor, items: tuple[torch.Tensor, ...]) -> torch.Tensor:
         (weight_Vd,) = items
-        return self.vectors(state_Nd) @ weight_Vd.T
+        return state_NKd @ weight_Vd.T
 
     def log_prior(self, state_Nd: torch.Tensor) -> torch.Tensor:
         return self.log_weights(state_Nd)

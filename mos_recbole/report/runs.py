@@ -1,6 +1,6 @@
 """The table of configurations with their test metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -73,10 +73,10 @@ def configurations_table(
         [
             {
                 "model": row.label,
-                "parameters": row.runs[0].parameters,
+                "parameters": row.runs[0].parameters if row.runs[0].was_trained else None,
                 "seeds": len(row.runs),
-                "epochs": sum(run.epochs for run in row.runs) / len(row.runs),
-                "train_seconds": sum(run.train_seconds for run in row.runs) / len(row.runs),
+                "epochs": _mean_cost(row, lambda run: run.epochs),
+                "train_seconds": _mean_cost(row, lambda run: run.train_seconds),
                 **{
                     column: value
                     for metric in names
@@ -106,6 +106,11 @@ def configurations_table(
     return Table("models", "Configurations", "\n".join(filter(None, [caption, stands_for])), cells, frame)
 
 
+def _mean_cost(row: ConfigurationRow, of: Callable[[RunResult], float]) -> float | None:
+    """Returns the mean over the runs of what training took; None of lists that another program made."""
+    return sum(map(of, row.runs)) / len(row.runs) if row.runs[0].was_trained else None
+
+
 def setting_cells(columns: Mapping[str, Sequence[object]], row: int) -> dict[str, Cell]:
     """Returns the cells of a row of `setting_columns`."""
     return {name: _setting_cell(values[row]) for name, values in columns.items()}
@@ -127,11 +132,14 @@ def _setting_cell(value: object) -> Cell:
 
 def _costs(row: ConfigurationRow, cost: Cost | None, is_on_front: bool) -> dict[str, Cell]:
     epochs = [run.epochs for run in row.runs]
+    trained = row.runs[0].was_trained
     cells = {
-        "parameters": number_cell(row.runs[0].parameters, ","),
+        "parameters": number_cell(row.runs[0].parameters, ",") if trained else NOTHING,
         "seeds": number_cell(len(row.runs), "d"),
-        "epochs": Cell(format_range(epochs), min(epochs)),
+        "epochs": Cell(format_range(epochs), min(epochs)) if trained else NOTHING,
     }
+    if cost is None and not trained:
+        return {**cells, "training time": NOTHING}
     if cost is None:
         seconds = float(np.median([run.train_seconds for run in row.runs]))
         return {**cells, "training time": Cell(format_duration(seconds), seconds)}

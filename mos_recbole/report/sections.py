@@ -244,7 +244,7 @@ def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Map
 
 def _unlike_devices(section: Section) -> list[str]:
     """Returns a note where costs were measured on devices of several kinds."""
-    devices = sorted({run.device for run in section.runs if run.epochs})
+    devices = sorted({run.device for run in section.runs if run.was_trained})
     return (
         [f"Costs are of different devices ({', '.join(devices)}): compare them with care."] if len(devices) > 1 else []
     )

@@ -52,7 +52,7 @@ def _caption(spectra: Spectra) -> Iterator[str]:
     yield (
         f"Log-probabilities, in float64, of {n_items:,} items (V) for {n_queries:,} validation queries (N, drawn "
         f"with seed {spectra.query_seed}, the same in all rows). Centred: means of rows and of columns subtracted. "
-        "A softmax of width d has rank d + 1, d + 2 with an item bias; centred d."
+        "A softmax of width d has rank d + 1, centred d; with an item bias one more each."
     )
     yield (
         f"rank: singular values above σ₁ max(N, V) ε, σ₁ that of the raw matrix, ε = {DOUBLE:.2g}: above "

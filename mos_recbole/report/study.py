@@ -45,8 +45,8 @@ def write_report(
     Args:
         folders: of results, by runs or sweeps, which may be under way.
         output: folder of the report; by default `report` in the first of `folders`.
-        metric: which one slices and figures show; any that is the mean of a value a query. By default the first such
-            of `metrics`, or Recall@100.
+        metric: which one findings, slices and figures show; any that is the mean of a value a query. By default the
+            first such of `metrics`, or what all runs were selected by.
         references: files of published numbers to show beside ours.
         baseline: the head or the model that others are compared with; by default the softmax head.
         metrics: that tables of models and of differences show; by default those that the runs were asked for.
@@ -67,8 +67,9 @@ def write_report(
     study = read_study(folders, baseline)
     kind = None if cost is None else cost_named(cost)
     command = _command(folders, metric, references, baseline, metrics, cost, margin)
-    shown = checked_metrics(metrics or asked_metrics([run for section in study.sections for run in section.runs]))
-    metric = mean_metric(metric or leading_metric(shown))
+    runs = [run for section in study.sections for run in section.runs]
+    shown = checked_metrics(metrics or asked_metrics(runs))
+    metric = mean_metric(metric or leading_metric(runs, metrics or ()))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:

@@ -12,7 +12,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from mos_recbole.errors import InputError
-from mos_recbole.io import atomic_write, damaged, file_sha256, require_regular, say_unsealed
+from mos_recbole.io import RUN_AGAIN, atomic_write, damaged, file_sha256, require_regular, say_unsealed
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Document(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     SEALED_SINCE: ClassVar[int] = 2
-    INSTEAD: ClassVar[str] = "the run again, without --resume"
+    INSTEAD: ClassVar[str] = RUN_AGAIN
 
     schema_version: int = pydantic.Field(default=2, ge=1)
 
@@ -57,12 +57,12 @@ def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
     except pydantic.ValidationError as error:
         for fault in error.errors():
             if fault["type"] != "extra_forbidden":
-                raise _not_as_expected(path, expected, fault) from error
+                raise _not_as_expected(path, kind, expected, fault) from error
             unknown.append(fault["loc"])
         try:
             document = kind.model_validate_json(_without(text, unknown))
         except pydantic.ValidationError as other:  # what is checked of all fields together
-            raise _not_as_expected(path, expected, other.errors()[0]) from other
+            raise _not_as_expected(path, kind, expected, other.errors()[0]) from other
     if not sealed:
         if document.schema_version >= kind.SEALED_SINCE:
             raise damaged(path, kind.INSTEAD)
@@ -79,9 +79,10 @@ def read_document(path: Path, kind: type[_Content], expected: str) -> _Content:
     return document
 
 
-def _not_as_expected(path: Path, expected: str, fault: ErrorDetails) -> InputError:
-    where = ".".join(str(part) for part in fault["loc"])
-    return InputError(f"{path}: not {expected}: {where}: {fault['msg']}")
+def _not_as_expected(path: Path, kind: type[Document], expected: str, fault: ErrorDetails) -> InputError:
+    where = "".join(f"{part}." for part in fault["loc"])[:-1]
+    what = f"{where}: {fault['msg']}" if where else fault["msg"]
+    return InputError(f"{path}: not {expected}: {what}; expected it from a copy, or {kind.INSTEAD}")
 
 
 def _unsealed(path: Path, kind: type[Document], expected: str) -> tuple[bytes, bool]:
@@ -147,4 +148,4 @@ def read_checked(path: Path, read: Callable[[Path], _Read], sha256: str | None =
         raise InputError(f"{path}: {error.strerror or error}; expected a file of a run") from error
     except Exception as error:  # on arbitrary bytes, PyArrow and pandas fail in arbitrary ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not as a run writes it: {reason[:200]}") from error
+        raise InputError(f"{path}: not as a run writes it: {reason[:200]}; expected {RUN_AGAIN}") from error

@@ -82,8 +82,13 @@ def find_run_folder(name: str, outputs: Sequence[Path]) -> Path:
 
 def files_of_run(folder: Path) -> list[Path]:
     """Returns the files in a run's folder that are a run's, the record first; others are somebody's own."""
-    left = (path for name in RUN_FILES for path in sorted(folder.glob(f".{name}.*.tmp")))
-    return [path for path in (*(folder / name for name in RUN_FILES), *left) if path.is_file() or path.is_symlink()]
+    files = [*(folder / name for name in RUN_FILES), *files_of_writers(folder)]
+    return [path for path in files if path.is_file() or path.is_symlink()]
+
+
+def files_of_writers(folder: Path) -> list[Path]:
+    """Returns the temporary files in a run's folder of processes that ended before one was whole, or are at work."""
+    return [path for name in RUN_FILES for path in sorted(folder.glob(f".{name}.*.tmp"))]
 
 
 def remove_runs(folders: Sequence[Path]) -> list[Path]:

@@ -78,7 +78,7 @@ def _told_apart(candidates: Sequence[Mapping[str, object]], keys: Sequence[str])
 
 
 def components(run: RunResult) -> int | None:
-    """Returns K as recorded; None for a model that is no mixture."""
+    """Returns K as recorded, 1 for a head of one distribution; None for the softmax and RecBole's own classes."""
     return run.n_components if run.baseline is not None else None
 
 

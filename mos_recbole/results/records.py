@@ -46,6 +46,8 @@ RUN_FILES = (
     FINAL_CHECKPOINT,
 )
 RUNS_FOLDER = "runs"
+NO_DEVICE = "none"
+"""The device of lists that another program made."""
 
 _Read = TypeVar("_Read")
 
@@ -157,6 +159,11 @@ class RunResult(Document):
         return self._folder
 
     @property
+    def was_trained(self) -> bool:
+        """Whether a model was trained here; of lists that another program made, no costs are known."""
+        return self.device != NO_DEVICE
+
+    @property
     def n_items(self) -> int:
         """V, the padding included."""
         return int(self.data["items"]) + 1
@@ -256,7 +263,7 @@ def _read_log(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     log = pd.read_csv(path, float_precision="round_trip")
-    if missing := [name for name in ("epoch", "loss") if name not in log]:
+    if missing := [name for name in ("epoch", "loss", "best") if name not in log]:
         raise ValueError(f"no column {' and '.join(missing)}")
     if text := [name for name in log if not pd.api.types.is_numeric_dtype(log[name])]:
         raise ValueError(f"column {text[0]} holds what is no number")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from mos_recbole.errors import InputError
 from mos_recbole.results.documents import Document, read_document, write_document
 from mos_recbole.results.labels import run_label
 from mos_recbole.results.records import LOG_FILE, RECORD_FILE, RUNS_FOLDER, read_log
@@ -98,17 +99,27 @@ class Trial(Document):
     def best_validation(self, sweep: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
         """Returns the validation of its run's chosen epoch, or the best so far; None before the first one."""
         log = self.training_log(sweep)
-        if log is None or metric not in log:
-            return None
-        chosen, values = log.loc[log["best"] == 1, metric].dropna(), log[metric].dropna()
-        if not chosen.empty:
-            return float(chosen.iloc[-1])
-        return None if values.empty else float(values.max() if mode == "max" else values.min())
+        row = None if log is None else best_row(log, metric, mode)
+        return None if row is None else float(row[metric])
 
     def write(self, sweep: Path) -> None:
         """Writes the trial's file into its sweep's folder."""
         (sweep / TRIALS_FOLDER).mkdir(exist_ok=True)
         write_document(sweep / TRIALS_FOLDER / f"{self.run_id}.json", self)
+
+
+def best_row(log: "pd.DataFrame", metric: str, mode: Literal["max", "min"]) -> "pd.Series | None":
+    """Returns a training log's row of the chosen epoch, or of the best so far; None before the first validation."""
+    if metric not in log:
+        return None
+    values, chosen = log[metric].dropna(), log["best"] == 1
+    if chosen[values.index].any():
+        values = values[chosen]
+    elif mode == "max":
+        values = values[values == values.max()]
+    else:
+        values = values[values == values.min()]
+    return None if values.empty else log.loc[values.index[-1]]
 
 
 def read_plan(folder: Path) -> SweepPlan:
@@ -126,5 +137,10 @@ def read_trials(folder: Path) -> list[Trial]:
     Raises:
         InputError: a file is broken.
     """
-    paths = (folder / TRIALS_FOLDER).glob("*.json")
-    return sorted((read_document(path, Trial, "a trial") for path in paths), key=lambda trial: trial.number)
+    trials = []
+    for path in (folder / TRIALS_FOLDER).glob("*.json"):
+        trial = read_document(path, Trial, "a trial")
+        if path.stem != trial.run_id:
+            raise InputError(f"{path}: holds the trial {trial.run_id}, which has a file of its own; delete this one")
+        trials.append(trial)
+    return sorted(trials, key=lambda trial: trial.number)

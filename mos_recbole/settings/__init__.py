@@ -2,6 +2,7 @@
 
 from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.settings.build import (
+    NOT_IDENTITY,
     Settings,
     accepted_settings,
     known_settings,
@@ -16,6 +17,7 @@ from mos_recbole.settings.recbole_config import RecBoleConfig
 from mos_recbole.settings.sources import Findings, Given, YamlLoader, given_settings, key_lines, read_given
 
 __all__ = [
+    "NOT_IDENTITY",
     "WIDTHS",
     "Findings",
     "Given",

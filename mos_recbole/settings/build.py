@@ -30,7 +30,7 @@ from mos_recbole.settings.sources import Files, Findings, Given, Overrides, give
 from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated
 
 # Settings that cannot change what a run learns, and so are no part of its identity. Metrics follow from the outcomes.
-_NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {
+NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {
     *("data_path", "eval_batch_size", "metrics", "topk", "kept_items")
 }
 
@@ -147,7 +147,7 @@ class Settings:
             **{
                 key: value
                 for key, value in sorted(self.values.items())
-                if key not in _NOT_IDENTITY and (key not in recent or value != recent[key])
+                if key not in NOT_IDENTITY and (key not in recent or value != recent[key])
             },
         }
 

@@ -142,7 +142,8 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
     except pydantic.ValidationError as error:
         problem = max(error.errors(), key=lambda one: one["type"] == "extra_forbidden")
         message = re.sub(r"^(Input|List|String) should (be |have )?", "expected ", problem["msg"])
-        message = message.removeprefix("Value error, ").removesuffix(" after validation, not 0")
+        message = message.removeprefix("Value error, ")
+        message = re.sub(r" after validation, not \d+$", "", message)
         # What a 32-bit float cannot hold.
         message = re.sub(r"(less|greater) than or equal to -?30{38}$", "a finite number, of at most 3e38", message)
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
@@ -346,6 +347,8 @@ def without_effect(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
     for key, proposals in (("n_negatives", ("uniform", "popularity")), ("sampling_alpha", ("popularity",))):
         if key in values and proposal not in proposals:
             reasons[key] = f"negative_sampling is {proposal!r}"
+    if proposal not in (None, "none") and values.get("loss_impl") != "triton":  # by which models are ranked, too
+        reasons["loss_impl"] = f"negative_sampling is {proposal!r}"
     chosen = SPLITS[values["split"]]
     if chosen.name == "files":
         filters = ("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval")

@@ -183,7 +183,8 @@ def _take_eval_args(given: dict[str, Given], found: Findings) -> None:
     if "split" in given:
         faults, warnings = mode_faults(item.value), []
         if settings.get("split", given["split"].value) != given["split"].value:
-            warnings.append("its split is not read, since split is set")
+            by = "benchmark_filename" if given["split"].origin == (files and files.origin) else "split"
+            warnings.append(f"its split is not read, since {by} is set")
         settings = {}
     found.faults += [f"{item.origin}: eval_args: {fault}" for fault in faults]
     found.warnings += [f"{item.origin}: eval_args: {warning}" for warning in warnings]

@@ -33,7 +33,10 @@ class LedgerCallback(tune.Callback):
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Makes Ctrl-C always end the sweep: Python drops a KeyboardInterrupt in a destructor, and Ray has many."""
+        """Makes Ctrl-C always end the sweep, and SIGTERM in the same way.
+
+        Python drops a KeyboardInterrupt in a destructor, and Ray has many; on SIGTERM Ray's own code would abort.
+        """
 
         def interrupt(number: int, frame: FrameType | None) -> None:
             self._interrupted = True
@@ -42,11 +45,12 @@ class LedgerCallback(tune.Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, interrupt)
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray pickles callbacks for its own way of resuming, which is not used.

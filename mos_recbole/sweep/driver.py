@@ -56,7 +56,8 @@ def run_sweep(
     sweep, planned = planner.sweep, planner.trials()
     runs = [one.settings for one in planned]
     trained = [Trained(one.model, one.encoder, one.baseline, one.values["train_mode"]) for one in runs]
-    for warning in [*dict.fromkeys(warning for one in runs for warning in one.warnings), *partner_notes(trained)]:
+    of_runs = dict.fromkeys(warning for one in runs for warning in one.warnings)
+    for warning in [*planner.warnings(), *of_runs, *partner_notes(trained)]:
         _log.warning(warning)
     storage = Storage(options.storage, sweep.name) if options.storage is not None else None
     if storage is not None:

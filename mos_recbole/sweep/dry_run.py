@@ -110,7 +110,8 @@ def preview(planner: Planner, *, local: bool, folder: Path) -> str:
     at_a_time = trials_at_a_time([machine], resources) if local else None
     torch.set_num_threads(resources.cpus_per_trial)
     device = "cuda" if resources.gpus_per_trial and torch.cuda.is_available() else "cpu"
-    warnings = dict.fromkeys(warning for planned in trials for warning in planned.settings.warnings)
+    of_runs = (warning for planned in trials for warning in planned.settings.warnings)
+    warnings = dict.fromkeys([*planner.warnings(), *of_runs])
     lines = [*(f"warning: {warning}" for warning in warnings), _table(planner, [planned.trial for planned in trials])]
     if sweep.search.method == "optuna":
         lines.append("These are random examples: Optuna suggests configurations by the results of earlier ones.")

@@ -15,7 +15,7 @@ import yaml
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.io import require_regular
 from mos_recbole.models import load_plugin
-from mos_recbole.settings import accepted_settings, given_settings, hint, settings_of_any_model
+from mos_recbole.settings import NOT_IDENTITY, accepted_settings, given_settings, hint, settings_of_any_model
 from mos_recbole.sweep.sweep_faults import checked_sweep
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
 
@@ -118,6 +118,9 @@ def _take_unknown(ranges: dict[str, _Range], known: Collection[str]) -> list[str
             faults.append(f"{found.origin}: {key}: a sweep sets it by {ELSEWHERE[key]}")
         elif key not in known and key in settings_of_any_model():
             _log.warning("%s: %s is left out, a setting of other models than those of this sweep", found.origin, key)
+            del ranges[key]
+        elif key in NOT_IDENTITY:
+            _log.warning("%s: %s is left out, since it cannot change what is learned", found.origin, key)
             del ranges[key]
         elif key not in known:
             faults.append(f"{found.origin}: unknown key {key!r}; {hint(key, known)}")
@@ -227,8 +230,10 @@ def _range(origin: str, kind: str, text: str) -> _Range:
 
 
 def _multiples(low: float, high: float, step: float) -> tuple[str, list[Any]]:
-    """Returns the kind and values of the multiples of a step between bounds, which are rounded to multiples too."""
-    first, last = round(low / step), round(high / step)
+    """Returns the kind and values of the multiples of a step to which numbers between the bounds are rounded."""
+    in_steps, half = [Decimal(str(bound)) / Decimal(str(step)) for bound in (low, high)], Decimal("0.5")
+    # A bound half-way between two multiples is drawn with probability 0, so only the inner one counts.
+    first, last = math.floor(in_steps[0] + half), math.ceil(in_steps[1] - half)
     if last - first >= _LONGEST_LIST:
         if step == 1:
             return "randint", [first, last + 1]

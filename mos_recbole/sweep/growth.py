@@ -77,7 +77,9 @@ def refusal(folder: Path, earlier: RunResult | None, there: SweepPlan, now: Plan
         }
         causes += [name for name, differs in others.items() if differs]
     message = f"{folder}: its trials have other {', '.join(causes) or 'code, package versions, data or device'}; "
-    if not (keys and len(keys) == len(causes) and comparable):
+    # Without a record, what a key was that the plan did not set is not known.
+    known = all(key in one for key in keys for one in (old, new))
+    if not (keys and len(keys) == len(causes) and comparable and known):
         return message + _WAY_OUT
     grids = ", ".join(f"{key}: {{grid: {json.dumps([old.get(key), new.get(key)])}}}" for key in keys)
     return f"{message}to have both in this sweep, write {grids} into its space; or {_WAY_OUT}"

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mos_recbole.analysis.selection import best_trial_configurations
+from mos_recbole.analysis.selection import best_trial_configurations, configuration_key
 from mos_recbole.errors import InputError
 from mos_recbole.results import (
     RECORD_FILE,
     RUNS_FOLDER,
     SWEEP_FILE,
+    TRIALS_FOLDER,
     SweepPlan,
     Trial,
     TrialStatus,
@@ -44,7 +45,8 @@ class Ledger:
         plan: of the folder's trials and the planned ones together.
         trials: every trial that is known so far, by the name of its run.
         added: number of planned trials that the folder did not have.
-        left_alone: number of trials of the folder that have not ended and are not planned.
+        left_alone: number of trials of the folder that have not ended and are not planned. The file of one whose place
+            another one takes, with the same parameters and seed and other settings, goes.
 
     Raises:
         InputError: the folder's trials and the planned ones do not belong together.
@@ -62,7 +64,7 @@ class Ledger:
         self.planner, self.sweep = planner, planner.sweep
         self.folder, self.storage = folder, storage
         self.plan, self.trials = planner.plan(), dict[str, PlannedTrial]()
-        self.added = self.left_alone = 0
+        self.added, self._left_alone = 0, list[Trial]()
         self._planned = {one.trial.run: one for one in planned}
         earlier: list[Trial] = []
         if (folder / SWEEP_FILE).exists():
@@ -89,7 +91,7 @@ class Ledger:
         if trial.ended == "failed" and retry_failed:
             trial = trial.model_copy(update={"ended": None, "error": None, "attempts": 0})
         if trial.status(self.folder) == "unfinished" and not self._asked_for(trial):
-            self.left_alone += 1
+            self._left_alone.append(trial)
             return
         # Of other data sets, whose place is not known, nothing is compared with these.
         if trial.dataset not in self.planner.datasets:
@@ -126,6 +128,10 @@ class Ledger:
         in_order = {key: parameters[key] for key in self.plan.space if key in parameters}
         return trial.model_copy(update={"parameters": in_order})
 
+    @property
+    def left_alone(self) -> int:
+        return len(self._left_alone)
+
     def fetch_all(self) -> None:
         """Copies new files of runs from the storage."""
         for run in self.trials:
@@ -139,7 +145,14 @@ class Ledger:
         written = {trial.run: trial for trial in read_trials(self.folder)}
         for one in self.trials.values():
             if one.trial != written.get(one.trial.run):
-                one.trial.write(self.folder)
+                self._write(one.trial)
+
+    def _write(self, trial: Trial) -> None:
+        """Writes a trial's file, in place of one that is left alone and that tables could not tell from it."""
+        trial.write(self.folder)
+        for other in self._left_alone:
+            if other.seed == trial.seed and configuration_key(other) == configuration_key(trial):
+                (self.folder / TRIALS_FOLDER / f"{other.run_id}.json").unlink(missing_ok=True)
 
     def fetch(self, run: str) -> None:
         """Copies the files of a run, without its checkpoints, from the storage, if there is one."""
@@ -153,7 +166,7 @@ class Ledger:
     def add(self, one: PlannedTrial) -> None:
         """Adds a new trial, and writes its file."""
         self.trials[one.trial.run] = one
-        one.trial.write(self.folder)
+        self._write(one.trial)
 
     def update(self, run: str, **changes: Any) -> None:
         """Changes fields of a trial, and writes its file."""

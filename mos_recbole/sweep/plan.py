@@ -21,16 +21,19 @@ from mos_recbole.progress import tracked
 from mos_recbole.results import SweepPlan, Trial
 from mos_recbole.settings import (
     WIDTHS,
+    Findings,
     Given,
     Settings,
     accepted_settings,
     given_settings,
     hint,
     load_settings,
+    read_given,
     settings_of_any_model,
 )
 from mos_recbole.sweep.space import MOST_TRIALS, TooManyTrials, combinations, draw, expand_grid
 from mos_recbole.sweep.sweep_file import ELSEWHERE, SweepFile
+from mos_recbole.training import stage_epochs
 
 # A model on a data set, by its name. A sweep compares and selects configurations within one.
 Key = tuple[str, str]
@@ -64,7 +67,7 @@ class PlannedTrial:
     @property
     def epochs(self) -> int:
         """The epoch after which it ends at the latest."""
-        return self.settings.values["epochs"]
+        return self.settings.values["epochs"] + stage_epochs(self.settings.model_class, self.settings.values)
 
 
 class Planner:
@@ -154,6 +157,15 @@ class Planner:
             if key in self.sweep.space:
                 faults.append(f"--{key}: this sweep varies {key}; expected a setting that is not in its space")
         return faults
+
+    def warnings(self) -> list[str]:
+        """Returns a sentence for each setting of a RecBole YAML file that the sweep has by a key of its own."""
+        given = read_given(self._config_files, (), Findings())
+        return [
+            f"{given[key].origin}: {key} is left out; a sweep sets it by {ELSEWHERE[key]}"
+            for key in ("seed", "valid_metric")  # of models and data sets, each trial's settings say it
+            if key in given
+        ]
 
     def _faults_of_space(self) -> list[str]:
         """Returns a sentence for each parameter that no model has, and each condition that can never hold."""
@@ -345,7 +357,11 @@ class Planner:
             raise InputError(f"{model}: split {settings.split.name!r} has no validation, by which a sweep chooses")
         name = run_name(settings, self.facts(settings).fingerprint, self.device_type)
         trial = Trial(number=number, model=model, dataset=dataset, seed=seed, parameters=parameters, run=name)
-        return PlannedTrial(trial, settings)
+        planned = PlannedTrial(trial, settings)
+        if self.sweep.stopping.scheduler == "asha" and planned.epochs != settings.values["epochs"]:
+            # Its rungs are epochs, and those of pretraining have no validation.
+            raise InputError(f"{model}: is pretrained, which stopping.scheduler asha cannot judge; expected none")
+        return planned
 
     def _settings_of(self, model: str, dataset: str, seed: int, parameters: dict[str, Any]) -> Settings:
         """Returns the settings of a trial. Its defaults are not given to a model: some have effects by being given.

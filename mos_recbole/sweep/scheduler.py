@@ -16,8 +16,8 @@ class AshaPerModel(FIFOScheduler):
     """Ray's ASHA on the best validation so far, one for each model and data set.
 
     With one for all models, trials of the best model would stop those of the others, whose best configuration would
-    then not be found. The best value so far never falls, unlike the last one, so the trial that is best on validation
-    always trains to its end: a trial is stopped only if another one was better at the same epoch.
+    then not be found. The best value so far never falls, unlike the last one, so a trial that is ahead of all others is
+    never stopped: a trial is stopped only if another one was better at the same epoch.
 
     Args:
         stopping: of the sweep.

@@ -164,6 +164,13 @@ class SweepFile(_Part):
                 else ("does not take", "leave it out")
             )
             faults.append(f"search.method {method} {verb} search.samples; {what}")
+        if self.stopping.scheduler == "none":
+            faults += [
+                f"stopping.{key} goes with stopping.scheduler asha, and there is none; leave it out"
+                for key in sorted(self.stopping.model_fields_set - {"scheduler"})
+            ]
+            if method == "grid" and "seed" in self.search.model_fields_set:
+                faults.append("search.seed: a grid draws no random numbers; leave it out")
         if self.search.first is not None and method != "random":
             faults.append(f"search.first goes with search.method random, and search.method is {method}; leave it out")
         return faults

@@ -15,7 +15,7 @@ from mos_recbole.training.evaluate import (
 from mos_recbole.training.fusable import kept_apart_by, not_fusable, shape_of
 from mos_recbole.training.fused import FusedTrial, train_fused
 from mos_recbole.training.loaders import TrainLoader, make_train_loader, model_data
-from mos_recbole.training.loops import LOOPS, make_trainer
+from mos_recbole.training.loops import LOOPS, make_trainer, stage_epochs
 from mos_recbole.training.memory import RefusesTooLarge, require_training_memory
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes, join_processes
 from mos_recbole.training.trainer import BenchmarkTrainer
@@ -48,5 +48,6 @@ __all__ = [
     "require_training_memory",
     "score_batch_size",
     "shape_of",
+    "stage_epochs",
     "train_fused",
 ]

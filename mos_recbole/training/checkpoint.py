@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from mos_recbole.errors import InputError
-from mos_recbole.io import check_seal, damaged, say_unsealed, sealed_write
+from mos_recbole.io import RUN_AGAIN, check_seal, damaged, say_unsealed, sealed_write
 
 _FORMAT = "mos_recbole checkpoint 2"
 # Of earlier versions, without a checksum.
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, run_id: str | None, model: str, device: torch.de
         raise
     except Exception as error:  # on arbitrary bytes, PyTorch's restricted unpickler fails in arbitrary ways
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: a truncated checkpoint, or none ({reason})") from error
+        raise InputError(f"{path}: a truncated checkpoint, or none ({reason}); expected {RUN_AGAIN}") from error
     if not isinstance(content, dict) or content.get("format") not in (_FORMAT, _UNSEALED_FORMAT):
         raise InputError(f"{path}: no checkpoint of this program")
     if not sealed:

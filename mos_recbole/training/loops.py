@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,8 +36,22 @@ def make_trainer(
     """
     if processes.world_size > 1:
         return ParallelTrainer(config, model, folder, run_id, show_progress, began, processes=processes)
-    kind = next((loop for name, loop in LOOPS.items() if is_recbole_model(type(model), name)), BenchmarkTrainer)
-    return kind(config, model, folder, run_id, show_progress, began)
+    return _loop_of(type(model))(config, model, folder, run_id, show_progress, began)
+
+
+def _loop_of(model_class: type) -> type[BenchmarkTrainer]:
+    return next((loop for name, loop in LOOPS.items() if is_recbole_model(model_class, name)), BenchmarkTrainer)
+
+
+def stage_epochs(model_class: type, values: Mapping[str, Any]) -> int:
+    """Returns how many epochs of a model's training come before its `epochs`: those of pretraining, never validated.
+
+    Args:
+        model_class: of the model.
+        values: its settings.
+    """
+    loop = _loop_of(model_class)
+    return values["pretrain_epochs"] * (len(loop.stages) - 1) if issubclass(loop, StagedTrainer) else 0
 
 
 class StagedTrainer(BenchmarkTrainer, ABC):
@@ -52,7 +67,7 @@ class StagedTrainer(BenchmarkTrainer, ABC):
     def __init__(self, config: Any, *arguments: Any) -> None:
         super().__init__(config, *arguments)
         self.length = config["pretrain_epochs"]
-        self.unvalidated_epochs = self.length * (len(self.stages) - 1)
+        self.unvalidated_epochs = stage_epochs(type(self.model), config)
         self.epochs += self.unvalidated_epochs
 
     def _enter_epoch(self, epoch: int) -> None:

@@ -150,6 +150,8 @@ class BenchmarkTrainer(Trainer):
             TrainingDiverged: a score or a weight became NaN or infinite.
             InputError: no query of the validation has the metric that counts.
         """
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            raise self._diverged("a weight became NaN or infinite", epoch)
         began = Moment.now()
         metrics, best = None, False
         if selection is not None and self._is_validated(epoch):
@@ -180,8 +182,6 @@ class BenchmarkTrainer(Trainer):
         self.reports.append(report)
         if best:
             self._save_checkpoint(BEST_CHECKPOINT, {"model": self._model_state(), "epoch": epoch})
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
-            raise self._diverged("a weight became NaN or infinite", epoch)
         self._save_last(epoch)
         self._write_log()
         on_epoch(report)
@@ -367,6 +367,7 @@ class BenchmarkTrainer(Trainer):
         self.best_valid_score, self.best_epoch = state["best_valid_score"], state["best_epoch"]
         self.stopped, self.earlier_seconds = state["stopped"], state["seconds"]
         self.reports = [EpochReport(**report) for report in state["reports"]]
+        self._write_log()  # which may lack the last epoch, if the process ended between the two files
         return True
 
     def load_best(self) -> None:

@@ -12,7 +12,7 @@ from mos_recbole import cli
 from mos_recbole.analysis import COSTS, configuration_rows, on_front, usual_cost
 from mos_recbole.evaluation import Interval
 from mos_recbole.report import comparison_table, write_report
-from mos_recbole.results import find_records
+from mos_recbole.results import NO_DEVICE, find_records
 
 METRIC = "Recall@100"
 
@@ -56,6 +56,22 @@ def test_the_front_has_what_nothing_beats_in_both(make: Maker) -> None:
     assert 0 < sum(expected) < len(expected)
 
 
+def test_lists_of_another_program_have_no_costs(make: Maker) -> None:
+    """They are neither on a front nor counted in what is usual, and tables say nothing of their training."""
+    make("Theirs", None, device=NO_DEVICE, parameters=0, epochs=0, train_seconds=0.0)
+    runs = find_records(make.folder)
+    assert usual_cost(runs).name == "processor"
+    rows = configuration_rows(runs)
+    place = [row.label for row in rows].index("Theirs")
+    for name in ("time", "processor", "parameters"):
+        assert COSTS[name].interval(rows[place].runs) is None
+        assert not on_front(rows, METRIC, COSTS[name])[place]
+    table = comparison_table(runs, [METRIC])
+    cells = table.rows[place]
+    assert [cells[name].text for name in ("parameters", "epochs", "training time")] == ["-"] * 3
+    assert table.frame.loc[place, ["parameters", "epochs", "train_seconds"]].isna().all()
+
+
 def test_what_has_no_cost_is_not_on_the_front(make: Maker) -> None:
     make("Pop", None)
     rows = configuration_rows(find_records(make.folder))
@@ -69,7 +85,10 @@ def test_what_has_no_cost_is_not_on_the_front(make: Maker) -> None:
 def test_the_front_of_a_metric_of_which_less_is_better() -> None:
     """Less of it, or less of the cost; three configurations, of which the last has neither."""
     rows: list[Any] = [
-        SimpleNamespace(runs=[SimpleNamespace(train_seconds=seconds)], intervals={"GiniIndex@10": Interval(gini, 0, 1)})
+        SimpleNamespace(
+            runs=[SimpleNamespace(train_seconds=seconds, was_trained=True)],
+            intervals={"GiniIndex@10": Interval(gini, 0, 1)},
+        )
         for seconds, gini in ((1.0, 0.9), (2.0, 0.5), (3.0, 0.7))
     ]
     assert on_front(rows, "GiniIndex@10", COSTS["time"]) == [True, True, False]

@@ -551,6 +551,14 @@ def test_conditions_that_are_none(text: str) -> None:
         parse_condition(text)
 
 
+@pytest.mark.parametrize(("text", "expected"), [("True", 2), ("false", 1), ("1", 2), ("!=True", 1)])
+def test_conditions_on_flags(text: str, expected: int) -> None:
+    condition = parse_condition(f"flag{text}" if text.startswith("!") else f"flag={text}")
+    assert condition.holds(np.array([True, False, True])).sum() == expected
+    with pytest.raises(InputError, match="holds true and false"):
+        parse_condition("flag=yes").holds(np.array([True, False]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -622,7 +630,7 @@ def test_the_command(call: Callable, make: Make) -> None:
     assert "Holm" in error
     status, out, _ = call("Alpha", *by, "--format", "latex")
     assert status == 0
-    assert out.startswith("% Recall@100 by train_count and previous_distance\n")
+    assert out.startswith("% NDCG@10 by train_count and previous_distance\n")
     assert out.endswith("\\end{tabular}\n")
     status, out, _ = call("Alpha", "--by", "target:each")
     assert (status, out.count("| i")) == (0, 5)

@@ -135,6 +135,34 @@ def test_the_relative_interval_spans_all_ratios_that_are_not_told_apart(n_seeds:
     assert 10 < n_unbounded < 50
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_sides_that_agree_have_no_difference(seed: int) -> None:
+    """In every seed and query: what rounding leaves of their variance is no variance."""
+    generator = np.random.default_rng(seed)
+    values = np.repeat([generator.random(18) if seed % 2 else generator.integers(0, 2, 18) * 1.0], 3, axis=0)
+    user = np.arange(18)
+    found = compare_means(values, values, user)
+    assert (found.effect, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    assert 1 <= found.degrees_of_freedom <= 17
+    relative = relative_difference(values, values, user)
+    assert relative is None or (relative.mean, relative.low, relative.high) == (0, 0, 0)
+
+
+def test_a_ratio_of_one_is_in_the_relative_interval_wherever_no_difference_is_told() -> None:
+    """And where one is told, both intervals exclude 0, but for few: there the accepted ratios are two pieces."""
+    disagree = 0
+    for seed in range(400):
+        generator = np.random.default_rng(seed)
+        first = generator.random((1, 12))
+        second = generator.choice([0.5, 1.0, 2.0]) * generator.random((2, 12)) * generator.random((2, 1))
+        differs = compare_means(first, second, np.arange(12)).p_value < 0.05
+        found = relative_difference(first, second, np.arange(12))
+        excludes = found.low > 0 or found.high < 0
+        assert differs or not excludes
+        disagree += differs != excludes
+    assert disagree <= 4
+
+
 def test_ratios_in_two_pieces() -> None:
     """A user has most of both sides. B is told from some multiples of A, but not from the largest: A may be 0."""
     user, first, second = np.arange(7), np.array([[0.1, 1 / 6, 1 / 6, 0, 0, 1, 0]]), np.eye(7)[[5]]
@@ -391,6 +419,18 @@ def test_printed_intervals_hold_with_few_seeds(coverage: ModuleType, n_seeds: in
     """Where seeds matter most; the standard error is 1.5 %."""
     row = coverage.of_printed(coverage.Hits(60, "one", -0.5, 0.0, 0.3, 0.3, n_seeds), 200)
     assert max(row[f"{name}_%"] for name in ("mean", "difference", "relative")) <= 10
+
+
+def test_no_interval_is_wider_than_one_seed_more_can_tell() -> None:
+    """Sides with equal means a user, whose seeds disagree about each: the formula alone gives next to no freedom."""
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=40)
+    noise += 1e-3 - noise.mean()
+    first = np.stack([noise, -noise])
+    found = compare_means(first, -first, np.arange(40))
+    assert found.effect == pytest.approx(0, abs=1e-12)
+    assert found.degrees_of_freedom == 1
+    assert 0 < found.high - found.low < 100 * found.standard_error
 
 
 def test_pooling_the_seeds_would_reject_too_often(coverage: ModuleType) -> None:

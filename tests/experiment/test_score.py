@@ -70,9 +70,18 @@ def test_lists_of_a_run_have_its_metrics(run: RunResult, data: Path, tmp_path: P
     assert values_of(record) == pytest.approx(values_of(run), abs=1e-12)
     assert (record.model, record.encoder, record.head, record.valid) == (f"Theirs-{suffix}", None, None, {})
     assert record.protocol_hash == run.protocol_hash
+    assert record.files.keys() == {"outcomes.parquet", "items.parquet"}
     theirs, ours = record.top_items(), run.top_items()
     assert (theirs.items == ours.items[:, :10]).all()
     assert (theirs.in_history == ours.in_history).all()
+
+
+@pytest.mark.parametrize("options", [{"valid_metric": "Loss"}, {"metrics": ["Loss", "NDCG"], "topk": [5]}])
+def test_lists_have_no_loss(options: dict[str, object], run: RunResult, data: Path, tmp_path: Path) -> None:
+    write(lists_of(run), tmp_path / "lists.csv")
+    settings = load_settings("GRU4RecSoftmax", str(data), overrides=options)
+    with pytest.raises(InputError, match=r"lists.csv: lists have no log-probabilities, of which Loss is"):
+        score_lists(tmp_path / "lists.csv", "Theirs", settings, tmp_path)
 
 
 HELD_OUT = [

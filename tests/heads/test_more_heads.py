@@ -1,6 +1,7 @@
 """All output heads: against their formulas in NumPy, their gradients, and what must hold for every head."""
 
 import copy
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mos_recbole.heads import (
     MoCHead,
     MoLHead,
     MoSHead,
+    MoSSHead,
     OutputHead,
     SoftmaxHead,
     logits,
@@ -156,6 +158,15 @@ def test_all_items_sampled_is_the_loss(name: str, item_bias: bool) -> None:
     assert sampled.item() == pytest.approx(full.item(), rel=1e-11)
     for one, other in zip(torch.autograd.grad(sampled, leaves), torch.autograd.grad(full, leaves), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_targets_and_negatives_share_the_mask_of_a_state() -> None:
+    """Items that are all alike are equally likely, whatever dropout leaves of the state."""
+    head = MoSSHead(30, 8, n_components=3, dropout=0.5).double().train()
+    state, target = states_of(head, 200, 8), torch.randint(30, (200,))
+    weight = table(1, 8).expand(30, 8)
+    sampled = head.sampled_loss(state, weight, target, torch.arange(30), torch.zeros(30, dtype=torch.float64))
+    assert sampled.item() == pytest.approx(math.log(30), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if make(name, 5, 3).n_components == 1])

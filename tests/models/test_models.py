@@ -444,6 +444,16 @@ def test_din_learns_from_targets_and_labelled_negatives(toy: Path) -> None:
         assert (batch["item_id"][:n_targets] != batch["item_id"][n_targets:]).all()
 
 
+def test_models_do_not_see_columns_that_are_not_to_be_used(toy: Path) -> None:
+    """RecBole's unused_col: read, as a filter may need it, and taken away; ids stay, whatever it says."""
+    settings = settings_of("DIN", toy)
+    unused = settings_of("DIN", toy, unused_col={"item": ["class", "item_id"], "user": ["age"]})
+    sizes = [sum(parameter.numel() for parameter in built(one)[3].parameters()) for one in (settings, unused)]
+    _, data, _, _ = built(unused)
+    assert list(data.item_feat.columns) == ["item_id"]
+    assert sizes[1] < sizes[0]
+
+
 def test_dien_has_another_item_for_every_place_of_the_history(toy: Path) -> None:
     """Never the same, never padding, and the same ones for the same place in training and in ranking."""
     settings = settings_of("DIEN", toy)

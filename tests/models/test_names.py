@@ -10,7 +10,7 @@ from built import build
 from tiny_data import write_inter
 
 from mos_recbole import compat, models
-from mos_recbole.models import ENCODERS, HEADS, model_facts, own_model_names, resolve_model
+from mos_recbole.models import HEADS, model_facts, own_model_names, resolve_model
 
 
 @pytest.mark.parametrize("name", own_model_names())
@@ -47,13 +47,6 @@ def test_no_name_means_two_models() -> None:
 
 def test_one_head_is_the_baseline() -> None:
     assert [spec.name for spec in HEADS.values() if spec.baseline] == ["softmax"]
-    assert {name for name, spec in ENCODERS.items() if spec.causal} == {
-        "GRU4Rec",
-        "SASRec",
-        "NARM",
-        "CORE",
-        "NextItNet",
-    }
 
 
 def test_facts_of_a_model(tmp_path: Path) -> None:

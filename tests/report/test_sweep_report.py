@@ -34,7 +34,7 @@ from mos_recbole.report.figures import model_looks
 from mos_recbole.report.figures.heat import draw_heat_maps, plot_heat_map
 from mos_recbole.report.figures.parallel import plot_parallel_coordinates
 from mos_recbole.report.figures.sweep import distinct_parameters, draw_sweep, plot_parameter, plot_pareto
-from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_record, read_trials
+from mos_recbole.results import Metric, RunResult, SweepPlan, Trial, read_plan, read_record, read_trials
 
 REPRODUCIBLE = ("best.md", "best.tex", "table.md", "table.csv", "table.tex")
 
@@ -468,6 +468,29 @@ def test_a_sweep_without_finished_trials_has_a_report(tmp_path: Path) -> None:
     assert "No trial has finished, so there is nothing to choose from." in best
     assert "size=1, seed 1: KeyError: 'y'" in best
     assert best_trial_configurations(sweep.folder) == []
+
+
+@pytest.mark.parametrize(("metric", "best"), [("NDCG@10", 0.3), ("GiniIndex@10", 0.1)])
+def test_trials_whose_last_epoch_is_to_be_chosen_have_a_best_one_so_far(
+    metric: str, best: float, tmp_path: Path
+) -> None:
+    """Where the rate has a schedule, as by default, no epoch is the chosen one before the last."""
+    writer = SweepWriter(tmp_path / "sweep", metric=metric)
+    trial = writer.trial(status="stopped", curve=[None, 0.2, 0.3, 0.1, 0.2])
+    path = trial.folder(writer.folder) / "training_log.csv"
+    pd.read_csv(path).assign(best=0).to_csv(path, index=False)
+    (row,) = trials_frame(writer.folder).to_dict("records")
+    assert (row[f"valid {metric}"], row["best_epoch"], row["epochs"]) == (best, 3 if best == 0.3 else 4, 5)
+    assert trial.best_validation(writer.folder, metric, read_plan(writer.folder).mode) == best
+    assert f"{best:.4f}" in write_sweep_report(writer.folder, figures=False).files[0].with_name("table.md").read_text()
+
+
+def test_a_log_without_a_column_is_refused(tmp_path: Path) -> None:
+    writer = SweepWriter(tmp_path / "sweep")
+    path = writer.trial(status="stopped").folder(writer.folder) / "training_log.csv"
+    pd.read_csv(path).drop(columns="best").to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"training_log.csv: .*no column best; expected the run again"):
+        trials_frame(writer.folder)
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:

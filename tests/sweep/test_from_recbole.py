@@ -5,12 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from mos_recbole import cli
 from mos_recbole.settings import YamlLoader
 from mos_recbole.sweep import Planner, read_sweep_file, sweep_from_recbole
+from mos_recbole.sweep.from_recbole import _multiples
 from tests.sweeps import refused
 
 # In the shape of the file that comes with RecBole's source, and of those in its documents of models.
@@ -58,9 +60,9 @@ def test_a_range_makes_a_random_search(tmp_path: Path) -> None:
         ("embedding_size choice (64, 32)", {"grid": [64, 32]}),
         ("embedding_size\tchoice  [64,  32]", {"grid": [64, 32]}),
         ("embedding_size choice ['64','32']", {"grid": [64, 32]}),
-        ("topk choice ['[5,10]','[10, 20]']", {"grid": [[5, 10], [10, 20]]}),
-        ("topk choice [[5,10],(10,20)]", {"grid": [[5, 10], [10, 20]]}),
-        ('topk choice "[5,10]"', {"grid": [[5, 10]]}),
+        ('numerical_features choice [\'["a"]\',\'["b", "c"]\']', {"grid": [["a"], ["b", "c"]]}),
+        ("numerical_features choice [['a'],('b','c')]", {"grid": [["a"], ["b", "c"]]}),
+        ("numerical_features choice \"['a']\"", {"grid": [["a"]]}),
         ("loss_type choice ['CE','BPR']", {"grid": ["CE", "BPR"]}),
         ("shuffle choice ['True','False']", {"grid": [True, False]}),
         ("rm_dup_inter choice ['None', 'first']", {"grid": [None, "first"]}),
@@ -69,6 +71,11 @@ def test_a_range_makes_a_random_search(tmp_path: Path) -> None:
         ("embedding_size quniform 16,64,16", {"grid": [16, 32, 48, 64]}),
         ("dropout_prob quniform 0,0.5,0.1", {"grid": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]}),
         ("embedding_size quniform 1,500,1", {"randint": [1, 501]}),
+        ("num_layers quniform 0.5,3.5,1", {"grid": [1, 2, 3]}),
+        ("num_layers quniform 0.6,3.4,1", {"grid": [1, 2, 3]}),
+        ("num_layers quniform 1.2,1.3,1", {"grid": [1]}),
+        ("embedding_size quniform 0.5,500.5,1", {"randint": [1, 501]}),
+        ("dropout_prob quniform 0.05,0.35,0.1", {"grid": [0.1, 0.2, 0.3]}),
         ("dropout_prob uniform 0.1, 0.5", {"uniform": [0.1, 0.5]}),
         ("weight_decay loguniform -9.5,-1e0", {"loguniform": [math.exp(-9.5), math.exp(-1)]}),
     ],
@@ -149,6 +156,25 @@ def test_settings_of_other_models_are_left_out(tmp_path: Path, caplog: pytest.Lo
     assert "nothing to search; GRU4Rec has none of its settings" in nothing
 
 
+def test_what_changes_no_training_is_left_out(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning: a sweep over it would be the same run twice, which plans refuse."""
+    text = "topk choice ['[5,10]','[10, 20]']\nmetrics choice [['NDCG']]\nembedding_size choice [4,8]\n"
+    content = content_of(tmp_path, text, datasets=[str(data)])
+    assert list(content["space"]) == ["embedding_size"]
+    assert [record.getMessage().split(": ")[1].split()[0] for record in caplog.records] == ["topk", "metrics"]
+    file = tmp_path / "new.yaml"
+    file.write_text(yaml.safe_dump(content))
+    assert len(Planner(read_sweep_file(file), file, []).trials()) == 2
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 3.5, 1), (0.6, 3.4, 1), (1, 4, 1), (0.05, 0.35, 0.1), (1.2, 1.3, 1)])
+def test_multiples_are_those_that_recbole_draws(bounds: tuple[float, float, float]) -> None:
+    """Its quniform is hyperopt's: a uniform number, rounded to a multiple."""
+    low, high, step = bounds
+    drawn = np.round(np.random.default_rng(0).uniform(low, high, 10_000) / step) * step
+    assert _multiples(*bounds)[1] == pytest.approx(np.unique(drawn.round(6)))
+
+
 def test_model_and_data_of_recboles_files(tmp_path: Path) -> None:
     """Where no option names them."""
     config = tmp_path / "my.yaml"
@@ -189,6 +215,11 @@ def test_from_the_command_line(data: Path, tmp_path: Path, capsys: pytest.Captur
         values = planned.settings.values
         assert (values["hidden_size"], values["epochs"], values["MAX_ITEM_LIST_LENGTH"]) == (12, 1, 10)
     before = file.read_text()
+    for option in (["--dry-run"], ["--retry-failed"], ["--storage", "place"]):
+        assert cli.main(["sweep", *map(str, arguments), *option]) == 2
+        captured = capsys.readouterr()
+        assert f"{option[0]}: goes with a sweep" in captured.err
+        assert captured.out == ""
     assert cli.main(["sweep", str(file), *map(str, arguments)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert file.read_text() == before

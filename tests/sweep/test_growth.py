@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mos_recbole.analysis.selection import group_configurations
 from mos_recbole.experiment import run_experiment
 from mos_recbole.results import LOG_FILE, RECORD_FILE, read_plan, read_trials
 from mos_recbole.sweep import Planner, driver, preview
@@ -163,6 +164,37 @@ def test_unfinished_trials_that_are_no_longer_asked_for(grown: Grown) -> None:
     narrow = grown.ledger()
     assert (narrow.left_alone, narrow.added, narrow.work_left()) == (2, 0, False)
     assert grown.apply(wide) == [of_rate(0.1, 1), of_rate(0.1, 2)]
+
+
+def test_unfinished_trials_whose_place_others_take(planner: MakePlanner, tmp_path: Path) -> None:
+    """With other settings: no table could tell the two apart. Asked for again, they go on in their own run's folder."""
+    sweep = Grown(tmp_path / "other", planner)
+    sweep.apply(finish=False)
+    before = {one.run for one in read_trials(sweep.folder)}
+    longer = sweep.ledger(settings={"epochs": 3})
+    assert (longer.left_alone, longer.added) == (4, 4)
+    longer.save()
+    after = {one.run for one in read_trials(sweep.folder)}
+    assert (len(after), before & after) == (4, set())
+    assert sweep.ledger().left_alone == 4
+    sweep.apply(finish=False)
+    assert {one.run for one in read_trials(sweep.folder)} == before
+
+
+def test_a_copy_of_a_trials_file_is_refused(grown: Grown) -> None:
+    path = sorted((grown.folder / "trials").iterdir())[0]
+    (path.parent / f"{path.stem} (copy).json").write_bytes(path.read_bytes())
+    assert f"(copy).json: holds the trial {path.stem}" in refused(lambda: read_trials(grown.folder))
+
+
+def test_whole_numbers_and_decimal_ones_are_the_same_values(planner: MakePlanner, tmp_path: Path) -> None:
+    """A setting's default is 0.0, and a file says 0: one configuration."""
+    sweep = Grown(tmp_path / "other", planner)
+    sweep.apply({"learning_rate": {"grid": [0.01]}}, seeds=[1])
+    sweep.apply({"learning_rate": {"grid": [0.01]}, "weight_decay": {"grid": [0, 0.1]}}, seeds=[1, 2])
+    configurations = group_configurations(read_trials(sweep.folder))
+    assert [len(one.trials) for one in configurations] == [2, 2]
+    assert [one.parameters["weight_decay"] for one in configurations] == [0, 0.1]
 
 
 def test_more_samples_of_a_random_search(planner: MakePlanner, tmp_path: Path) -> None:

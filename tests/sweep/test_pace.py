@@ -25,7 +25,7 @@ def trials_of(model: str, cost: Callable[[int, int], float], epochs: int = 20) -
         trial = Trial(
             number=number + 1, model=model, dataset="toy", seed=1, parameters=parameters, run=f"{model}-{number}"
         )
-        one = PlannedTrial(trial, SimpleNamespace(values={"epochs": epochs}))  # type: ignore[arg-type]
+        one = PlannedTrial(trial, SimpleNamespace(model_class=object, values={"epochs": epochs}))  # type: ignore[arg-type]
         found[trial.run] = (one, cost(batch, d))
     return found
 

@@ -8,7 +8,7 @@ import pytest
 
 from mos_recbole.experiment import DataFacts, load_settings, run_experiment
 from mos_recbole.results import SweepPlan
-from mos_recbole.sweep import Planner, SweepFile, plan_sweep
+from mos_recbole.sweep import Planner, SweepFile, plan_sweep, preview
 from mos_recbole.sweep import plan as plan_module
 from tests.sweeps import GRID, SMALL, MakePlanner, random_search, refused, written
 
@@ -65,6 +65,10 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["space: epochs cannot change the results of Pop"],
     ),
     "another name": ({"space": {"lr": {"grid": [0.1, 0.2]}}}, ["space.lr: no model", "did you mean learning_rate?"]),
+    "asha with pretraining": (
+        {"models": ["S3Rec"], "space": {"learning_rate": {"grid": [0.1]}}, "stopping": {"scheduler": "asha"}},
+        ["S3Rec: is pretrained, which stopping.scheduler asha cannot judge"],
+    ),
     "missing file of settings": ({"config": ["none.yaml"]}, ["none.yaml", "No such file"]),
 }
 
@@ -292,6 +296,24 @@ def test_last_epochs(planner: MakePlanner) -> None:
         stopping={"scheduler": "asha"},
     )
     assert {model: made.epochs(model, dataset) for model, dataset in made.known} == {"SASRecSoftmax": 5, "Pop": 1}
+
+
+def test_pretraining_counts_among_the_epochs(planner: MakePlanner) -> None:
+    """S3-Rec's trials end after both stages, which is what their progress is a share of."""
+    made = planner({"learning_rate": {"grid": [0.1]}}, models=["S3Rec"], settings={"epochs": 4, "pretrain_epochs": 10})
+    assert {one.epochs for one in made.trials()} == {14}
+
+
+def test_what_a_file_of_settings_cannot_set_is_told(planner: MakePlanner, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("epochs: 7\nvalid_metric: Recall@10\nseed: 7\n")
+    made = planner(GRID, config=["base.yaml"])
+    file = tmp_path / "base.yaml"
+    assert made.warnings() == [
+        f"{file}, line 3: seed is left out; a sweep sets it by seeds",
+        f"{file}, line 2: valid_metric is left out; a sweep sets it by metric",
+    ]
+    assert made.warnings()[0] in preview(made, local=True, folder=tmp_path / "none")
+    assert planner(GRID).warnings() == []
 
 
 def test_a_trial_is_the_run_that_it_says(planner: MakePlanner, tmp_path: Path) -> None:

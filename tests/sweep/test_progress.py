@@ -17,7 +17,7 @@ from mos_recbole.sweep.progress import SweepProgress
 
 def a_trial(number: int) -> PlannedTrial:
     trial = Trial(number=number, model="A", dataset="toy", seed=1, parameters={"size": number}, run=f"run-{number}")
-    return PlannedTrial(trial, SimpleNamespace(values={"epochs": 10}))  # type: ignore[arg-type]
+    return PlannedTrial(trial, SimpleNamespace(model_class=object, values={"epochs": 10}))  # type: ignore[arg-type]
 
 
 def a_ledger(mode: str = "max") -> Any:

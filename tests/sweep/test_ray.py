@@ -363,10 +363,12 @@ def _assert_logged(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_and_kill_9_of_the_driver(number: int, file: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Started again by the same command, the sweep ends with the table of an undisturbed one.
 
-    Ctrl-C, which a terminal sends to all its processes: status 130, one line on standard error with a hint. Killed at
+    Ctrl-C, which a terminal sends to all its processes, and SIGTERM, which job schedulers send to one: status 130, one
+    line on standard error with a hint. Killed at
     once, Ray's processes end by themselves. No finished run is touched, unfinished ones go on.
     """
     output, folder = tmp_path / "results", tmp_path / "results" / "small"
@@ -374,7 +376,8 @@ def test_ctrl_c_and_kill_9_of_the_driver(file: Path, undisturbed: Undisturbed, t
     with Sweep(*arguments) as interrupted:
         interrupted.wait_for(lambda: count(folder, "record.json") >= 1 and half_trained(folder))
         interrupted.descendants()
-        os.killpg(interrupted.process.pid, signal.SIGINT)
+        kill = os.killpg if number == signal.SIGINT else os.kill
+        kill(interrupted.process.pid, number)
         assert interrupted.wait(90) == 130
         assert interrupted.out == ""
         assert interrupted.error == ("mos-recbole: interrupted; the same command continues after the last epoch\n")

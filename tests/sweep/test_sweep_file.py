@@ -111,6 +111,11 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"search": {"first": "defaults"}},
         ["search.first goes with search.method random, and search.method is grid"],
     ),
+    "rungs without a scheduler": (
+        {"stopping": {"grace_epochs": 2}},
+        ["stopping.grace_epochs goes with stopping.scheduler asha"],
+    ),
+    "random numbers of a grid": ({"search": {"seed": 3}}, ["search.seed: a grid draws no random numbers"]),
     "samples of a grid": ({"search": {"samples": 3}}, ["search.method grid does not take search.samples"]),
     "no samples": (
         {"search": {"method": "random"}, "space": {"embedding_size": {"choice": [4]}}},

@@ -1,5 +1,6 @@
 """Whole runs on tiny data: what is learned, what is written, and that nothing depends on when a run was stopped."""
 
+import contextlib
 import csv
 import errno
 import importlib
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_data import write_inter, write_toy
 
 from mos_recbole import RunResult, run_experiment
 from mos_recbole.errors import DiskFull, InputError, TrainingDiverged
+from mos_recbole.evaluation import ScoreIsNaN
 from mos_recbole.experiment import RunData, add_distances, load_run, load_settings
 from mos_recbole.experiment import run as of_runs
+from mos_recbole.experiment.run import Run
 from mos_recbole.models import EncoderHeadRecommender, resolve_model
 from mos_recbole.report import comparison_table
 from mos_recbole.results import find_records, read_record
@@ -436,6 +440,43 @@ def test_a_run_that_was_stopped_within_an_epoch_resumes_from_the_last_whole_one(
     assert equal_weights(resumed, undisturbed)
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("place", ["_save_checkpoint", "_write_log"])
+def test_a_run_that_ends_between_two_files_of_its_last_epoch_has_them_all(
+    place: str, epochs: int, run, monkeypatch
+) -> None:
+    """Killed before each file of every epoch: numbers and training log are those of an undisturbed run."""
+    undisturbed = run("GRU4RecMoS", "whole", epochs=epochs)
+    log = undisturbed.training_log().drop(columns=["train_seconds", "eval_seconds"])
+    method = getattr(BenchmarkTrainer, place)
+    for kept in range(2 * epochs):
+        calls = iter(range(kept))
+
+        def killed(self: BenchmarkTrainer, *arguments: Any, calls: Any = calls) -> None:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            method(self, *arguments)
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(BenchmarkTrainer, place, killed)
+            run("GRU4RecMoS", f"killed{kept}", epochs=epochs)
+        resumed = run("GRU4RecMoS", f"killed{kept}", epochs=epochs, resume=True)
+        assert numbers(resumed) == numbers(undisturbed)
+        pd.testing.assert_frame_equal(resumed.training_log()[log.columns], log)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_files_that_a_killed_process_left_go(resume: bool, run, tmp_path: Path) -> None:
+    """They are as large as checkpoints. What is somebody else's stays."""
+    with pytest.raises(KeyboardInterrupt):
+        run("GRU4RecMoS", epochs=2, on_epoch=stop_after(1))
+    (folder,) = run_folders(tmp_path / "results")
+    for name in (".last.pt.123.tmp", ".record.json.9.tmp", ".mine.tmp"):
+        (folder / name).touch()
+    run("GRU4RecMoS", epochs=2, resume=resume)
+    assert [path.name for path in folder.glob(".*.tmp")] == [".mine.tmp"]
+
+
 def test_early_stopping_goes_on_where_it_was(run) -> None:
     """The number of validations without a better value survives an interruption between two of them."""
     options = {"epochs": 30, "stopping_step": 1, "learning_rate": 0.1}
@@ -631,6 +672,45 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_best_checkpoint(run, tmp_path: Pa
         state = load_checkpoint(folder / name, folder.name[-16:], "GRU4RecMoS", "cpu")
         assert state["epoch"] <= 2
         assert all(tensor.isfinite().all() for tensor in state["model"]["state_dict"].values())
+
+
+def test_a_weight_that_is_no_number_is_in_no_checkpoint(run, tmp_path: Path, monkeypatch) -> None:
+    """Ruined in the second epoch: the error names the files of the first one, and they are of it."""
+    honest = BenchmarkTrainer._train_epoch
+
+    def ruining(self: BenchmarkTrainer, loader: Any, epoch: int) -> float:
+        loss = honest(self, loader, epoch)
+        if epoch == 2:
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(math.inf)
+        return loss
+
+    monkeypatch.setattr(BenchmarkTrainer, "_train_epoch", ruining)
+    with pytest.raises(
+        TrainingDiverged, match=r"weight became .* in epoch 2 .*best.pt \(epoch 1\), .*last.pt \(epoch 1\)"
+    ):
+        run("GRU4RecMoS", chosen_epoch="best", epochs=2)
+    (folder,) = run_folders(tmp_path / "results")
+    for name in ("best.pt", "last.pt"):
+        state = load_checkpoint(folder / name, folder.name[-16:], "GRU4RecMoS", "cpu")
+        assert state["epoch"] == 1
+        assert all(tensor.isfinite().all() for tensor in state["model"]["state_dict"].values())
+
+
+@pytest.mark.parametrize("options", [{"held_out": "test_only"}, {"final_fit": "train+valid"}])
+def test_a_score_of_the_test_set_that_is_no_number_is_divergence(options: dict, run, monkeypatch) -> None:
+    """Where no validation of the tested model told it: also when the run goes on."""
+    honest = Run._evaluate
+
+    def ruined(self: Run, side: str, *arguments: Any) -> Any:
+        if side == "test":
+            raise ScoreIsNaN("the score of an item for query 0 of the batch is NaN")
+        return honest(self, side, *arguments)
+
+    monkeypatch.setattr(Run, "_evaluate", ruined)
+    for resume in (False, True):
+        with pytest.raises(TrainingDiverged, match=r"NaN, in the test set \(learning_rate 0.01\)"):
+            run("GRU4RecMoS", resume=resume, epochs=1, learning_rate=0.01, **options)
 
 
 @pytest.mark.parametrize("batch_size", [16, 100_000])

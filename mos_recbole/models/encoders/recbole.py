@@ -96,7 +96,12 @@ ENCODERS = (
     _spec("GCSAN", "hidden_size", unread=("reg_weight",)),
     _spec("SRGNN"),
     # For its contrastive loss FEARec makes a mask of (2 x batch)^2.
-    _spec("FEARec", "hidden_size", unread=("lmd", "lmd_sem", "contrast", "tau", "sim"), told={"train_batch_size": 1}),
+    _spec(
+        "FEARec",
+        "hidden_size",
+        unread=("lmd", "lmd_sem", "contrast", "tau", "sim", "fredom", "fredom_type"),
+        told={"train_batch_size": 1},
+    ),
     _spec("HGN", unread=("reg_weight",), unused=("item_embedding_for_prediction",)),
     _spec("HRM"),
     _spec("FOSSIL", unread=("reg_weight",)),

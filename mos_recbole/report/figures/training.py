@@ -73,7 +73,7 @@ def draw_training_curves(
 def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[str, Look], ax: Axes) -> Axes:
     """Returns the axes with the validation metric by epoch, a line per curve; stopped and failed ones end in a mark."""
     ax.set(xlabel="epoch", ylabel=f"validation {metric}")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     drawn = [curve for curve in curves if metric in curve.log and curve.log[metric].notna().any()]
     for curve in drawn:
         validated, look = curve.log[["epoch", metric]].dropna(), looks[curve.model]
@@ -95,7 +95,7 @@ def plot_training_curves(curves: Sequence[Curve], metric: str, looks: Mapping[st
     labels = {curve.label: curve.colour for curve in drawn if curve.label}
     if labels:
         handles = [Line2D([], [], color=colour, label=label) for label, colour in labels.items()]
-        ax.legend(handles=handles, fontsize=7, loc="lower right")
+        ax.legend(handles=handles, fontsize=7, loc="lower right", frameon=True, framealpha=1, edgecolor="none")
     return ax if drawn else say_empty(ax)
 
 
