@@ -1,19 +1,22 @@
 """The epochs of a training on a clock; for any library's Python, so without imports beyond the standard library."""
 
+import csv
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class Curve:
     """A training's epochs: when each ended, its validation, and the test where validation was the best so far.
 
     Args:
+        path: a CSV file, made if missing, that gets each row as its epoch ends.
         labels: what stands in every row, as the entry and the seed.
     """
 
-    def __init__(self, **labels: object) -> None:
-        self.labels, self.rows = labels, []
+    def __init__(self, path: Path, **labels: object) -> None:
+        self.path, self.labels, self.rows = path, labels, []
         self._began = self._now()
 
     def note(self, valid: float, look: Callable[[], float]) -> None:
@@ -21,8 +24,16 @@ class Curve:
         times = dict(zip(("processor_seconds", "seconds"), self._passed(), strict=True))
         best = not self.rows or valid > max(row["valid"] for row in self.rows)
         with self._stopped():
-            test = look() if best else float("nan")
-        self.rows.append(self.labels | {"epoch": len(self.rows) + 1, **times, "valid": valid, "test": test})
+            test = look() if best else ""
+            self.rows.append(self.labels | {"epoch": len(self.rows) + 1, **times, "valid": valid, "test": test})
+            written = {
+                name: f"{value:.6g}" if isinstance(value, float) else value for name, value in self.rows[-1].items()
+            }
+            with self.path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, written)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(written)
 
     def since_best(self) -> int:
         """Returns how many epochs ago validation was at its best."""

@@ -24,8 +24,8 @@ none (--filter-seen). What differs:
 The authors' own GRU4Rec is not here: PyPI has no package of it.
 
 The reference is --reference, or else the test NDCG@10 of the first entry at its best validation, mean over the seeds.
-Writes time_to_quality.csv, with a row an epoch, and a figure. On shared machines, compare processor-seconds of one
-call.
+Writes time_to_quality.csv, with a row an epoch as soon as it has ended, and a figure. On shared machines, compare
+processor-seconds of one call.
 """
 
 import argparse
@@ -56,8 +56,13 @@ def place_of(options: argparse.Namespace) -> dict[str, str]:
     return {} if options.data_path is None else {"data_path": str(options.data_path.resolve())}
 
 
-def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
-    """Returns the epochs of a training by stock RecBole."""
+def curves_of(options: argparse.Namespace) -> Path:
+    """Returns the file of all epochs, which each training adds to."""
+    return options.output / "time_to_quality.csv"
+
+
+def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str) -> None:
+    """Trains by stock RecBole."""
     columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
     changes = place_of(options) | columns | {"topk": [10], "seed": seed, "epochs": options.other_epochs}
     model = entry.removeprefix("RecBole ")
@@ -72,13 +77,12 @@ def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str)
             return score, result
 
     trainer = Looking(config, net)
-    curve = Curve(entry=entry, seed=seed)
+    curve = Curve(curves_of(options), entry=entry, seed=seed)
     trainer.fit(train, valid, verbose=False)
-    return curve.rows
 
 
-def train_rectools(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
-    """Returns the epochs of a training by RecTools."""
+def train_rectools(entry: str, seed: int, options: argparse.Namespace, folder: str) -> None:
+    """Trains by RecTools."""
     script = Path(__file__).parents[1] / "studies" / "rectools_sasrec.py"
     interactions = Path(folder) / "steps.inter"
     write_steps(interactions, options.dataset, **place_of(options))
@@ -87,24 +91,26 @@ def train_rectools(entry: str, seed: int, options: argparse.Namespace, folder: s
     command += ["--epochs", str(options.other_epochs), *["--filter-viewed"] * options.filter_seen]
     alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(command, check=True, env=os.environ | alone)
-    rows = pd.read_csv(Path(folder) / "curve.csv").to_dict("records")
-    return [{"entry": entry, "seed": seed} | row for row in rows]
+    rows = pd.read_csv(Path(folder) / "curve.csv")
+    rows.insert(0, "entry", entry)
+    rows.insert(1, "seed", seed)
+    path = curves_of(options)
+    rows.to_csv(path, mode="a", header=not path.exists(), index=False)
 
 
-def train_ours(entry: str, seed: int, options: argparse.Namespace, folder: str) -> list[dict]:
-    """Returns the epochs of a training by this package."""
+def train_ours(entry: str, seed: int, options: argparse.Namespace, folder: str) -> None:
+    """Trains by this package."""
     torch.set_num_threads(1)
     changes = place_of(options) | {"seed": seed, "filter_seen": options.filter_seen}
     settings = load_settings(entry, options.dataset, overrides=changes)
     run = Run(settings, Path(folder), torch.device("cpu"))
     trainer, loader, selection = run.open(resume=False), run.train_loader(), run.selection()
-    curve = Curve(entry=entry, seed=seed)
+    curve = Curve(curves_of(options), entry=entry, seed=seed)
     trainer.fit(
         loader,
         selection,
         lambda report: curve.note(report.valid["NDCG@10"], lambda: run._evaluate("test")[0]["NDCG@10"]),
     )
-    return curve.rows
 
 
 def reference_of(curves: pd.DataFrame) -> float:
@@ -169,15 +175,15 @@ def main() -> None:
         parser.error(f"RecBole's sequential models cannot leave seen items out: no --filter-seen with {stock[0]!r}")
     if RECTOOLS in options.entries and options.rectools_python is None:
         parser.error(f"{RECTOOLS!r} needs --rectools-python")
+    options.output = options.output.resolve()  # RecBole's trainings change the folder they stand in
     options.output.mkdir(parents=True, exist_ok=True)
-    rows = []
+    curves_of(options).unlink(missing_ok=True)
     for seed in options.seeds:
         for entry in options.entries:
             train = train_rectools if entry == RECTOOLS else train_stock if entry in stock else train_ours
             with tempfile.TemporaryDirectory() as folder:
-                rows += in_own_process(train, entry, seed, options, folder)
-            pd.DataFrame(rows).to_csv(options.output / "time_to_quality.csv", index=False, float_format="%.6g")
-    curves = pd.DataFrame(rows)
+                in_own_process(train, entry, seed, options, folder)
+    curves = pd.read_csv(curves_of(options))
     reference = reference_of(curves) if options.reference is None else options.reference
     draw(curves, reference, options.output / "time_to_quality.png")
     print(f"reference: test NDCG@10 {reference:.4f}")

@@ -69,8 +69,8 @@ def write_lists(table: pd.DataFrame, epochs: int, folder: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps({key: float(value) for key, value in own.items()}))
 
 
-def train_on_clock(table: pd.DataFrame, epochs: int, seed: int, filter_viewed: bool) -> pd.DataFrame:
-    """Returns the training's curve, on one thread."""
+def train_on_clock(table: pd.DataFrame, epochs: int, seed: int, filter_viewed: bool, path: Path) -> None:
+    """Writes the training's curve, on one thread."""
     torch.set_num_threads(1)
     seed_everything(seed)
     seen = {side: until(table, held_out) for side, held_out in (("train", 2), ("valid", 1))}
@@ -81,13 +81,12 @@ def train_on_clock(table: pd.DataFrame, epochs: int, seed: int, filter_viewed: b
         return calc_metrics({"NDCG@10": METRICS["NDCG@10"]}, reco=lists, interactions=targets)["NDCG@10"]
 
     model = SASRecModel(**MODEL)
-    curve = Curve()
+    curve = Curve(path)
     for _ in range(epochs):
         model.fit_partial(seen["train"], min_epochs=1, max_epochs=1)
         curve.note(ndcg("train", after=1), lambda: ndcg("valid", after=0))
         if curve.since_best() >= PATIENCE:
             break
-    return pd.DataFrame(curve.rows)
 
 
 def main() -> None:
@@ -104,8 +103,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     table = read(options.interactions)
     if options.curve:
-        curve = train_on_clock(table, options.epochs, options.seed, options.filter_viewed)
-        curve.to_csv(options.folder / "curve.csv", index=False)
+        train_on_clock(table, options.epochs, options.seed, options.filter_viewed, options.folder / "curve.csv")
     else:
         write_lists(table, options.epochs, options.folder)
 

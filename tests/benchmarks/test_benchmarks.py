@@ -116,14 +116,17 @@ def test_rectools_is_called_in_its_own_environment(data: Path, tmp_path: Path, m
     stub.chmod(0o755)
     options = argparse.Namespace(
         **{"dataset": data.name, "data_path": data.parent, "rectools_python": stub},
-        **{"other_epochs": 7, "filter_seen": True},
+        **{"other_epochs": 7, "filter_seen": True, "output": tmp_path},
     )
     (tmp_path / "work").mkdir()
-    rows = pd.DataFrame(script.train_rectools("RecTools SASRec", 4, options, str(tmp_path / "work")))
+    for seed in (3, 4):
+        script.train_rectools("RecTools SASRec", seed, options, str(tmp_path / "work"))
+    rows = pd.read_csv(tmp_path / "time_to_quality.csv")
     called = [True, ["--curve", "--seed", "4", "--epochs", "7", "--filter-viewed"], "1"]
     assert json.loads((tmp_path / "call.json").read_text()) == called
     assert rows.columns.tolist() == ["entry", "seed", "epoch", "processor_seconds", "seconds", "valid", "test"]
-    assert rows["test"].isna().tolist() == [False, True]
+    assert rows["seed"].tolist() == [3, 3, 4, 4]
+    assert rows["test"].isna().tolist() == [False, True, False, True]
     written = pd.read_csv(tmp_path / "interactions", sep="\t")
     log = pd.read_csv(data / f"{data.name}.inter", sep="\t").sort_values("timestamp:float", kind="stable")
     for user, items in log.groupby("user_id:token")["item_id:token"]:
@@ -149,11 +152,11 @@ def test_what_time_to_quality_cannot_compare_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_the_clock_stands_still_while_the_test_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_stands_still_while_the_test_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load_script("speed/curve.py", monkeypatch)
     now = [100.0]
     monkeypatch.setattr(module.Curve, "_now", staticmethod(lambda: (now[0], 2 * now[0])))
-    curve = module.Curve(entry="a")
+    curve = module.Curve(tmp_path / "curve.csv", entry="a")
 
     def look() -> float:
         now[0] += 50
@@ -162,7 +165,8 @@ def test_the_clock_stands_still_while_the_test_is_looked_at(monkeypatch: pytest.
     for valid in (0.2, 0.1, 0.3, 0.3):
         now[0] += 1
         curve.note(valid, look)
-    rows = pd.DataFrame(curve.rows)
+        rows = pd.read_csv(tmp_path / "curve.csv")
+        assert rows["epoch"].iloc[-1] == len(rows)
     assert rows["processor_seconds"].tolist() == [1, 2, 3, 4]
     assert rows["seconds"].tolist() == [2, 4, 6, 8]
     assert rows["test"].notna().tolist() == [True, False, True, False]
