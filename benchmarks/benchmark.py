@@ -25,6 +25,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
 
 from mos_recbole.analysis import (
     COSTS,
@@ -44,7 +45,7 @@ from mos_recbole.evaluation import Interval, MeanRanks, mean_ranks
 from mos_recbole.report import Table, write_page
 from mos_recbole.report.figures import STYLE, Figure, Look, add_legend, model_looks
 from mos_recbole.report.figures.costs import Point, plot_costs
-from mos_recbole.report.figures.figure import make_panels
+from mos_recbole.report.figures.figure import GREY, make_panels
 from mos_recbole.report.formatting import (
     NOTHING,
     arrow,
@@ -55,13 +56,14 @@ from mos_recbole.report.formatting import (
     words,
 )
 from mos_recbole.report.page import PageSection
-from mos_recbole.report.provenance import moment
+from mos_recbole.report.provenance import moment, protocol_line
 from mos_recbole.report.table import Cell
 from mos_recbole.results import RunResult, find_records
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
 BUILT_IN = "ml-100k"
+OUTPUT = Path("results/benchmark")
 METRICS = ("NDCG@10", "Recall@10", "MRR@10", "Recall@100")
 _COSTS = ("time", "processor", "energy", "memory")
 
@@ -127,24 +129,21 @@ def write_overview(output: Path, datasets: Sequence[str]) -> list[Path]:
     study = read_study([output / dataset for dataset in datasets])
     results = [Results(section) for section in study.sections]
     models = list(dict.fromkeys(model for one in results for model in one.rows))
-    looks = model_looks(models)
+    looks = model_looks(sorted(models))
     cost = usual_cost([run for one in results for row in one.rows.values() for run in row.runs])
     items: list[Table | Figure] = [best_table(results), *ranks_of(results, models, looks)]
     items += [costs_table(results, cost), costs_figure(results, cost, looks), metrics_table(results)]
-    facts = [(one.name, ", ".join(_facts(one.section))) for one in results]
+    facts = [(one.name, _about(one.section.runs[0])) for one in results]
     newest = max(run.finished for one in results for run in one.section.runs)
     section = PageSection("All data sets", "all", facts, [], _notes(results, models), items)
-    command = shlex.join(["python", "benchmarks/benchmark.py", "--dataset", *datasets, "--finished"])
+    place = [] if output == OUTPUT else ["--output", str(output)]
+    command = shlex.join(["python", "benchmarks/benchmark.py", "--dataset", *datasets, "--finished", *place])
     title = f"{len(models)} models on {', '.join(dict.fromkeys(one.section.runs[0].dataset for one in results))}"
     return write_page(output, [section], study.missing, command, moment(newest), title)
 
 
-def _facts(section: Section) -> list[str]:
-    first = section.runs[0]
-    counts = [f"{first.data[key]:,} {key}" for key in ("users", "items", "interactions") if key in first.data]
-    window, seen = first.settings.get("MAX_ITEM_LIST_LENGTH"), first.protocol.get("filter_seen")
-    tail = "are no candidates" if seen else "are candidates"
-    return [*counts, f"split {first.protocol['split']['name']}", f"window {window}", f"items of the history {tail}"]
+def _about(run: RunResult) -> str:
+    return f"{protocol_line(run)} Windows of {run.settings.get('MAX_ITEM_LIST_LENGTH')} items."
 
 
 def _notes(results: Sequence[Results], models: Sequence[str]) -> list[str]:
@@ -300,9 +299,11 @@ def costs_figure(results: Sequence[Results], cost: Cost, looks: dict[str, Look])
             if (spent := cost.interval(row.runs)) is not None
         ]
         plot_costs(points, looks, ax).set(xlabel=cost.header, ylabel=f"test {METRICS[0]}", title=one.name)
-    add_legend(drawing, looks)
+    add_legend(drawing, looks, [Line2D([], [], color=GREY, label="front")])
     caption = (
-        f"Test {METRICS[0]} against {cost.label} ({cost.help}) of the chosen configurations. The line is the front."
+        f"Test {METRICS[0]} against {cost.label} ({cost.help}) of the chosen configurations: means with 95 % "
+        "intervals, over users and seeds and over seeds. The line is the front, which the table of costs marks by a "
+        "star. Hollow: not on it."
     )
     return Figure("costs", f"{METRICS[0]} and {cost.label}", caption, drawing)
 
@@ -337,7 +338,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(default: five)")
     parser.add_argument("--recbole", action="store_true", help="RecBole's own sequential classes too, for a GPU")
     parser.add_argument("--data-path", type=Path, default=Path("dataset"), metavar="FOLDER", help="(default: dataset)")
-    parser.add_argument("--output", type=Path, default=Path("results/benchmark"), metavar="FOLDER", help="for results")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="for results")
     parser.add_argument("--cpus-per-trial", type=int, metavar="N")
     parser.add_argument("--gpus-per-trial", type=float, metavar="X")
     parser.add_argument("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")

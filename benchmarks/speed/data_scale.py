@@ -191,7 +191,7 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from mos_recbole.report.figures import STYLE
+    from mos_recbole.report.figures import STYLE, label_log_axis
 
     pyplot.rcParams.update(STYLE)
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
@@ -207,10 +207,9 @@ def plot(table: list[dict[str, Any]], path: Path) -> None:
             ax.plot(*zip(*points, strict=True), line, marker=marker, color=colour, label=f"{key[0]}, {name}")
         ax.set(xscale="log", yscale="log", xlabel="interactions", ylabel=label)
         ax.grid(alpha=0.3)
-        ax.yaxis.set_major_formatter("{x:,g}")
-        ax.yaxis.set_minor_formatter("")
+        label_log_axis(ax.xaxis)
+        label_log_axis(ax.yaxis)
     axes[1].axhline(table[0]["peak_mib"], color="grey", linewidth=1, label="imports alone")
-    axes[1].set_yticks([500, 1000, 2000, 5000])
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=150)
 

@@ -32,7 +32,7 @@ from tabulate import tabulate
 from torch.nn import functional
 
 from mos_recbole.losses import MixtureImplementation, mixture_cross_entropy
-from mos_recbole.report.figures import STYLE
+from mos_recbole.report.figures import STYLE, label_log_axis
 
 SINGLE = ("plain", "linear")
 PLACE = ["device", "dtype", "queries", "items", "width"]
@@ -155,6 +155,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     for axes in (left, right):
         axes.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
         axes.minorticks_off()
+        label_log_axis(axes.yaxis)
     left.legend(frameon=False)
     figure.savefig(path, dpi=150)
 

@@ -46,7 +46,7 @@ from train_speed import stock_recbole
 
 from mos_recbole.experiment import load_settings
 from mos_recbole.experiment.run import Run
-from mos_recbole.report.figures import STYLE
+from mos_recbole.report.figures import STYLE, label_log_axis
 
 RECTOOLS = "RecTools SASRec"
 ENTRIES = ("RecBole GRU4Rec", "RecBole SASRec", "GRU4RecSoftmax", "GRU4RecMoS", "SASRecSoftmax")
@@ -151,7 +151,7 @@ def draw(curves: pd.DataFrame, reference: float, path: Path) -> None:
             ax.step(run["processor_seconds"], run["test"], dashes, where="post", color=f"C{number}", label=label)
     ax.axhline(reference, color="0.5", linestyle=":")
     ax.set(xscale="log", xlabel="processor-seconds", ylabel="test NDCG@10 of the best epoch so far")
-    ax.xaxis.set_major_formatter("{x:g}")
+    label_log_axis(ax.xaxis)
     ax.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

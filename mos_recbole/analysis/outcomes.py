@@ -52,6 +52,8 @@ def iterate_query_values(
 def _values(table: pd.DataFrame, metric: str, lists: Lists | None = None) -> np.ndarray:
     rank, mean_rank, n_candidates = (table[column].to_numpy() for column in ("rank", "mean_rank", "candidates"))
     log_probability = table["log_probability"].to_numpy() if "log_probability" in table else None
+    if metric == "Loss" and (log_probability is None or np.isnan(log_probability).all()):
+        return np.full(len(table), np.nan)  # a model without a head
     try:
         return query_values(metric, rank, mean_rank, n_candidates, lists, log_probability)
     except ValueError as error:

@@ -11,15 +11,16 @@ _TOLERANCE = 1e-3
 
 
 @torch.no_grad()
-def head_fault(head: OutputHead, n_items: int, n_layers: int) -> str | None:
+def head_fault(head: OutputHead, n_items: int, n_layers: int, *, sampled: bool = False) -> str | None:
     """Returns what is wrong with a head's shapes, mixture weights, probabilities or loss, in one sentence; or None.
 
     A head that returns mixture weights in place of log weights, for one, trains to a loss that is too good.
 
     Args:
-        head: for few items, in evaluation mode.
+        head: in evaluation mode.
         n_items: V.
         n_layers: of the states, if the head reads layers.
+        sampled: whether it will be trained on sampled items, so that `sampled_loss` is looked at too.
     """
     shape = (_N_STATES, n_layers, head.width) if head.reads_layers else (_N_STATES, head.width)
     state, weight = torch.randn(shape), torch.randn(n_items, head.width)
@@ -33,7 +34,8 @@ def head_fault(head: OutputHead, n_items: int, n_layers: int) -> str | None:
         logits = head.logits(head.states(state), head.items(weight))
         fault = shape_fault("logits gives logits", logits, (_N_STATES, n_components, n_items), "[N, K, V]")
         fault = fault or _weight_fault("log_prior", head.log_prior(state), n_components)
-    return fault or _probability_fault(head, state, weight)
+    fault = fault or _probability_fault(head, state, weight)
+    return fault or (_sampled_fault(head, state, weight) if sampled else None)
 
 
 def shape_fault(what: str, tensor: torch.Tensor, expected: tuple[int, ...], letters: str) -> str | None:
@@ -69,3 +71,16 @@ def _probability_fault(head: OutputHead, state: torch.Tensor, weight: torch.Tens
     if loss.shape != () or not torch.allclose(loss, expected.to(loss.dtype), rtol=_TOLERANCE, atol=_TOLERANCE):
         return f"loss gives {loss.tolist()}; expected the mean of -log_prob at the targets, {expected:.4g}"
     return None
+
+
+def _sampled_fault(head: OutputHead, state: torch.Tensor, weight: torch.Tensor) -> str | None:
+    """Returns that the loss over sampled items is not the whole one where all items are sampled, each once."""
+    target = torch.arange(_N_STATES) % len(weight)
+    found = head.sampled_loss(state, weight, target, torch.arange(len(weight)), torch.zeros(len(weight)))
+    expected = head.loss(state, weight, target)
+    if torch.allclose(found, expected.to(found.dtype), rtol=_TOLERANCE, atol=_TOLERANCE):
+        return None
+    return (
+        f"sampled_loss of all items gives {found:.4g}, loss {expected:.4g}; expected the same of both: an item's logit "
+        "must not depend on which other items are given"
+    )

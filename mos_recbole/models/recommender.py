@@ -38,8 +38,8 @@ from mos_recbole.specs import Setting
 # What a batch of windows has beside RecBole's columns: where its N targets are among its B·L places, int64 [N]. The
 # host knows, so that no device is asked.
 TARGET_PLACE = "target_place"
-# Of the head that a check looks at.
-_FEW_ITEMS = 7
+# Of the head that a check looks at, at most.
+_CHECKED_ITEMS = 10_000
 
 
 class EncoderHeadRecommender(SequentialRecommender):
@@ -95,7 +95,7 @@ class EncoderHeadRecommender(SequentialRecommender):
         return encoder
 
     def _make_head(self, config: Any) -> OutputHead:
-        """Returns the head. Another one than the built-in ones is checked, on a copy for few items."""
+        """Returns the head. Another one than the built-in ones is checked, on a copy."""
         spec, width = self.head_spec, self.encoder.width
         n_layers = self.encoder.n_layers if isinstance(self.encoder, LayeredEncoder) else 1
         try:
@@ -105,8 +105,10 @@ class EncoderHeadRecommender(SequentialRecommender):
             text = re.sub(r"\w+", lambda word: keys.get(word[0], word[0]), str(error))
             raise InputError(f"{_origin(spec)}head {spec.label}: {text}") from error
         if spec not in BUILT_IN_HEADS:
+            n_items, sampled = min(self.n_items, _CHECKED_ITEMS), config["negative_sampling"] != "none"
             with torch.random.fork_rng(devices=[]):
-                fault = head_fault(spec.build(config, _FEW_ITEMS, width, n_layers).eval(), _FEW_ITEMS, n_layers)
+                copied = spec.build(config, n_items, width, n_layers).eval()
+                fault = head_fault(copied, n_items, n_layers, sampled=sampled)
             if fault is not None:
                 raise InputError(f"{_origin(spec)}head {spec.label}: {fault}")
         return head

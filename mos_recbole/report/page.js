@@ -28,7 +28,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     const values = [...new Set(rows.map((row) => text(row, column)))];
     if (!head.classList.contains("text") || values.length < 2 || values.length > most || values.length === rows.length) return;
     const select = document.createElement("select");
-    select.append(new Option("all"), ...values.map((value) => new Option(value)));
+    select.append(new Option("every row"), ...values.map((value) => new Option(value)));
     select.addEventListener("change", () => {
       const given = choices.filter((choice) => choice.select.selectedIndex > 0);
       rows.forEach((row) => {

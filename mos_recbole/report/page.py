@@ -24,6 +24,7 @@ class PageSection:
         notes: what is not shown, and why.
         items: tables and figures; to be rendered, each figure with its SVG file.
         findings: what comparisons say, first of all.
+        about: what the numbers are of, in a sentence for files of tables, which are read without the page.
     """
 
     title: str
@@ -33,6 +34,7 @@ class PageSection:
     notes: Sequence[str]
     items: Sequence[Table | Figure | tuple[Figure, bytes]]
     findings: Sequence[str] = ()
+    about: str = ""
 
 
 def render_page(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from mos_recbole.analysis.study import Section, flatten
+from mos_recbole.results import RunResult
 
 _CANDIDATES = {
     "all": "all items of the data set",
@@ -45,6 +46,13 @@ def section_facts(section: Section) -> list[tuple[str, str]]:
         "Fingerprint of the data": str(data.get("fingerprint", "")),
     }
     return [(name, text) for name, text in facts.items() if text]
+
+
+def protocol_line(run: RunResult) -> str:
+    """Returns on which data, by which split and among which candidates a run was tested, in a sentence."""
+    counts = [f"{run.data[key]:,} {key}" for key in ("users", "items", "interactions") if key in run.data]
+    seen = "are left out" if run.protocol.get("filter_seen") else "are candidates"
+    return f"{run.dataset}: {', '.join(counts)}; split {run.protocol['split']['name']}; items of the history {seen}."
 
 
 def section_settings(section: Section) -> list[tuple[str, str]]:

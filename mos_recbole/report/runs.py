@@ -19,8 +19,14 @@ from mos_recbole.report.formatting import (
     number_cell,
     words,
 )
+from mos_recbole.report.provenance import protocol_line
 from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import RunResult, code_name, setting_columns
+
+METRICS_CAPTION = (
+    "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % interval over "
+    "users and, where there are several, seeds."
+)
 
 
 def comparison_table(
@@ -32,14 +38,15 @@ def comparison_table(
         records: of runs of one protocol.
         metrics: that it shows, in any spelling.
         cost: one of `analysis.COSTS`, to be shown with the front of the first metric and it, which the caption
-            explains; None for the training time alone, without caption.
+            explains; None for the training time alone.
 
     Raises:
         InputError: as `configuration_rows`, or an unknown cost.
     """
     kind = None if cost is None else cost_named(cost)
     rows = configuration_rows(records, metrics)
-    caption = "" if kind is None else front_caption(next(iter(rows[0].intervals)), kind)
+    front = [] if kind is None else [front_caption(next(iter(rows[0].intervals)), kind)]
+    caption = "\n".join([protocol_line(records[0]), METRICS_CAPTION, *front])
     return configurations_table(rows, None, caption, cost=kind)
 
 
@@ -59,7 +66,7 @@ def configurations_table(
     short: bool = False,
     cost: Cost | None = None,
 ) -> Table:
-    """Returns a table with a row per configuration: test metrics ± interval, epochs, median training time, parameters.
+    """Returns a table with a row per configuration: test metrics ± interval, epochs, mean training time, parameters.
 
     Args:
         rows: of `configuration_rows`.
@@ -141,7 +148,7 @@ def _costs(row: ConfigurationRow, cost: Cost | None, is_on_front: bool) -> dict[
     if cost is None and not trained:
         return {**cells, "training time": NOTHING}
     if cost is None:
-        seconds = float(np.median([run.train_seconds for run in row.runs]))
+        seconds = np.mean([run.train_seconds for run in row.runs]).item()
         return {**cells, "training time": Cell(format_duration(seconds), seconds)}
     return {**cells, cost.header: _cost_cell(cost.interval(row.runs), is_on_front)}
 

@@ -17,7 +17,7 @@ from mos_recbole.analysis.study import Matchup, Section
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.comparisons import finding, pairs_table
-from mos_recbole.report.figures import Figure, Look, model_looks
+from mos_recbole.report.figures import Figure, Look
 from mos_recbole.report.figures.costs import Point, draw_costs
 from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
@@ -26,7 +26,7 @@ from mos_recbole.report.figures.training import Curve, coloured_curves, draw_tra
 from mos_recbole.report.figures.widths import draw_widths
 from mos_recbole.report.formatting import number_cell
 from mos_recbole.report.reference import reference_tables
-from mos_recbole.report.runs import configurations_table, front_caption, setting_words
+from mos_recbole.report.runs import METRICS_CAPTION, configurations_table, front_caption, setting_words
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.table import Table
 from mos_recbole.results import OUTCOME_COLUMNS, SLICED_COLUMNS, axis_label, setting_columns, varied_settings
@@ -39,10 +39,8 @@ _MOST_MAPS = 4  # of two settings
 _MOST_CURVES = 6  # panels of training curves, each by one setting
 _MOST_PAIRS = 12  # that a table compares in the same settings
 
-_MODELS_CAPTION = (
-    "Test metrics by full ranking: means over seeds and queries ± half the width of the 95 % interval over "
-    "users and, where there are several, seeds. Intervals of two rows that overlap say little about the difference "
-    "between them, which the paired table tests."
+_PAIRED = (
+    "Intervals of two rows that overlap say little about the difference between them, which the paired table tests."
 )
 
 
@@ -64,6 +62,7 @@ class Contents:
 def section_contents(
     section: Section,
     metric: str,
+    looks: Mapping[str, Look],
     references: Sequence[Reference] = (),
     step: Callable[[str], None] = lambda _: None,
     metrics: Sequence[str] = TABLE_METRICS,
@@ -75,6 +74,7 @@ def section_contents(
     Args:
         section: the runs.
         metric: which one slices and figures show, in RecBole's spelling.
+        looks: of the models, the same in all sections of a page.
         references: published numbers, those on the section's data set to be shown beside ours.
         step: called after each of `count_steps`, with what was done.
         metrics: that tables of models and of differences show, beside `metric`.
@@ -89,11 +89,10 @@ def section_contents(
     rows = {row.label: row for row in configuration_rows(section.runs, _unique(*metrics, metric, *published))}
     step("compared")
     shown = _unique(metric, *metrics)
-    looks = model_looks(section.models)
     sign = -1 if metric_direction(metric) == "higher" else 1
     best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)
     cost = usual_cost(section.runs) if cost is None else cost
-    caption = f"{_MODELS_CAPTION} {front_caption(metric, cost)}"
+    caption = f"{METRICS_CAPTION} {_PAIRED} {front_caption(metric, cost)}"
     items: list[Table | Figure] = [configurations_table(best_first, shown, caption, short=True, cost=cost)]
     notes = [*section.notes, *_unlike_devices(section)]
     said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
@@ -237,7 +236,7 @@ def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Map
     caption = (
         f"Test {metric} against {cost.label} ({cost.help}), a point a configuration: means with 95 % intervals, over "
         "users and seeds and over seeds. The line is the front: for no more, no other point has as good a "
-        f"{metric}. Intervals have no part in it."
+        f"{metric}. Intervals have no part in it. Hollow: not on the front."
     )
     return [draw_costs(points, metric, cost.header, looks, caption)]
 

@@ -15,7 +15,7 @@ from mos_recbole.analysis.study import Section, Study, read_study
 from mos_recbole.errors import InputError
 from mos_recbole.progress import ProgressBar
 from mos_recbole.report.folder import new_files
-from mos_recbole.report.provenance import moment, section_facts, section_settings
+from mos_recbole.report.provenance import moment, protocol_line, section_facts, section_settings
 from mos_recbole.report.table import Table
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write_report(
             cannot be written to or that has folders of the report's names without a report.
     """
     # Here and not above, so that tables do not wait for matplotlib.
+    from mos_recbole.report.figures import model_looks
     from mos_recbole.report.page import PageSection
     from mos_recbole.report.sections import count_steps, section_contents
 
@@ -72,17 +73,18 @@ def write_report(
     metric = mean_metric(metric or leading_metric(runs, metrics or ()))
     output = folders[0] / "report" if output is None else output
     _require_own(output)
+    looks = model_looks(sorted({run.model for run in runs}))
     with ProgressBar("report", sum(map(count_steps, study.sections)), "steps") as bar:
         step = partial(bar.advance, 1)
         contents = [
-            section_contents(one, metric, _about(one, study, published), step, shown, kind, margin)
+            section_contents(one, metric, looks, _about(one, study, published), step, shown, kind, margin)
             for one in study.sections
         ]
     newest = max(run.finished for section in study.sections for run in section.runs)
     parts = [
         PageSection(
             *(section.title, section.name, section_facts(section), section_settings(section)),
-            *(content.notes, content.items, content.findings),
+            *(content.notes, content.items, content.findings, protocol_line(section.runs[0])),
         )
         for section, content in zip(study.sections, contents, strict=True)
     ]
@@ -136,7 +138,7 @@ def _write_items(
     items: list[Table | tuple[Figure, bytes]] = []
     for item in section.items:
         if isinstance(item, Table):
-            paths += item.write(tables)
+            paths += replace(item, caption="\n".join(filter(None, [section.about, item.caption]))).write(tables)
             items.append(item)
             bar.advance(1, item.title)
         elif isinstance(item, figures.Figure):

@@ -13,12 +13,13 @@ from mos_recbole import compat
 from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top_items, parse_metric
-from mos_recbole.models import EncoderHeadRecommender, baseline_of, own_model_names, resolve_model
+from mos_recbole.models import SHARED_SETTINGS, EncoderHeadRecommender, baseline_of, own_model_names, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
     check_names,
     check_together,
     checked,
+    declaration_faults,
     take_fixed,
     take_unknown,
     take_width,
@@ -202,6 +203,9 @@ def load_settings(
     elif "/" in dataset:
         data_path, dataset = {"data_path": str(Path(dataset).parent)}, Path(dataset).name
     values = RecBoleConfig.defaults(model_class, dataset) | data_path
+    if issubclass(model_class, EncoderHeadRecommender):
+        common = {*RecBoleConfig.defaults(resolve_model("Pop"), dataset), *(one.key for one in SHARED_SETTINGS)}
+        found.faults += declaration_faults(model_class, common)
     take_translated(given, found)
     take_width(given, values, name, found)
     take_fixed(given, values, issubclass(model_class, EncoderHeadRecommender), name, for_others, found)

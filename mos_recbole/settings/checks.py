@@ -14,9 +14,10 @@ from typing_extensions import is_typeddict
 
 from mos_recbole.data import SPLITS
 from mos_recbole.evaluation import canonical_metric, expand_metrics, needs_top_items
-from mos_recbole.models import EncoderHeadRecommender
+from mos_recbole.models import HEADS, EncoderHeadRecommender, EncoderSpec, HeadSpec
 from mos_recbole.settings.fields import RECBOLE_TYPES, own_settings
 from mos_recbole.settings.hints import hint, meant, misspelt
+from mos_recbole.settings.recbole_config import settings_in
 from mos_recbole.settings.sources import Findings, Given
 from mos_recbole.settings.translate import is_none, translated_keys
 
@@ -147,6 +148,8 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
         # What a 32-bit float cannot hold.
         message = re.sub(r"(less|greater) than or equal to -?30{38}$", "a finite number, of at most 3e38", message)
         inside = [str(part) for part in problem["loc"] if str(part) in _keys_in(value)]
+        if problem["type"] == "dict_type" and (keys := _inner_keys(kind)):
+            message = f"expected a mapping, whose keys may be {', '.join(sorted(keys))}"
         if problem["type"] == "extra_forbidden" and inside:
             *around, unknown = inside
             fault = f"{'.'.join([key, *around])} has the unknown key {unknown!r}; {hint(unknown, _inner_keys(kind))}"
@@ -157,6 +160,43 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
     except RecursionError:
         found.faults.append(f"{item.origin}: {key} contains itself; expected a value")
         return default
+
+
+def declaration_faults(model_class: type[EncoderHeadRecommender], common: Collection[str]) -> list[str]:
+    """Returns what is wrong with the settings that a plugin's encoder or head declares, one sentence each.
+
+    A key has one meaning and one default: a head whose `dropout_prob` were another one than the encoder's would change
+    the encoder.
+
+    Args:
+        model_class: made of both.
+        common: keys of settings that all models have.
+    """
+    encoder, head = model_class.encoder_spec, model_class.head_spec
+    theirs = encoder.recbole_settings
+    of_recbole = set() if theirs is None else settings_in(str(theirs)).keys()
+    pairs: tuple[tuple[EncoderSpec | HeadSpec, EncoderSpec | HeadSpec], ...] = ((encoder, head), (head, encoder))
+    found = Findings()
+    for spec, other in pairs:
+        if spec.origin is None:
+            continue
+        name, rivals = f"{spec.origin[0]}: {spec.name}", {setting.key: setting for setting in other.settings}
+        types = {setting.key: setting.type for one in HEADS.values() if one is not spec for setting in one.settings}
+        for setting in spec.settings:
+            key, rival = setting.key, rivals.get(setting.key)
+            differs = rival is not None and (rival.type, rival.default) != (setting.type, setting.default)
+            where = None
+            if key in common:
+                where = "which all models have"
+            elif differs or (spec is head and rival is None and key in of_recbole):
+                where = f"which {other.name} has with another meaning or default"
+            elif types.get(key, setting.type) != setting.type:
+                where = "which other heads have with another type"
+            if where is not None:
+                found.faults.append(f"{name} declares {key}, {where}; expected another key: {spec.name.lower()}_{key}")
+            else:
+                checked(key, setting.type, Given(setting.default, f"{name}, default"), setting.default, found)
+    return found.faults
 
 
 def _takes_none(kind: Any) -> bool:

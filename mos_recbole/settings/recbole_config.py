@@ -26,7 +26,7 @@ _RECBOLE_DATA_PATH = "dataset/"
 
 
 @cache  # most are asked for by every model
-def _defaults_in(file: str) -> dict[str, Any]:
+def settings_in(file: str) -> dict[str, Any]:
     """Returns what a file of RecBole or of this package holds."""
     values: dict[str, Any] | None = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=YamlLoader)
     return values or {}
@@ -93,7 +93,7 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         }
 
     def _update_internal_config_dict(self, file: str) -> dict[str, Any]:
-        values = copy.deepcopy(_defaults_in(file))
+        values = copy.deepcopy(settings_in(file))
         self.internal_config_dict.update(values)
         return values
 

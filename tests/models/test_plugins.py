@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn import functional
 from mos_recbole import cli
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
-from mos_recbole.models import ENCODERS, HEADS, load_plugin, model_name, resolve_model
+from mos_recbole.models import ENCODERS, HEADS, load_plugin, model_name, own_model_names, resolve_model
 from mos_recbole.results import RECORD_FILE, find_records
 
 DOC = Path(__file__).parents[2] / "docs" / "plugins.md"
@@ -264,6 +265,17 @@ WRONG = {
         {"forward": GOOD["forward"].replace("cumsum(1)", "flip(1).cumsum(1)")},
         "encoder Sum: its states change with later items",
     ),
+    "whether more items follow": (
+        {"forward": GOOD["forward"] + " + (items > 0).sum(1)[:, None, None]"},
+        "encoder Sum: its states change if the items after them are padding",
+    ),
+    "the next item, in short sequences": (
+        {
+            "forward": "def forward(self, items):\n        found = self.item_embedding(items)\n"
+            "        short = (items == 0).any(1)[:, None, None]\n        return found + short * found.roll(-1, 1)"
+        },
+        "encoder Sum: its states change if the items after them are padding",
+    ),
     "one state": (
         {"forward": GOOD["forward"].replace("cumsum", "sum")},
         r"encoder Sum: forward gives states of shape \(2, 4\)",
@@ -294,6 +306,83 @@ def test_what_would_train_on_wrong_numbers_is_refused(
     assert re.search(rf"own\.py: .*{message}", error), error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+DECLARED = """
+from mos_recbole.heads import MoSHead
+from mos_recbole.models import HeadSpec, register_head
+from mos_recbole.specs import Count, Positive, Probability, Setting
+
+class Own(MoSHead):
+    def __init__(self, n_items, width, *, item_bias=False, value):
+        super().__init__(n_items, width, item_bias=item_bias, n_components=2)
+
+register_head(HeadSpec("own", "Own", Own, (Setting({setting}, "A setting.", "value"),)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("'epochs', Positive, 1", "own declares epochs, which all models have; expected another key: own_epochs"),
+        ("'MAX_ITEM_LIST_LENGTH', Positive, 1", "own declares MAX_ITEM_LIST_LENGTH, which all models have"),
+        ("'tie_weights', bool, True", "own declares tie_weights, which all models have"),
+        ("'dropout_prob', Probability, 0.0", "own declares dropout_prob, which GRU4Rec has with another meaning"),
+        ("'mos_heads', float, 0.5", "own declares mos_heads, which other heads have with another type"),
+        ("'own_value', Positive, -3", "own, default: own_value is -3; expected greater than or equal to 1"),
+        ("'mos_heads', Positive, 4", None),
+        ("'own_value', Count, 0", None),
+    ],
+)
+def test_a_setting_has_one_meaning(setting: str, message: str | None, tmp_path: Path) -> None:
+    """A key that the encoder or all models have would change them; one of another type, the record."""
+    path = tmp_path / "own.py"
+    path.write_text(DECLARED.format(setting=setting), encoding="utf-8")
+    load_plugin(path)
+    if message is None:
+        load_settings("GRU4RecOwn")
+        return
+    with pytest.raises(InputError, match=rf"own\.py: {message}"):
+        load_settings("GRU4RecOwn")
+
+
+def test_no_two_settings_of_ours_have_one_key() -> None:
+    """What is asked of plugins holds for all encoders with all heads: with an origin, none is refused."""
+    for registry in (ENCODERS, HEADS):
+        for name, spec in registry.items():
+            registry[name] = replace(spec, origin=(Path("ours.py"), ""))
+    for name in own_model_names():
+        load_settings(name)
+
+
+SAMPLED = """
+from mos_recbole.heads import LogitHead
+from mos_recbole.models import HeadSpec, register_head
+
+class Own(LogitHead):
+    def logits(self, state, items):
+        found = state @ items[0].T
+        return (found {less})[:, None]
+
+register_head(HeadSpec("own", "Own", Own))
+"""
+
+
+@pytest.mark.parametrize(
+    ("less", "sampling", "fault"),
+    [("", "uniform", False), ("/ found.shape[1]", "uniform", True), ("/ found.shape[1]", "none", False)],
+)
+def test_a_loss_over_sampled_items_is_checked_where_it_is_used(
+    less: str, sampling: str, fault: bool, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(SAMPLED.format(less=less), encoding="utf-8")
+    place = ["--plugin", str(path), "--dataset", str(data), "--output", str(tmp_path / "out"), "--quiet"]
+    status = cli.main(["run", "--model", "GRU4RecOwn", *place, *SMALL, f"--negative_sampling={sampling}"])
+    error = capsys.readouterr().err
+    assert status == (2 if fault else 0), error
+    if fault:
+        assert re.search(r"own\.py: head Own: sampled_loss of all items gives", error), error
 
 
 ODD = """
@@ -362,7 +451,7 @@ def test_a_plugin_that_behaves_oddly_later_is_one_message(
     arguments, run = odd
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ODD", behaviour)
-    monkeypatch.setattr("mos_recbole.models.recommender.head_fault", lambda *_: None)
+    monkeypatch.setattr("mos_recbole.models.recommender.head_fault", lambda *_, **__: None)
     named = ["--model", "GRU4RecOdd"] if command == "run" else [str(run)]
     assert cli.main([command, *named, *arguments, *COMMANDS[command]]) == 2
     error = capsys.readouterr().err

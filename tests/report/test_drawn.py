@@ -194,8 +194,8 @@ def test_maps_of_every_width_are_its_own_in_one_scale() -> None:
     queries, *means = draw_cell_maps(columns, (SOFTMAX, MOS), by_width).drawing.axes
     assert grid(queries) == [[10, 11], [12, 13]]
     assert [(ax.get_title(), grid(ax)[0][0]) for ax in means] == [
-        (f"{SOFTMAX}, d = 8", 0.1),
-        (f"{SOFTMAX}, d = 16", 0.2),
+        (f"test Recall@100 of {SOFTMAX}, d = 8", 0.1),
+        (f"test Recall@100 of {SOFTMAX}, d = 16", 0.2),
     ]
 
 
@@ -370,7 +370,9 @@ def test_cuts_are_drawn_at_their_ranks() -> None:
     look = LOOKS[MOS]
     ax = plot_cuts([group], [look], "loss", axes())
     (found,) = bars(ax)
-    assert (ax.get_xlabel(), ax.get_title()) == ("rank r", "loss, cut to r less full, nats")
+    assert (ax.get_xlabel(), ax.get_title()) == ("rank r", "loss, cut to r less full, nats, logarithmic beyond 0.01")
+    # Points between powers of ten stand between labels.
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "0.01", "0.02", "0.05", "0.1"]
     assert found.points == [pytest.approx((rank, rank / 100, rank / 100 - 0.01, rank / 100 + 0.03)) for rank in (4, 8)]
     (found,) = bars(plot_cuts([group], [look], OVERLAP, axes()))
     assert found.points == [

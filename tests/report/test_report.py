@@ -467,7 +467,7 @@ def test_a_finding_says_where_validation_chose(widths: tuple[int, int], chosen: 
         for number in range(n):
             make(model, 8 << number, valid=0.5 - number / 10)
     (section,) = read_study([make.folder]).sections
-    (found,) = section_contents(section, "Recall@100").findings
+    (found,) = section_contents(section, "Recall@100", model_looks(section.models)).findings
     assert ("Validation chose the settings." in found) == chosen
 
 
@@ -477,7 +477,7 @@ def test_models_of_different_code_are_no_pair(make: Maker) -> None:
     make(MOS, code="0.1+bbbbbbbb")
     (section,) = read_study([make.folder]).sections
     assert section.matched_pairs == []
-    contents = section_contents(section, "Recall@100")
+    contents = section_contents(section, "Recall@100", model_looks(section.models))
     assert "No paired differences: no model has its baseline beside it in the same settings and code." in contents.notes
     assert "Computed by different code, which may be why they differ" in contents.findings[0]
     make(SOFTMAX, code="0.1+bbbbbbbb", finished="2026-03-01T00:00:00")
@@ -486,7 +486,7 @@ def test_models_of_different_code_are_no_pair(make: Maker) -> None:
 
 
 def test_the_table_of_configurations_has_what_its_headers_say(make: Maker) -> None:
-    """Means over seeds in the file, the median of times and the range of epochs in the table."""
+    """Means over seeds in the file, the mean of times and the range of epochs in the table."""
     for seed, (seconds, epochs) in enumerate([(10.0, 3), (20.0, 5), (90.0, 4)]):
         make(MOS, 8, seed, train_seconds=seconds, epochs=epochs, best_epoch=1, wall_seconds=500.0)
     table = comparison_table(find_records(make.folder), ["Recall@100", "NDCG@10"])
@@ -497,7 +497,7 @@ def test_the_table_of_configurations_has_what_its_headers_say(make: Maker) -> No
         "1,008",
         "3",
         "3-5",
-        "20.0 s",
+        "40.0 s",
     ]
     intervals = metric_intervals(find_records(make.folder), ["Recall@100", "NDCG@10"])
     for metric, one in intervals.items():
@@ -570,7 +570,11 @@ def test_training_curves_are_told_apart_by_what_was_varied(make: Maker) -> None:
         make(SOFTMAX, 8, learning_rate=rate, layers=[rate])
         make(MOS, 16, learning_rate=rate, layers=[rate])
     (section,) = read_study([make.folder]).sections
-    figures = [one for one in section_contents(section, "Recall@100").items if isinstance(one, Figure)]
+    figures = [
+        one
+        for one in section_contents(section, "Recall@100", model_looks(section.models)).items
+        if isinstance(one, Figure)
+    ]
     (drawing,) = (figure.drawing for figure in figures if figure.name == "training_curves")
     panels = {ax.get_title(): ax for ax in drawing.axes}
     assert list(panels) == ["learning rate", "layers"]  # no model has two widths
@@ -931,7 +935,7 @@ def test_the_page_in_a_browser(report: Path, tmp_path: Path) -> None:
     assert (seen["up"], seen["down"]) == (["ascending", values], ["descending", values[::-1]])
     models = [MOS, MOS, SOFTMAX, SOFTMAX, "Pop"]
     assert seen["model"] == [None, models]
-    assert sorted(seen["choices"]) == sorted(["all", MOS, SOFTMAX, "Pop"])
+    assert sorted(seen["choices"]) == sorted(["every row", MOS, SOFTMAX, "Pop"])
     assert set(seen["shown1"]) == {seen["choices"][1]}
     assert len(seen["shown1"]) == models.count(seen["choices"][1])
     assert seen["shown0"] == models

@@ -36,9 +36,17 @@ def encoder_fault(encoder: Encoder, n_items: int, length: int) -> str | None:
     if fault is not None or length == 1:
         return fault
     later_BL = torch.cat([item_seq_BL[:, :-1], item_seq_BL[:, -1:] % (n_items - 1) + 1], dim=1)
-    if torch.allclose(encoder(later_BL)[:, :-1], state[:, :-1], atol=1e-4):
-        return None
-    return (
-        "its states change with later items; "
-        "expected a CausalEncoder, which knows earlier items only, or a QueryEncoder"
-    )
+    if not torch.allclose(encoder(later_BL)[:, :-1], state[:, :-1], atol=1e-4):
+        return (
+            "its states change with later items; "
+            "expected a CausalEncoder, which knows earlier items only, or a QueryEncoder"
+        )
+    n_items_left = (length + 1) // 2
+    padded_BL = item_seq_BL.clone()
+    padded_BL[:, n_items_left:] = 0
+    if not torch.allclose(encoder(padded_BL)[:, :n_items_left], state[:, :n_items_left], atol=1e-4):
+        return (
+            "its states change if the items after them are padding, as if it knew how many follow; "
+            "expected states of the items before, at places counted from the first one"
+        )
+    return None

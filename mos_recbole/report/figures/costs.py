@@ -63,5 +63,5 @@ def plot_costs(points: Sequence[Point], looks: Mapping[str, Look], ax: Axes) -> 
     places = [max(point.cost.mean, _LEAST) for point in front]
     scores = [point.score.mean for point in front]
     ax.plot(places, scores, color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1.5)
-    label_log_axis(ax)
+    label_log_axis(ax.xaxis)
     return ax

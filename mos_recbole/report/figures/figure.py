@@ -1,6 +1,7 @@
 """The one kind of figure: what it holds, how it looks, and how it is saved. The same figure gives the same bytes."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ STYLE: Any = {
     "text.parse_math": False,  # a $ in a name is a dollar
 }
 PANEL = (5.2, 3.6)  # inches
+_LONGEST = 65  # signs in a line of the legend, which a panel is wide enough for
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,13 @@ def add_legend(
         for model, look in looks.items()
     ]
     handles += others
+    for handle in handles:
+        handle.set_label(textwrap.fill(str(handle.get_label()), _LONGEST))
     if handles:
         # In inches: a handle with its gaps, and a letter of this size.
-        widest = max(1.7, 0.6 + 0.065 * max(len(str(handle.get_label())) for handle in handles))
+        widest = max(
+            1.7, 0.6 + 0.065 * max(len(line) for handle in handles for line in str(handle.get_label()).splitlines())
+        )
         columns = max(1, int(drawing.get_figwidth() / widest))
         drawing.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=8)
 

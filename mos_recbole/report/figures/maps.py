@@ -41,8 +41,9 @@ def draw_difference_maps(columns: Sequence[str], models: Sequence[str], by_width
     caption = (
         f"Relative difference of test {metric} of {models[1]} from {models[0]} over {axis_label(columns[0])} and "
         f"{axis_label(columns[1])}; in brackets the 95 % interval, not adjusted for the number of cells; bold where "
-        f"it excludes 0. Orange: {models[1]} has more. Hatched: too few queries or users for the interval to be "
-        f"trusted; the scale of colours leaves out such cells. n/a: {models[0]} has 0, or there is one user."
+        f"it excludes 0. Orange: {models[1]} has more. Hatched: too few users, or too few whose values differ, for the "
+        f"interval to be trusted; the scale of colours leaves out such cells. n/a: {models[0]} has 0, or there is one "
+        "user."
     )
     title = f"{models[1]} against {models[0]} by {axis_label(columns[0])} and {axis_label(columns[1])}"
     return Figure(f"map-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)
@@ -55,11 +56,12 @@ def draw_cell_maps(columns: Sequence[str], models: Sequence[str], by_width: Mapp
     drawing, panels = make_panels(1 + len(by_width))
     plot_query_map(first, panels[0])
     for ax, (width, slices) in zip(panels[1:], by_width.items(), strict=True):
-        plot_mean_map(slices, ax).set_title(f"{models[0]}, d = {width}")
+        plot_mean_map(slices, ax).set_title(f"test {slices.metric} of {models[0]}, d = {width}")
     _finish(drawing, panels, by_width.values())
     caption = (
         f"The cells of the map of differences: number of test queries, and test {first.metric} of {models[0]} with its "
-        "95 % interval in brackets. Hatched: too few queries or users for the interval to be trusted."
+        "95 % interval in brackets. Hatched: too few users, or too few whose values differ, for the interval to be "
+        "trusted."
     )
     title = f"What is in the cells of {axis_label(columns[0])} and {axis_label(columns[1])}"
     return Figure(f"cells-{columns[0]}-{columns[1]}-{models[1]}", title, caption, drawing)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from mos_recbole.analysis.rank_ablation import AblatedGroup, RankAblation
 from mos_recbole.evaluation import LOSS, OVERLAP, Interval
@@ -59,11 +59,24 @@ def plot_cuts(groups: Sequence[AblatedGroup], looks: Sequence[Look], name: str, 
         ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
         if name == LOSS:
             ax.set_yscale("symlog", linthresh=_LINEAR)
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            title += f", logarithmic beyond {_LINEAR:g}"
+            _label_losses(ax)
     ax.set(xlabel="rank r", title=title)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return ax
+
+
+def _label_losses(ax: Axes) -> None:
+    """Labels the axis in plain numbers: powers of ten from the linear part on, and more where those are few."""
+    low, high = ax.get_ylim()
+    furthest = max(abs(low), abs(high))
+    steps = (1, 2, 5) if furthest < 100 * _LINEAR else (1,)
+    sizes = [step * _LINEAR * 10.0**decade for decade in range(6) for step in steps]
+    ticks = [sign * size for size in sizes for sign in (-1, 1)]
+    ax.set_yticks([0, *(tick for tick in ticks if low <= tick <= high)])
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _name(group: AblatedGroup) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 # A parameter with more numbers than this was drawn at random; its scores are summed up in so many ranges.
@@ -85,7 +86,7 @@ class Scale:
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: value_label(float(value))))
         elif self.kind == "log":
-            label_log_axis(ax)
+            label_log_axis(ax.xaxis)
 
     def labels_fit(self) -> bool:
         """Returns whether each value can have a label of its own."""
@@ -117,17 +118,17 @@ class Scale:
         return np.log(place) if self.kind == "log" else place
 
 
-def label_log_axis(ax: Axes) -> None:
-    """Labels a logarithmic x axis in plain numbers: powers of ten, and what is between where there are few of them."""
-    low, high = ax.get_xlim()
+def label_log_axis(axis: Axis) -> None:
+    """Labels a logarithmic axis in plain numbers: powers of ten, and what is between where there are few of them."""
+    low, high = sorted(axis.get_view_interval())
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     steps = [1.0, 2.0, 5.0] if high / low < 100 else [1.0]
     ticks = _inside(np.outer(10.0 ** decades[:: 1 + len(decades) // 8], steps).ravel(), low, high)
     if len(ticks) < 2:
         ticks = _inside(MaxNLocator(4).tick_values(low, high), low, high)
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: value_label(float(value))))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def value_label(value: Any) -> str:

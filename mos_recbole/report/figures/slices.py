@@ -22,7 +22,7 @@ from mos_recbole.report.figures.figure import (
 )
 from mos_recbole.results import axis_label
 
-SMALL = "few queries or users"
+SMALL = "too few users, or too few that differ"
 PERCENT_TICKS = FuncFormatter(lambda share, _: f"{100 * share:+.4g} %" if abs(share) > 1e-12 else "0 %")
 _WIDEST = 3  # of axes of differences, in largest differences
 
@@ -48,8 +48,8 @@ def draw_slices(
         f"Above: test {all_slices[0].metric} of {models[0]} and {models[1]} by {axis_label(column)}, with 95 % "
         "intervals; below each bin is the number of its queries. Below: relative difference of "
         f"{models[1]} from {models[0]}, with its 95 % interval, not adjusted for the number of bins. An interval that "
-        "leaves the picture is longer than shown; an arrow has no end. Hollow: too few queries or users for the "
-        "interval to be trusted."
+        "leaves the picture is longer than shown; an arrow has no end. Hollow: too few users, or too few "
+        "whose values differ, for the interval to be trusted."
     )
     return Figure(f"{column}-{models[1]}", f"{models[1]} against {models[0]} by {axis_label(column)}", caption, drawing)
 
@@ -84,7 +84,7 @@ def plot_relative_difference(slices: Slices, look: Look, ax: Axes) -> Axes:
 
 
 def any_small(all_slices: Iterable[Slices]) -> bool:
-    """Returns whether a cell has too few queries or users."""
+    """Returns whether a cell is too small for its interval to be trusted."""
     return any(cell.small for slices in all_slices for cell in slices.cells)
 
 

@@ -206,7 +206,7 @@ def plot_pareto(frame: pd.DataFrame, metric: str, mode: Mode, looks: Mapping[str
     frontier = data.loc[pareto_frontier(data["seconds"], data["score"], mode)]
     ax.plot(frontier["seconds"], frontier["score"], color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1.5)
     ax.set_xscale("log")
-    label_log_axis(ax)
+    label_log_axis(ax.xaxis)
     return ax
 
 
