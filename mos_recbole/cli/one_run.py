@@ -1,7 +1,6 @@
 """The commands that ask one finished run's model: how the run is named, and how it is loaded."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mos_recbole.cli.parser import Parser
@@ -29,11 +28,12 @@ def find_one_run(options: argparse.Namespace) -> "RunResult":
         InputError: there is none, or several.
     """
     from mos_recbole.analysis import find_run_groups
+    from mos_recbole.data import dataset_place
     from mos_recbole.models import load_plugin
 
     for plugin in options.plugin:
         load_plugin(plugin)
-    dataset = None if options.dataset is None else Path(options.dataset).name
+    dataset = None if options.dataset is None else dataset_place(options.dataset)[0]
     (group,) = find_run_groups([options.run], options.results, dataset=dataset, best=None)
     if len(group.runs) > 1:
         listed = "\n".join(f"  {run.run_id}  {run.folder}" for run in group.runs)
@@ -47,7 +47,8 @@ def load_one_run(options: argparse.Namespace) -> "TrainedRun":
     Raises:
         InputError: as `find_one_run` and `load_run`.
     """
+    from mos_recbole.data import dataset_place
     from mos_recbole.experiment import load_run
 
-    named_folder = options.dataset is not None and "/" in options.dataset
-    return load_run(find_one_run(options), options.device, Path(options.dataset).parent if named_folder else None)
+    data_path = None if options.dataset is None else dataset_place(options.dataset)[1]
+    return load_run(find_one_run(options), options.device, data_path)

@@ -141,10 +141,8 @@ def _train(runs: "list[Settings]", options: argparse.Namespace) -> "tuple[list[R
 def _print(records: "list[RunResult]", failures: "list[Failure]", one: "Settings") -> None:
     from mos_recbole.report import comparison_table
 
-    split = records[0].protocol["split"]["name"]
-    print(f"\nTest metrics on {records[0].dataset}, {split}, full ranking; ± 95 % interval")
     metrics = complete_runs(records, one.asked_metrics, one.values["data_path"])
-    print(comparison_table(records, metrics).text())
+    print(f"\n{comparison_table(records, metrics).text()}")
     print("\nFiles (record, outcomes, training log, checkpoints):")
     for record in records:
         print(f"  {record.folder}")

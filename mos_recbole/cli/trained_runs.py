@@ -58,17 +58,13 @@ def ask_groups(
         InputError: runs that are not there or not of one protocol, or an output that cannot be written to.
     """
     from mos_recbole.analysis import find_trained_groups
-    from mos_recbole.data import dataset_name, is_table
+    from mos_recbole.data import dataset_place
     from mos_recbole.io import require_writable
     from mos_recbole.models import load_plugin
 
     for plugin in options.plugin:
         load_plugin(plugin)
-    name, data_path = None, None
-    if options.dataset is not None:
-        name, data_path = dataset_name(options.dataset), options.dataset if is_table(options.dataset) else None
-        if data_path is None and "/" in options.dataset:
-            data_path = str(Path(options.dataset).parent)
+    name, data_path = (None, None) if options.dataset is None else dataset_place(options.dataset)
     groups = find_trained_groups(options.runs, options.results, name)
     require_writable(output)
     runs = tracked([run for group in groups for run in group.runs], doing, "runs")

@@ -2,7 +2,7 @@
 
 from mos_recbole import compat  # noqa: F401 – first: says what to do where RecBole is missing
 from mos_recbole.data.dataset import SequenceDataset, interactions_fingerprint
-from mos_recbole.data.reading import dataset_name, is_table
+from mos_recbole.data.reading import dataset_name, dataset_place, is_table
 from mos_recbole.data.sequences import Segments, Sequences
 from mos_recbole.data.settings import DATA_SETTINGS
 from mos_recbole.data.splits import SPLITS, Split, SplitSpec
@@ -18,6 +18,7 @@ __all__ = [
     "Split",
     "SplitSpec",
     "dataset_name",
+    "dataset_place",
     "interactions_fingerprint",
     "is_table",
 ]

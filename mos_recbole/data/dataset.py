@@ -120,7 +120,7 @@ class SequenceDataset(DatasetByRecBole):
         separator, encoding = self.config["field_separator"], self.config["encoding"]
         if is_table(self.dataset_path):
             chosen = self.config["columns"] or {}
-            file, self.time_field = table_file(Path(self.dataset_path), fields, chosen, encoding)
+            file, self.time_field = table_file(Path(self.dataset_path), fields, chosen, encoding, separator)
             return file
         if self.config["columns"]:
             raise InputError(
@@ -148,7 +148,10 @@ class SequenceDataset(DatasetByRecBole):
         ]
         for name in wanted:
             if columns[name].endswith("_seq"):
-                raise InputError(f"{self._file.path}, line 1: the column {name!r} holds lists; expected single values")
+                raise InputError(
+                    f"{self._file.path}, line 1: the column {name!r} holds lists, which are not read; "
+                    f"leave it out by unload_col: {{inter: [{name}]}}"
+                )
         return wanted
 
     def _can_be_prepared(self) -> bool:

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _QUERIES = 2**12
 _TREC = ["user", "_", "item", "rank", "score", "_tag"]
 _ALIASES = {"user_id": "user", "query": "user", "qid": "user", "item_id": "item", "docid": "item"}
+_MOST_POSITIONS = 2**31 - 1
 # What of a run's settings says how lists are evaluated, beside what decides about the data.
 _KEPT_SETTINGS = ("filter_seen", "tie_rule", "tail_ratio", "seed", "MAX_ITEM_LIST_LENGTH")
 
@@ -85,6 +86,8 @@ def read_lists(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: a user, position, rank or score is missing or no number")
     if "position" in table and (table["position"] % 1 != 0).any():
         raise InputError(f"{path}: a position is no whole number")
+    if "position" in table and not table["position"].between(0, _MOST_POSITIONS).all():
+        raise InputError(f"{path}: a position is not from 0 to {_MOST_POSITIONS:,}")
     table = table.astype({"user": str, "item": str})
     if (twice := table.duplicated([*query, "item"])).any():
         raise InputError(f"{path}: an item twice in the list of {_examples(table['user'][twice])}")
@@ -134,6 +137,8 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     with ProgressBar(f"reading {path.name}"):
         table = read_lists(path)
     data = RunData(settings, torch.device("cpu"))
+    if settings.values["final_fit"] != "none":
+        data = data.for_final_fit()
     lists = _numbered(path, table, data)
     cut_offs = {metric: parse_metric(metric)[1] or 0 for metric in settings.metric_names}
     ranks = _ranks(path, lists, data, max(settings.kept_items, *cut_offs.values()))
@@ -181,6 +186,7 @@ def _record(
         parameters=0,
         epochs=0,
         best_epoch=0,
+        final_fit=settings.values["final_fit"],
         valid_metric=settings.values["valid_metric"],
         asked_metrics=list(settings.asked_metrics),
         valid={},
@@ -231,7 +237,8 @@ def _with_positions(table: pd.DataFrame, users: Mapping[str, int]) -> pd.DataFra
     if "position" in table or not table["user"].str.fullmatch(r".+:\d+").all() or table["user"].isin(users).all():
         return table
     parts = table["user"].str.rpartition(":")
-    return table.assign(user=parts[0], position=parts[2].astype(int))
+    # A number of more digits is no position, and so no user of the data.
+    return table.assign(user=parts[0], position=parts[2].str[:10].astype(int))
 
 
 def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:

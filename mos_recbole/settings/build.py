@@ -10,7 +10,7 @@ from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
 from mos_recbole import compat
-from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_name, is_table
+from mos_recbole.data import DATA_SETTINGS, SPLITS, SplitSpec, dataset_place
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top_items, parse_metric
 from mos_recbole.models import SHARED_SETTINGS, EncoderHeadRecommender, baseline_of, own_model_names, resolve_model
@@ -197,12 +197,8 @@ def load_settings(
     if Path(dataset).suffix == ".inter" and Path(dataset).is_file():
         found.faults.append(f"{dataset}: an atomic file; expected its folder, {Path(dataset).resolve().parent}")
     for_others = {key for other in beside for key in known_settings(other, dataset)}
-    data_path = {}
-    if is_table(dataset):
-        data_path, dataset = {"data_path": dataset}, dataset_name(dataset)
-    elif "/" in dataset:
-        data_path, dataset = {"data_path": str(Path(dataset).parent)}, Path(dataset).name
-    values = RecBoleConfig.defaults(model_class, dataset) | data_path
+    dataset, data_path = dataset_place(dataset)
+    values = RecBoleConfig.defaults(model_class, dataset) | ({} if data_path is None else {"data_path": data_path})
     if issubclass(model_class, EncoderHeadRecommender):
         common = {*RecBoleConfig.defaults(resolve_model("Pop"), dataset), *(one.key for one in SHARED_SETTINGS)}
         found.faults += declaration_faults(model_class, common)

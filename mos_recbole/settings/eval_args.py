@@ -69,9 +69,11 @@ def _ratio(ratios: Any, value: Mapping[str, Any], faults: list[str], warnings: l
         return {"split": "ratio", "valid_ratio": valid, "test_ratio": test}
     warnings.append(
         "the shares are cut at moments in time (split: temporal): interactions of one time stay together, where "
-        "RecBole counts rows, and targets are ranked among the items that training saw"
+        "RecBole counts rows, and targets are ranked among the items that training saw; histories reach into the whole "
+        "past, as in RecBole (context_reach: past)"
     )
-    return {"split": "temporal", "test_share": round(test, 12), "valid_share": round(valid / (train + valid), 12)}
+    shares = {"test_share": round(test, 12), "valid_share": round(valid / (train + valid), 12)}
+    return {"split": "temporal", **shares, "context_reach": "past"}
 
 
 def mode_faults(value: Any) -> list[str]:

@@ -15,7 +15,7 @@ from mos_recbole.settings.translate import is_none, sampled
 from mos_recbole.specs import Count, Layers, NonNegative, Positive, Probability, Rate, Setting, Text
 
 # RecBole's intervals, such as "[5,inf)" or "(0,1];[3,4)".
-_NUMBER = r"\s*[-+]?(?:inf|\d+\.?\d*(?:[eE][-+]?\d+)?)\s*"
+_NUMBER = r"\s*[-+]?(?:inf|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
 _INTERVAL = rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*"
 
 
@@ -54,10 +54,12 @@ Columns = Annotated[dict[str, list[str] | Literal["*"]] | None, BeforeValidator(
 
 def _known_encoding(name: str) -> str:
     try:
-        "".encode(name)  # some codecs are of no text, such as rot13
-        return codecs.lookup(name).name
+        ends = "\n\n".encode(name)  # some codecs are of no text, such as rot13
     except (LookupError, ValueError):
         raise ValueError("expected the name of a text encoding, such as utf-8 or latin-1") from None
+    if not ends.endswith(b"\n\n"):
+        raise ValueError("expected an encoding in which a line end is one byte, such as utf-8; convert the file")
+    return codecs.lookup(name).name
 
 
 _CLOSED = pydantic.ConfigDict(extra="forbid")
@@ -69,6 +71,14 @@ class ClipGradNorm(TypedDict):
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
     max_norm: Rate
     norm_type: NotRequired[Rate]
+
+
+class Discretization(TypedDict):
+    """How RecBole makes classes of a column's numbers: of equal distance into `bucket` ones, or by logarithms."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+    method: Literal["ED", "LD"]
+    bucket: NotRequired[Positive]
 
 
 class TrainNegatives(TypedDict):
@@ -202,7 +212,7 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
         [
             *("additional_feat_suffix", "normalize_field", "numerical_features", "selected_features"),
         ],
-        list[Text] | Text | None,
+        Annotated[list[Text] | None, BeforeValidator(lambda name: [name] if isinstance(name, str) else name)],
     ),
     # RecBole joins lists of them.
     **dict.fromkeys(
@@ -212,7 +222,7 @@ RECBOLE_TYPES: dict[str, Any] = {name: kind for kind, names in _NAMES_BY_TYPE fo
     "preload_weight": dict[str, Text] | None,
     "seq_len": dict[str, Positive] | None,
     "normalize_all": bool | None,
-    "discretization": dict[str, Any] | None,
+    "discretization": dict[str, Discretization] | None,
     "rm_dup_inter": Literal["first", "last"] | None,
     "val_interval": dict[str, Intervals | list[str]] | None,
     "seed": Annotated[int, Field(ge=0, lt=2**32)],

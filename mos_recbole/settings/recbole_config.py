@@ -53,7 +53,7 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         self.final_config_dict["metrics"] = metrics
         if is_table(values["data_path"]):
             self.final_config_dict["data_path"] = values["data_path"]
-        elif values["data_path"] != _RECBOLE_DATA_PATH:
+        elif Path(values["data_path"]) != Path(_RECBOLE_DATA_PATH):
             # RecBole takes ml-100k from its own files, whatever the data_path.
             self.final_config_dict["data_path"] = str(Path(values["data_path"]) / dataset)
         self.final_config_dict |= {

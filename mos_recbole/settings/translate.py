@@ -180,12 +180,11 @@ def _take_eval_args(given: dict[str, Given], found: Findings) -> None:
     faults: list[str] = []
     warnings: list[str] = []
     settings = split_of_eval_args(item.value, faults, warnings)
-    if "split" in given:
+    if "split" in given and settings.get("split", given["split"].value) != given["split"].value:
+        by = "benchmark_filename" if given["split"].origin == (files and files.origin) else "split"
+        faults, warnings, settings = mode_faults(item.value), [f"its split is not read, since {by} is set"], {}
+    elif "split" in given and "split" not in settings:
         faults, warnings = mode_faults(item.value), []
-        if settings.get("split", given["split"].value) != given["split"].value:
-            by = "benchmark_filename" if given["split"].origin == (files and files.origin) else "split"
-            warnings.append(f"its split is not read, since {by} is set")
-        settings = {}
     found.faults += [f"{item.origin}: eval_args: {fault}" for fault in faults]
     found.warnings += [f"{item.origin}: eval_args: {warning}" for warning in warnings]
     for key, value in settings.items():

@@ -260,6 +260,7 @@ def test_moments_in_a_parquet_file(tmp_path: Path) -> None:
         ("log.csv", {"columns": "user=who,item=it,time=when"}, "no column 'it' for the item; found when, item_id"),
         ("no.csv", {"columns": COLUMNS}, "no.csv: no such file; expected .csv, .tsv or .parquet"),
         ("toy", {"columns": COLUMNS}, "columns is for a --dataset that is a .csv, .tsv or .parquet file"),
+        ("log.csv", {"columns": "user=who,item=who,time=when"}, "--columns has the column 'who' for two of user, item"),
         ("log.csv", {"columns": "usr=who"}, "expected user=...,item=...,time=..."),
     ],
 )
@@ -269,6 +270,37 @@ def test_columns_that_do_not_fit_are_said(name: str, settings: dict[str, Any], m
     with pytest.raises(InputError) as caught:
         load(tmp_path / name, **settings)
     assert message in str(caught.value)
+
+
+def test_a_separator_of_ones_own(tmp_path: Path) -> None:
+    """What field_separator says, with quotation marks as in any .csv file."""
+    frame = table(write(tmp_path))
+    frame.to_csv(tmp_path / "log.csv", index=False, sep=";")
+    assert (
+        load(tmp_path / "log.csv", columns=COLUMNS, field_separator=";").fingerprint()
+        == load(tmp_path / "toy").fingerprint()
+    )
+
+
+def test_a_column_of_lists_in_a_parquet_file_is_named(tmp_path: Path) -> None:
+    frame = table(write(tmp_path))
+    frame["what"] = [[name] for name in frame["what"]]
+    with pytest.raises(InputError, match=r"log.parquet: the column 'what' has list<.*>; expected names or numbers"):
+        load(write_table(frame, tmp_path / "log.parquet"), columns=COLUMNS)
+
+
+def test_the_model_of_a_run_on_a_file_is_asked_with_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists and exports, by the path that the run was given."""
+    path = write_table(table(write(tmp_path)), tmp_path / "log.csv")
+    place = ["--dataset", str(path), "--device", "cpu"]
+    run = ["run", "--model", "GRU4RecSoftmax", "--columns", COLUMNS, "--output", str(tmp_path), "--epochs=1"]
+    assert main([*run, *place]) == 0
+    asked = ["GRU4RecSoftmax", "--results", str(tmp_path), *place]
+    assert main(["recommend", *asked, "--all-users", "--k", "2", "--output", str(tmp_path / "lists.csv")]) == 0
+    assert (tmp_path / "lists.csv").read_text().startswith("query,rank,item,score")
+    assert main(["export", *asked, "--format", "npz", "--output", str(tmp_path / "model.npz")]) == 0
 
 
 def test_values_in_quotation_marks(tmp_path: Path) -> None:
@@ -291,7 +323,7 @@ def test_prepare_and_run_take_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"--dataset {path} --columns={COLUMNS}" in shown
     run = ["run", "--model", "Pop", "--dataset", str(path), "--columns", COLUMNS, "--output", str(tmp_path)]
     assert main([*run, "--device", "cpu"]) == 0
-    assert "Test metrics on log" in capsys.readouterr().out
+    assert "log: " in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------------- no times

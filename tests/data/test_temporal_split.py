@@ -111,6 +111,15 @@ def test_the_split_equals_plain_loops(
     assert found.facts["targets_before_test"] == len(naive_targets(histories, -np.inf, split_time, reach, minimum))
 
 
+@pytest.mark.parametrize("n_rows", [100, 1000])
+@pytest.mark.parametrize("share", [round(1 / 9, 12), 0.1, 0.29])
+def test_a_share_that_is_a_whole_number_of_rows(share: float, n_rows: int) -> None:
+    """All times differ: exactly so many rows, though the written share or its product is a little less."""
+    times = np.arange(round(n_rows * 0.9) if share > 0.11 and share < 0.12 else n_rows)
+    test_from = split_of(flat([[time] for time in times.tolist()]), test_share=share).facts["test_from"]
+    assert len(times) - test_from == round(share * len(times))
+
+
 @given(
     histories=st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=9), min_size=1, max_size=6),
     test_share=st.floats(0.01, 0.99),

@@ -84,12 +84,23 @@ def test_lists_have_no_loss(options: dict[str, object], run: RunResult, data: Pa
         score_lists(tmp_path / "lists.csv", "Theirs", settings, tmp_path)
 
 
-HELD_OUT = [
+FINAL: dict[str, object] = {"final_fit": "train+valid"}
+HELD_OUT: list[tuple[str, str, dict[str, object]]] = [
     ("GRU4RecMoS", "csv", {}),
     ("SASRecSoftmax", "parquet", {"filter_seen": True}),
     ("NARMMixtape", "jsonl", {"split": "temporal", "test_share": 0.3}),
     ("GRU4RecMoS", "run", {"split": "ratio", "test_ratio": 0.4, "filter_seen": True, "tie_rule": "pessimistic"}),
     ("Pop", "csv", {"split": "ratio", "test_ratio": 0.4, "filter_seen": True}),
+    (
+        "GRU4RecMoS",
+        "csv",
+        {"split": "temporal", "test_share": 0.3, "context_reach": "past", "final_fit": "train+valid"},
+    ),
+    (
+        "GRU4RecSoftmax",
+        "parquet",
+        {"final_fit": "train+valid", "metrics": ["NDCG", "TailPercentage", "AveragePopularity"]},
+    ),
 ]
 
 
@@ -112,6 +123,8 @@ def test_what_a_run_recommends_for_its_queries_has_its_metrics(
     assert values_of(found) == pytest.approx(values_of(record), abs=1e-12)
     assert found.protocol_hash == record.protocol_hash
     mine, own = found.outcomes(), record.outcomes()
+    assert mine["train_count"].tolist() == own["train_count"].tolist()
+    assert found.final_fit == record.final_fit
     in_list = mine["rank"] <= 10
     assert mine["rank"][in_list].tolist() == own["rank"][in_list].tolist()
     assert in_list.sum() == (own["rank"] <= 10).sum() > 0
@@ -253,6 +266,9 @@ def test_queries_without_lists_are_misses_and_short_lists_are_said(
         ("user,item,rank\n", "no lists"),
         ("user,item,score\nu1,i1,high\n", "no number"),
         ("user,item,score,position\nu1,i1,2,0.5\n", "a position is no whole number"),
+        ("user,item,score,position\nu1,i1,2,-1\n", "a position is not from 0 to 2,147,483,647"),
+        (f"user,item,score,position\nu1,i1,2,{10**10}\n", "a position is not from 0 to 2,147,483,647"),
+        (f"user,item,score\nu1:{10**25},i1,2\n", "no test query has a list"),
         ("user,item,score,position\nu1,i1,2,1\nu1,i1,1,1\n", "twice in the list of 'u1'"),
         ("user,item,score,position\nu1,i1,2,1000\n", "no test query has a list"),
         ('user,item,rank\n"u1,i1,1\n', "expected lists as"),

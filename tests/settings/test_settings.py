@@ -255,6 +255,50 @@ def test_a_width_that_the_attention_heads_do_not_divide_is_refused() -> None:
     assert "n_heads 3" in found[0]
 
 
+def test_eval_args_are_read_beside_the_split_of_their_name() -> None:
+    """Shares and what is held out stay; a value of one's own is the stronger one; another split says what is lost."""
+    ratios = "--eval_args={split: {RS: [0.5, 0.2, 0.3]}, order: TO, group_by: user}"
+    for split in ([], ["--split=ratio"]):
+        found = values(ratios, *split)
+        assert (found["split"], found["valid_ratio"], found["test_ratio"]) == ("ratio", 0.2, 0.3)
+    assert values(ratios, "--split=ratio", "--test_ratio=0.1")["test_ratio"] == 0.1
+    by_time = values("--eval_args={split: {RS: [8, 1, 1]}, order: TO, group_by: none}", "--split=temporal")
+    assert (by_time["test_share"], by_time["context_reach"]) == (0.1, "past")
+    last = values("--eval_args={split: {LS: test_only}, order: TO}", "--split=leave_one_out")
+    assert last["held_out"] == "test_only"
+    other = load_settings("GRU4RecMoS", overrides=[ratios, "--split=leave_one_out"])
+    assert other.warnings == ("--eval_args: eval_args: its split is not read, since split is set",)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--encoding=utf-16", "expected an encoding in which a line end is one byte"),
+        ("--encoding=utf-16-be", "expected an encoding in which a line end is one byte"),
+        ("--clip_grad_norm=1.0", "expected a mapping, whose keys may be max_norm, norm_type"),
+        ("--discretization={rating: {bucket: 3}}", "discretization"),
+        ("--discretization={rating: {method: XX, bucket: 3}}", "'ED' or 'LD'"),
+    ],
+)
+def test_what_could_not_be_read_or_done_is_refused(argument: str, message: str) -> None:
+    (fault,) = faults(argument)
+    assert message in fault
+
+
+@pytest.mark.parametrize("interval", ["(.5,inf)", "[-.5,2.)", "(0,1];[3,4)"])
+def test_intervals_as_recbole_reads_them(interval: str) -> None:
+    assert values(f"--user_inter_num_interval={interval}")["user_inter_num_interval"] == interval
+
+
+def test_encodings_that_write_a_mark_first() -> None:
+    assert values("--encoding=utf-8-sig")["encoding"] == "utf-8-sig"
+
+
+def test_a_text_stands_for_a_list_of_one() -> None:
+    assert values("--numerical_features=rating")["numerical_features"] == ["rating"]
+    assert values("--normalize_field=[a, b]")["normalize_field"] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "evaluation",
     [

@@ -321,7 +321,7 @@ def test_two_processes_give_the_numbers_of_one(kinds: list[str], data: Path, tmp
         assert done.stderr.count(text) == 1, text
     assert find_records(tmp_path / "ends") == []
     # One process prints, and after every epoch all have the same weights.
-    assert done.stdout.count("Test metrics on toy") == len(same | other)
+    assert done.stdout.count("Test metrics by full ranking") == len(same | other)
     assert done.stderr.count("epoch 1: loss") == len(same | other) + 1
     assert [one.get("weights") for one in told[0]] == [one.get("weights") for one in told[1]]
 

@@ -4,7 +4,7 @@ from mos_recbole.data.reading.atomic import RATINGS_FILE, RATINGS_HEADER, LogFil
 from mos_recbole.data.reading.features import read_features
 from mos_recbole.data.reading.log import InteractionLog, TokenColumn, read_log
 from mos_recbole.data.reading.split_files import SplitColumns, SplitRows, read_split_files
-from mos_recbole.data.reading.tables import dataset_name, is_table, table_file
+from mos_recbole.data.reading.tables import dataset_name, dataset_place, is_table, table_file
 
 __all__ = [
     "RATINGS_FILE",
@@ -15,6 +15,7 @@ __all__ = [
     "SplitRows",
     "TokenColumn",
     "dataset_name",
+    "dataset_place",
     "is_cut_off",
     "is_table",
     "read_features",

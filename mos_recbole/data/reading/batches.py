@@ -54,7 +54,12 @@ def _parquet_batches(file: LogFile, types: dict[str, pa.DataType]) -> Iterator[p
             # A moment is a number in its own unit, as in a text file.
             column = column.cast(pa.timestamp("s")) if pa.types.is_date(column.type) else column
             column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-            text = column.cast(_TEXT)
+            try:
+                text = column.cast(_TEXT)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+                raise InputError(
+                    f"{file.path}: the column {place[name]!r} has {column.type}; expected names or numbers"
+                ) from error
             columns.append(text.dictionary_encode() if kind == _NAMES else text)
         yield pa.record_batch(columns, names=list(types))
 

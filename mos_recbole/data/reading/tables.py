@@ -25,8 +25,15 @@ def dataset_name(path: str | Path) -> str:
     return name.name
 
 
+def dataset_place(text: str) -> tuple[str, str | None]:
+    """Returns the name of a data set and its `data_path`, of a name, a folder or a file; None for the usual place."""
+    if is_table(text):
+        return dataset_name(text), text
+    return Path(text).name, str(Path(text).parent) if "/" in text else None
+
+
 def table_file(
-    path: Path, fields: tuple[str, str, str | None], chosen: Mapping[str, str], encoding: str
+    path: Path, fields: tuple[str, str, str | None], chosen: Mapping[str, str], encoding: str, separator: str
 ) -> tuple[LogFile, str | None]:
     """Returns a file of interactions, its columns under RecBole's names, and the name of the time column or None.
 
@@ -36,21 +43,22 @@ def table_file(
         chosen: which columns of the file they are, by "user", "item" and "time"; where there is nothing they are
             those of the same names. User and item without a time: the order of the file.
         encoding: of the text.
+        separator: between the fields of text; a tab for the tab or comma that the first line has.
 
     Raises:
         InputError: no such file, or a column that it does not have.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected .csv, .tsv or .parquet, or a text file with .gz")
-    separator = ""
     if path.suffix == ".parquet":
+        separator = ""
         try:
             header = parquet.read_schema(path).names
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path}: not a Parquet file ({str(error).strip()})") from None
     else:
         line = first_line(path, encoding)
-        separator = "\t" if "\t" in line else ","
+        separator = "," if separator == "\t" and "\t" not in line else separator
         header = [name.strip().strip('"').partition(":")[0] for name in line.split(separator)]
     user, item, time = fields
     if "time" not in chosen and {"user", "item"} <= chosen.keys():
@@ -59,6 +67,8 @@ def table_file(
     renamed: dict[str, str] = {}
     for kind, name in names.items():
         column = chosen.get(kind, name)
+        if column in renamed:
+            raise InputError(f"{path}: --columns has the column {column!r} for two of user, item and time")
         if column not in header:
             found, hint = ", ".join(header), ",".join(f"{kind}=..." for kind in names)
             raise InputError(f"{path}: no column {column!r} for the {kind}; found {found}; --columns {hint} names them")
@@ -69,4 +79,4 @@ def table_file(
     columns = {name: kinds.get(name, "float") for name in own}
     if len(columns) < len(header):
         raise InputError(f"{path}: two columns of the same name; found {', '.join(header)}")
-    return LogFile(path, columns, separator, encoding, quoting=separator == ","), time
+    return LogFile(path, columns, separator, encoding, quoting=separator != "\t"), time

@@ -115,7 +115,8 @@ def _latest_share(all_times: np.ndarray, low: int, high: int, share: float) -> i
             since_low = inside.view(np.uint64) - np.uint64(low % 2**64)
             counts += np.bincount((since_low >> np.uint64(shift)).astype(np.int64), minlength=len(counts))
         if allowed is None:
-            allowed = share * counts.sum()
+            # Of 1/9, written with twelve digits, 90 rows are 9.99999999999.
+            allowed = (share + 1e-12) * counts.sum()
         # Of every bucket how many are in it or later.
         from_bucket = after + np.cumsum(counts[::-1])[::-1]
         too_many = int((from_bucket > allowed).sum())  # they are the first ones
