@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ROOT / "docs" / "settings.md"
+# What a page of HTML opens beside itself.
+_HREF = re.compile(r'href="(?!\w+:)([^"#]+)"')
 _LINK = re.compile(r"(\[([^][]*)\]\(([^)#\s]+)[^)\s]*\))")
 
 _SETTINGS_PAGE = """# Settings
@@ -163,6 +165,8 @@ def stage(folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix != ".md":
             shutil.copy(path, copy)
+            if path.suffix == ".html":
+                left += [_beside(path, link) for link in _HREF.findall(path.read_text(encoding="utf-8"))]
             continue
         text = path.read_text(encoding="utf-8")
         for whole, words, link in _LINK.findall(text):
@@ -175,6 +179,14 @@ def stage(folder: Path) -> None:
     shutil.copy(ROOT / "docs" / "site.css", folder / "docs")
     (folder / "docs" / "commands.md").write_text(commands_page(), encoding="utf-8")
     (folder / "docs" / "python.md").write_text(python_page(), encoding="utf-8")
+
+
+def _beside(page: Path, link: str) -> Path:
+    """Returns the file that a page of HTML opens."""
+    target = (page.parent / link).resolve()
+    if not target.is_file():
+        sys.exit(f"{page}: opens {link}, which is not there")
+    return target
 
 
 def build(output: Path) -> None:

@@ -41,6 +41,7 @@ HEADS = ("Softmax", "MoC", "MoS")
 METRICS = ("NDCG@10", "Recall@100", "Loss")
 PRIMARY = METRICS[0]
 MARGIN = 0.01
+_LONGEST = 5  # intervals in the figure, in shortest ones
 """Of relative differences that count as equivalent; of the loss, in nats."""
 
 
@@ -152,6 +153,12 @@ def plot_differences(ax: Axes, rows: pd.DataFrame, metric: str) -> Axes:
             markersize=4,
             capsize=2,
         )
+    # A cell whose seeds failed to train does not flatten the others.
+    ends = rows[["B - A low", "B - A high"]].abs().max(axis=1)
+    width_of = rows["B - A high"] - rows["B - A low"]
+    limit = 1.15 * max(ends[width_of <= _LONGEST * width_of.min()].max(), rows["B - A"].abs().max())
+    if limit < ends.max():
+        ax.set_ylim(-limit, limit)
     ax.set_xticks(range(len(widths)), [str(width) for width in widths])
     better = ", nats (less is better)" if metric == "Loss" else ""
     ax.set(xlabel="width d", title=f"{metric} less the softmax's{better}", xlim=(-0.5, len(widths) - 0.5))
@@ -171,7 +178,8 @@ def figure_of(frame: pd.DataFrame, softmax: str) -> Figure:
         for ax, metric in zip(drawing.subplots(1, 2), (PRIMARY, "Loss"), strict=True):
             plot_differences(ax, rows[rows["metric"] == metric], metric)
         add_legend(drawing, model_looks(list(dict.fromkeys(rows["model"]))))
-    return Figure("heads", "Heads and the softmax", "Differences from the softmax, with 95 % intervals.", drawing)
+    caption = "Differences from the softmax, with 95 % intervals. One that leaves the picture is longer than shown."
+    return Figure("heads", "Heads and the softmax", caption, drawing)
 
 
 def write_tables(options: argparse.Namespace, output: Path) -> str:

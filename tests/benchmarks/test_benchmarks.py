@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from scripts import load_script
@@ -94,6 +95,35 @@ def test_time_to_quality(data: Path, tmp_path: Path) -> None:
         assert rows["processor_seconds"].is_monotonic_increasing
     assert printed.count("inf") == 4
     assert (tmp_path / "time_to_quality.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "draw", "folder"),
+    [
+        ("time_to_quality", "draw", "time_to_quality/ml-1m"),
+        ("time_to_quality", "draw", "time_to_quality/recbole"),
+        ("loss_speed", "plot", "loss_speed"),
+        ("data_scale", "plot", "data_scale"),
+    ],
+)
+def test_axes_are_labelled_in_plain_numbers(
+    script: str, draw: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In figures of the kept results: no markup of Matplotlib's, and at least two labels on an axis."""
+    plt.close("all")
+    monkeypatch.setattr(plt, "close", lambda *_: None)
+    table = pd.read_csv(_ROOT / "results" / folder / f"{script}.csv")
+    if script == "loss_speed":
+        table = table[table["dtype"] == "float32"]
+    given = {"time_to_quality": [table, 0.1], "data_scale": [table.to_dict("records")]}.get(script, [table])
+    getattr(load_script(f"speed/{script}.py", monkeypatch), draw)(*given, tmp_path / "figure.png")
+    for ax in plt.gcf().axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            inside = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            assert len([tick for tick in inside if tick.label1.get_text()]) >= 2
+        labels = [*ax.get_xticklabels(which="both"), *ax.get_yticklabels(which="both")]
+        assert not any("mathdefault" in label.get_text() for label in labels)
 
 
 # In the place of RecTools' Python: keeps what it is called with.

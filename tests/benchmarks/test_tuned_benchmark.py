@@ -165,6 +165,8 @@ def test_the_page_over_all_data_sets(call: Callable[..., tuple[int, Commands]], 
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "ml-100k lacks Pop." in page
     assert "(without Pop)" in page
+    # The command reads what this page was made of.
+    assert "--finished --output out</code>" in page
 
 
 def test_what_has_no_runs_is_left_out_and_named(

@@ -31,7 +31,7 @@ from mos_recbole.analysis.slices import Cell, SliceBy, Slices
 from mos_recbole.analysis.study import read_study
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval
-from mos_recbole.report import comparison_table, write_report
+from mos_recbole.report import comparison_table, sections, write_report
 from mos_recbole.report.figures import Figure, model_looks, save_figure
 from mos_recbole.report.figures.maps import plot_difference_map
 from mos_recbole.report.figures.slices import plot_relative_difference, plot_slices
@@ -94,6 +94,40 @@ class Reader(html.parser.HTMLParser):
 
 
 # ---------------------------------------------------------------------------------------------------- numbers
+
+
+def test_files_of_tables_say_of_what_they_are(report: Path) -> None:
+    """They are read without the page: data, split and candidates, and what ± is."""
+    (text,) = (path.read_text(encoding="utf-8") for path in report.glob("tables/*/models.tex"))
+    assert "% ml-25m: 60 users; split temporal; items of the history are candidates." in text
+    assert "± half the width of the 95 % interval" in text
+    assert "items of the history are candidates." not in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_without_probabilities_has_no_loss_and_stands_beside_others(make: Maker) -> None:
+    """The loss of the others is shown all the same."""
+    make(MOS, 8)
+    make("Pop", None, change=lambda table: table.assign(log_probability=np.nan))
+    table = comparison_table(find_records(make.folder), ["NDCG@10", "Loss"])
+    shown = {row["model"].text: row["Loss ↓"].text for row in table.rows}
+    assert shown == {MOS: "1.0000 ± 0.0000", "Pop": "-"}
+    page, *_ = write_report([make.folder], metrics=["NDCG@10", "Loss"])
+    assert page.is_file()
+
+
+def test_a_model_looks_the_same_in_all_sections(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever finished first there."""
+    for dataset, models in (("a", ("Pop", "BPR", SOFTMAX)), ("b", ("BPR", SOFTMAX, "Pop"))):
+        for model in models:
+            make(model, None, dataset=dataset, data={"users": 60, "fingerprint": dataset}, protocol_hash=dataset * 10)
+    seen: list[dict[str, object]] = []
+    real = sections.draw_training_curves
+    monkeypatch.setattr(
+        sections, "draw_training_curves", lambda *given, **named: (seen.append(given[2]), real(*given, **named))[1]
+    )
+    write_report([make.folder])
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
 
 
 def test_the_main_table_has_the_means_of_the_outcomes(report: Path) -> None:
