@@ -12,15 +12,15 @@ to all runs. The last epoch counts, the only one that is validated.
 Writes to --output: runs/ (the finished runs, without models and without names of users and items), runs.csv (a line a
 run), comparisons.csv and .md, heads.svg and .png (differences from the softmax), and ablate_rank/ (the mixtures cut to
 lower ranks, for which the models in --work are needed). Runs join those that --output has, so a laboratory grows:
-train `--seeds 4 5` in another folder or on another machine, then `--finished --seeds 1 2 3 4 5`. `mos-recbole compare`
-reads runs/ too. p values are corrected by Holm's method for the three comparisons of a width and metric. Prints how far
-the training loss of a cell's runs predicts their test NDCG@10.
+train `--seeds 4 5` in another folder or on another machine, then `--finished --seeds 1 2 3 4 5`, also by another
+version of the package that trains alike. `mos-recbole compare` reads runs/ too, each version by itself. p values are
+corrected by Holm's method for the three comparisons of a width and metric. Prints how far the training loss of a
+cell's runs predicts their test NDCG@10.
 """
 
 import argparse
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -88,13 +88,24 @@ def keep_run(run: RunResult, folder: Path) -> None:
 
 
 def groups_of(options: argparse.Namespace, output: Path, width: int) -> list[RunGroup]:
-    """Returns the kept runs of a width with the asked seeds, a group a head. Raises InputError where one is missing."""
-    found = find_run_groups([_name(options.encoder, head, width) for head in HEADS], [output])
-    asked = set(options.seeds)
-    for group in found:
-        if missing := sorted(asked - {run.seed for run in group.runs}):
-            raise InputError(f"{output}: {group.label} has no run with seed {', '.join(map(str, missing))}")
-    return [replace(group, runs=tuple(run for run in group.runs if run.seed in asked)) for group in found]
+    """Returns the kept runs of a width with the asked seeds, a group a head.
+
+    Seeds that were trained at different times may be of different versions of the package. They join here, and
+    runs.csv names the commit of each.
+
+    Raises:
+        InputError: a seed is missing or there twice, or runs of a head differ in more than the version.
+    """
+    groups = []
+    for head in HEADS:
+        name = _name(options.encoder, head, width)
+        found = [run for group in find_run_groups([name], [output], every=True) for run in group.runs]
+        runs = sorted((run for run in found if run.seed in options.seeds), key=lambda run: run.seed)
+        if missing := sorted(set(options.seeds) - {run.seed for run in runs}):
+            raise InputError(f"{output}: {name} has no run with seed {', '.join(map(str, missing))}")
+        joined = tuple(run.model_copy(update={"code": runs[0].code}) for run in runs)
+        groups.append(RunGroup(name.replace(":", " "), joined))
+    return groups
 
 
 def comparisons(groups: Sequence[RunGroup]) -> Iterator[Table]:

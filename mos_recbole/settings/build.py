@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 from recbole.utils.argument_list import dataset_arguments
 
@@ -200,7 +201,7 @@ def load_settings(
     dataset, data_path = dataset_place(dataset)
     values = RecBoleConfig.defaults(model_class, dataset) | ({} if data_path is None else {"data_path": data_path})
     if issubclass(model_class, EncoderHeadRecommender):
-        common = {*RecBoleConfig.defaults(resolve_model("Pop"), dataset), *(one.key for one in SHARED_SETTINGS)}
+        common = {*RecBoleConfig.defaults(GeneralRecommender, dataset), *(one.key for one in SHARED_SETTINGS)}
         found.faults += declaration_faults(model_class, common)
     take_translated(given, found)
     take_width(given, values, name, found)

@@ -121,6 +121,23 @@ def test_runs_of_another_place_join(laboratory: ModuleType, work: Path, tmp_path
         assert (tmp_path / "out" / name).read_text() == (tmp_path / "all" / name).read_text()
 
 
+def test_seeds_of_another_version_join_and_other_settings_do_not(
+    laboratory: ModuleType, work: Path, tmp_path: Path
+) -> None:
+    """The same tables as of one version; a head with two rates is no cell."""
+    laboratory.write_tables(options_of(work), tmp_path / "one")
+    for run in find_records(work):
+        if run.seed == 2:
+            run.model_copy(update={"code": "0.1+other"}).write(run.folder)
+    laboratory.write_tables(options_of(work), tmp_path / "two")
+    for name in ("comparisons.csv", "runs.csv", "comparisons.md"):
+        assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
+    run = next(run for run in find_records(work) if run.seed == 3)
+    run.model_copy(update={"settings": run.settings | {"learning_rate": 0.9}}).write(run.folder)
+    with pytest.raises(InputError, match="runs of 2 configurations"):
+        laboratory.write_tables(options_of(work), tmp_path / "three")
+
+
 def test_a_missing_seed_is_told(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seed"):
         laboratory.write_tables(options_of(work, seeds=(*SEEDS, 4)), tmp_path / "out")

@@ -108,12 +108,12 @@ def test_run_prints_a_table_and_the_files(call, data: Path, tmp_path: Path) -> N
 
 
 def test_quiet_prints_the_table_only(call, data: Path, tmp_path: Path) -> None:
-    """Nothing on standard error; on standard output the table with its heading and the files, no progress."""
+    """Nothing on standard error; on standard output the table with its caption and the files, no progress."""
     status, out, error = call("run", *RUN, "--dataset", data, "--output", tmp_path / "results", "--quiet")
     assert (status, error) == (0, "")
     lines = [line for line in out.splitlines() if line]
     assert len(table_of(out)) == 3
-    assert len(lines) == 3 + 3  # a heading, the table, a heading, one folder
+    assert len(lines) == 3 + 4  # the table, two lines of caption, a heading, one folder
     assert "epoch 1" not in out
 
 
@@ -230,7 +230,8 @@ def test_table_is_rebuilt_from_the_files_alone(call, data: Path, tmp_path: Path)
 def test_table_as_csv(call, results: Path) -> None:
     """All numbers in full precision, intervals by their ends; rounded, they are the cells of the printed table."""
     status, out, error = call("table", results, "--format", "csv")
-    assert (status, error) == (0, "")
+    assert status == 0
+    assert error.startswith("toy: 30 users, ")  # the caption, apart from the numbers
     rows = list(csv.DictReader(io.StringIO(out)))
     header, *printed = cells(call("table", results)[1])
     for row, texts in zip(rows, printed, strict=True):

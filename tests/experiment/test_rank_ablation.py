@@ -268,7 +268,7 @@ def test_figure(trained_results: Path) -> None:
     figure = draw_rank_ablation(RankAblation((group,), 0)).drawing
     loss, metric, overlap = figure.axes
     assert [ax.get_title() for ax in (loss, metric)] == [
-        "loss, cut to r less full, nats",
+        "loss, cut to r less full, nats, logarithmic beyond 0.01",
         "NDCG@10, cut to r less full",
     ]
     (line, *_) = [line for line in loss.get_lines() if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]

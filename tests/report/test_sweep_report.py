@@ -750,7 +750,7 @@ def test_times_are_labelled_in_plain_numbers(seconds: tuple[float, float]) -> No
     plot_pareto(frame_of([1, 2], [0.1, 0.2]).assign(train_seconds=seconds), "NDCG@10", "max", model_looks(["A"]), axes)
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert len(labels) >= 2
-    assert [float(label) for label in labels] == pytest.approx(axes.get_xticks())
+    assert [float(label.replace(",", "")) for label in labels] == pytest.approx(axes.get_xticks())
 
 
 def test_a_parameter_that_no_scored_trial_has_is_drawn_empty(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def read_table(content: bytes, folder: Path) -> str | None:
     path = folder / "toy.csv"
     path.write_bytes(content.replace(b"\t", b","))
     try:
-        file, time_field = table_file(path, FIELDS, {}, "utf-8")
+        file, time_field = table_file(path, FIELDS, {}, "utf-8", "\t")
         read_log(file, list(FIELDS), time_field)
     except InputError as error:
         return str(error)
