@@ -107,15 +107,15 @@ def test_kept_runs_tell_no_user_and_no_item(laboratory: ModuleType, work: Path, 
 
 def test_runs_of_another_place_join(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
     """Seeds trained elsewhere join the kept ones, and the tables are those of all in one place."""
-    laboratory.write_tables(options_of(work), tmp_path / "all")
+    laboratory.write_tables(options_of(work, widths=[8]), tmp_path / "all")
     parts = {1: tmp_path / "first", 2: tmp_path / "second", 3: tmp_path / "second"}
     for run in find_records(work):
         if run.seed in parts:
             shutil.copytree(run.folder, parts[run.seed] / "runs" / run.folder.name)
-    laboratory.write_tables(options_of(tmp_path / "first", seeds=[1]), tmp_path / "out")
-    laboratory.write_tables(options_of(tmp_path / "second"), tmp_path / "out")
+    laboratory.write_tables(options_of(tmp_path / "first", widths=[8], seeds=[1]), tmp_path / "out")
+    laboratory.write_tables(options_of(tmp_path / "second", widths=[8]), tmp_path / "out")
     shutil.rmtree(tmp_path / "second")
-    told = laboratory.write_tables(options_of(tmp_path / "second"), tmp_path / "out")
+    told = laboratory.write_tables(options_of(tmp_path / "second", widths=[8]), tmp_path / "out")
     assert "within cells" in told
     for name in ("comparisons.csv", "runs.csv", "comparisons.md"):
         assert (tmp_path / "out" / name).read_text() == (tmp_path / "all" / name).read_text()
@@ -125,17 +125,17 @@ def test_seeds_of_another_version_join_and_other_settings_do_not(
     laboratory: ModuleType, work: Path, tmp_path: Path
 ) -> None:
     """The same tables as of one version; a head with two rates is no cell."""
-    laboratory.write_tables(options_of(work), tmp_path / "one")
+    laboratory.write_tables(options_of(work, widths=[8]), tmp_path / "one")
     for run in find_records(work):
         if run.seed == 2:
             run.model_copy(update={"code": "0.1+other"}).write(run.folder)
-    laboratory.write_tables(options_of(work), tmp_path / "two")
+    laboratory.write_tables(options_of(work, widths=[8]), tmp_path / "two")
     for name in ("comparisons.csv", "runs.csv", "comparisons.md"):
         assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
     run = next(run for run in find_records(work) if run.seed == 3)
     run.model_copy(update={"settings": run.settings | {"learning_rate": 0.9}}).write(run.folder)
     with pytest.raises(InputError, match="runs of 2 configurations"):
-        laboratory.write_tables(options_of(work), tmp_path / "three")
+        laboratory.write_tables(options_of(work, widths=[8]), tmp_path / "three")
 
 
 def test_a_missing_seed_is_told(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
