@@ -234,11 +234,10 @@ def _numbered(path: Path, table: pd.DataFrame, data: RunData) -> _Lists:
 
 def _with_positions(table: pd.DataFrame, users: Mapping[str, int]) -> pd.DataFrame:
     """Returns the table with the positions that stand behind the users' names, "196:12", where all are so."""
-    if "position" in table or not table["user"].str.fullmatch(r".+:\d+").all() or table["user"].isin(users).all():
+    if "position" in table or not table["user"].str.fullmatch(r".+:\d{1,10}").all() or table["user"].isin(users).all():
         return table
     parts = table["user"].str.rpartition(":")
-    # A number of more digits is no position, and so no user of the data.
-    return table.assign(user=parts[0], position=parts[2].str[:10].astype(int))
+    return table.assign(user=parts[0], position=parts[2].astype(int))
 
 
 def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
