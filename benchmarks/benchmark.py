@@ -10,10 +10,16 @@ Interrupted in whatever way, the same command goes on, and ends with the same ta
 command of mos-recbole that is printed before it is run. `--key=value` arguments go to all sweeps. configs/benchmark/
 has the models with their search spaces and the protocol of each data set; configs/references/ has the published
 figures. docs/benchmark.md says what is compared.
+
+The searches are in --work. The runs of every model's chosen configuration go to --output, without models and without
+names of users and items, and take the place of those that it has of the model. So a benchmark grows: data sets and
+models join those that were run before, elsewhere or by an earlier version. The page over all of them is made of
+--output alone.
 """
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +35,14 @@ from matplotlib.lines import Line2D
 
 from mos_recbole.analysis import (
     COSTS,
+    Comparisons,
     ConfigurationRow,
     Cost,
     Reference,
+    RunGroup,
     Section,
+    compare_groups,
+    configuration_rows,
     metric_intervals,
     on_front,
     read_reference,
@@ -42,7 +52,7 @@ from mos_recbole.analysis import (
 from mos_recbole.cli import main as mos_recbole
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import Interval, MeanRanks, mean_ranks
-from mos_recbole.report import Table, write_page
+from mos_recbole.report import Table, comparisons_table, write_page
 from mos_recbole.report.figures import STYLE, Figure, Look, add_legend, model_looks
 from mos_recbole.report.figures.costs import Point, plot_costs
 from mos_recbole.report.figures.figure import GREY, make_panels
@@ -53,17 +63,21 @@ from mos_recbole.report.formatting import (
     interval_cell,
     interval_columns,
     number_cell,
+    p_value_cell,
     words,
 )
 from mos_recbole.report.page import PageSection
 from mos_recbole.report.provenance import moment, protocol_line
+from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.table import Cell
-from mos_recbole.results import RunResult, find_records
+from mos_recbole.results import RUNS_FOLDER, RunResult, find_records, keep_run, remove_runs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
 BUILT_IN = "ml-100k"
+WORK = Path("work/benchmark")
 OUTPUT = Path("results/benchmark")
+SEARCHES = ("models", "recbole")
 METRICS = ("NDCG@10", "Recall@10", "MRR@10", "Recall@100")
 _COSTS = ("time", "processor", "energy", "memory")
 
@@ -73,8 +87,8 @@ def commands(
 ) -> Iterator[list[str]]:
     """Yields the steps as arguments of mos-recbole: of each data set its sweeps, then its report, if any run ended."""
     for dataset in options.dataset:
-        results = options.output / dataset
-        for name in ["models", *(["recbole"] if options.recbole else [])]:
+        results = options.work / dataset
+        for name in SEARCHES if options.recbole else SEARCHES[:1]:
             if not options.finished:
                 yield _sweep(name, dataset, results, options, passed)
         if not options.dry_run and _has_runs(results):
@@ -100,6 +114,35 @@ def _has_runs(results: Path) -> bool:
     return results.is_dir() and bool(find_records(results))
 
 
+def keep_chosen(results: Path, kept: Path) -> None:
+    """Copies the runs of every model's chosen configuration, and what says how it was chosen.
+
+    Args:
+        results: the searches on a data set.
+        kept: folder of the data set; its runs of these models by the same protocol are replaced.
+
+    Raises:
+        InputError: a file of the runs is missing or broken.
+    """
+    for section in read_study([results]).sections:
+        for group in section.best.values():
+            ours = {run.run_id for run in group.runs}
+            there = find_records(kept) if _has_runs(kept) else []
+            if replaced := [run.folder for run in there if _rivals(run, group.runs[0]) and run.run_id not in ours]:
+                remove_runs(replaced)
+            for run in group.runs:
+                keep_run(run, kept / RUNS_FOLDER / run.folder.name)
+    for name in SEARCHES:
+        for file in ("best.md", "trials.csv"):
+            if (results / name / file).exists():
+                (kept / name).mkdir(exist_ok=True)
+                shutil.copyfile(results / name / file, kept / name / file)
+
+
+def _rivals(run: RunResult, other: RunResult) -> bool:
+    return (run.model, run.protocol_hash) == (other.model, other.protocol_hash)
+
+
 @dataclass(frozen=True)
 class Results:
     """The best configuration of every model on a data set, as validation chose it, with its test metrics."""
@@ -119,9 +162,24 @@ class Results:
         rows.sort(key=lambda row: -row.intervals[METRICS[0]].mean)
         return {row.label: row for row in rows}
 
+    @cached_property
+    def comparisons(self) -> Comparisons | None:
+        """All pairs of the models by NDCG@10; None for a single one."""
+        groups = [RunGroup(model, row.runs) for model, row in self.rows.items()]
+        return compare_groups(groups, METRICS[:1]) if len(groups) > 1 else None
 
-def write_overview(output: Path, datasets: Sequence[str]) -> list[Path]:
+    @cached_property
+    def p_from_best(self) -> dict[str, float | None]:
+        """By model, p of its difference from the best one, corrected for all pairs; without the best."""
+        rows = self.comparisons.rows if self.comparisons else ()
+        return {row.second: row.adjusted_p_value for row in rows if row.first == next(iter(self.rows))}
+
+
+def write_overview(output: Path, datasets: Sequence[str], references: Sequence[Reference] = ()) -> list[Path]:
     """Returns the files of the page over all data sets of which runs have finished.
+
+    Args:
+        references: published figures, to be shown beside ours.
 
     Raises:
         InputError: as `read_study` and `write_page`.
@@ -132,7 +190,8 @@ def write_overview(output: Path, datasets: Sequence[str]) -> list[Path]:
     looks = model_looks(sorted(models))
     cost = usual_cost([run for one in results for row in one.rows.values() for run in row.runs])
     items: list[Table | Figure] = [best_table(results), *ranks_of(results, models, looks)]
-    items += [costs_table(results, cost), costs_figure(results, cost, looks), metrics_table(results)]
+    items += [costs_table(results, cost), costs_figure(results, cost, looks)]
+    items += [*published_tables(results, references), *differences_tables(results), metrics_table(results)]
     facts = [(one.name, _about(one.section.runs[0])) for one in results]
     newest = max(run.finished for one in results for run in one.section.runs)
     section = PageSection("All data sets", "all", facts, [], _notes(results, models), items)
@@ -157,7 +216,7 @@ def _notes(results: Sequence[Results], models: Sequence[str]) -> list[str]:
     return [
         *lacking,
         *unranked,
-        "The page of a data set, report/report.html in its folder, has all configurations and published figures.",
+        "All configurations are on the pages of the searches, report/report.html in the work folder of a data set.",
     ]
 
 
@@ -167,6 +226,8 @@ def best_table(results: Sequence[Results]) -> Table:
     for one in results:
         for model, row in one.rows.items():
             shown = {f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in METRICS}
+            p_value = one.p_from_best.get(model)
+            shown["p (best)"] = p_value_cell(p_value)
             run = row.runs[0]
             counts = {"parameters": number_cell(run.parameters, ","), "seeds": number_cell(len(row.runs), "d")}
             cells.append(
@@ -176,13 +237,15 @@ def best_table(results: Sequence[Results]) -> Table:
             numbers.append(
                 {"dataset": one.name, "model": model}
                 | {key: value for m in METRICS for key, value in interval_columns(m, row.intervals[m]).items()}
-                | {"trained on": _trained_on(run), "parameters": run.parameters, "seeds": len(row.runs)}
+                | {"p (best)": p_value, "trained on": _trained_on(run)}
+                | {"parameters": run.parameters, "seeds": len(row.runs)}
             )
     caption = (
         "Of every model the configuration that is best on validation, chosen on the seeds that all of its "
         "configurations have; its test metrics by full ranking are means over seeds and queries ± half the width of "
-        "the 95 % interval over users and seeds. Trained on: whole windows, a loss at every position; prefixes, one "
-        "sample a target; RecBole's own classes have their own samples."
+        f"the 95 % interval over users and seeds. p (best): of the difference in {METRICS[0]} from the data set's "
+        "first model, corrected by Holm's method for all pairs of its models. Trained on: whole windows, a loss at "
+        "every position; prefixes, one sample a target; RecBole's own classes have their own samples."
     )
     return Table("best", "The best of each model", caption, cells, pd.DataFrame(numbers))
 
@@ -308,6 +371,47 @@ def costs_figure(results: Sequence[Results], cost: Cost, looks: dict[str, Look])
     return Figure("costs", f"{METRICS[0]} and {cost.label}", caption, drawing)
 
 
+def published_tables(results: Sequence[Results], references: Sequence[Reference]) -> list[Table]:
+    """Returns published figures beside ours on all data sets as one table; none where there are none."""
+    cells, frames, captions = [], [], []
+    for one in results:
+        # Published differences are between settings that the kept runs need not have.
+        known = [ref.model_copy(update={"differences": ()}) for ref in references if ref.dataset == _dataset(one)]
+        metrics = {*METRICS, *(row.metric for reference in known for row in reference.rows)}
+        ours = {row.label: row for row in configuration_rows(one.section.runs, sorted(metrics))}
+        for table in reference_tables(known, one.section, ours):
+            cells += [{"data set": words(one.name), **row} for row in table.rows]
+            frames.append(table.frame.assign(dataset=one.name))
+            captions.append(table.caption)
+    if not cells:
+        return []
+    caption = "\n".join(dict.fromkeys(captions))
+    return [Table("published", "Beside published numbers", caption, cells, _dataset_first(frames))]
+
+
+_NOT_SHOWN = ("metric", "d_z", "p", "p (flips)")
+
+
+def differences_tables(results: Sequence[Results]) -> list[Table]:
+    """Returns the differences of all pairs of models on all data sets as one table; none for single models."""
+    cells, frames, captions = [], [], []
+    for one in results:
+        if one.comparisons is not None:
+            table = comparisons_table(one.comparisons, _NOT_SHOWN)
+            cells += [{"data set": words(one.name), **row} for row in table.rows]
+            frames.append(table.frame.assign(dataset=one.name))
+            captions += [f"{one.name}: {line}" if len(results) > 1 else line for line in table.caption.splitlines()]
+    if not cells:
+        return []
+    title = f"Differences in {METRICS[0]}, all pairs"
+    return [Table("differences", title, "\n".join(captions), cells, _dataset_first(frames), folded=True)]
+
+
+def _dataset_first(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[["dataset", *(name for name in frame if name != "dataset")]]
+
+
 def metrics_table(results: Sequence[Results]) -> Table:
     """Returns all metrics of the chosen configurations, a row each."""
     found = [
@@ -338,7 +442,10 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="(default: five)")
     parser.add_argument("--recbole", action="store_true", help="RecBole's own sequential classes too, for a GPU")
     parser.add_argument("--data-path", type=Path, default=Path("dataset"), metavar="FOLDER", help="(default: dataset)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="for results")
+    parser.add_argument("--work", type=Path, default=WORK, metavar="FOLDER", help=f"for searches (default: {WORK})")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FOLDER", help=f"for results (default: {OUTPUT})"
+    )
     parser.add_argument("--cpus-per-trial", type=int, metavar="N")
     parser.add_argument("--gpus-per-trial", type=float, metavar="X")
     parser.add_argument("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")
@@ -348,14 +455,16 @@ def main() -> int:
     options, passed = parser.parse_known_args()
     if unknown := [argument for argument in passed if not argument.startswith("--") or "=" not in argument]:
         parser.error(f"argument {unknown[0]!r} not understood; settings are given as --key=value")
-    place = options.output if options.finished else options.data_path
-    there = [name for name in DATASETS if (name == BUILT_IN and not options.finished) or (place / name).is_dir()]
-    if options.dataset is None:
-        options.dataset = there
-        if absent := [name for name in DATASETS if name not in there]:
-            print(f"Left out, since {place} has no such folder: {', '.join(absent)}", file=sys.stderr)
-    elif absent := [name for name in options.dataset if name not in there]:
-        parser.error(f"{place} has no folder {absent[0]}; docs/benchmark.md says where data come from")
+    places = [options.work, options.output] if options.finished else [options.data_path]
+    there = [name for name in DATASETS if any((place / name).is_dir() for place in places)]
+    if not options.finished and BUILT_IN not in there:
+        there.insert(0, BUILT_IN)
+    if absent := [name for name in options.dataset or DATASETS if name not in there]:
+        searched = " and ".join(map(str, places))
+        if options.dataset is not None:
+            parser.error(f"no folder {absent[0]} in {searched}; docs/benchmark.md says where data come from")
+        print(f"Left out, since there is no such folder in {searched}: {', '.join(absent)}", file=sys.stderr)
+    options.dataset = options.dataset or there
     # Read before anything is trained.
     references = {path: read_reference(path) for path in sorted((CONFIGS / "references").glob("*.yaml"))}
     worst = 0
@@ -367,12 +476,15 @@ def main() -> int:
             return status
         worst = max(worst, status)
     if not options.dry_run:
+        for name in options.dataset:
+            if _has_runs(options.work / name):
+                keep_chosen(options.work / name, options.output / name)
         having = [name for name in options.dataset if _has_runs(options.output / name)]
         if absent := [name for name in options.dataset if name not in having]:
             print(f"No finished runs, so no pages: {', '.join(absent)}", file=sys.stderr)
         if not having:
             return worst or 2
-        page, *others = write_overview(options.output, having)
+        page, *others = write_overview(options.output, having, list(references.values()))
         print(f"\n{page}\nand {len(others)} files of tables and figures beside it, in tables/ and figures/")
     return worst
 

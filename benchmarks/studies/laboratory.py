@@ -19,7 +19,6 @@ cell's runs predicts their test NDCG@10.
 """
 
 import argparse
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -35,7 +34,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.report import comparisons_table
 from mos_recbole.report.figures import STYLE, Figure, add_legend, model_looks, save_figure
 from mos_recbole.report.table import Table, escape_markdown
-from mos_recbole.results import LOG_FILE, OUTCOMES_FILE, RUNS_FOLDER, RunResult, find_records, run_files_sha256
+from mos_recbole.results import RUNS_FOLDER, RunResult, find_records, keep_run
 
 HEADS = ("Softmax", "MoC", "MoS")
 METRICS = ("NDCG@10", "Recall@100", "Loss")
@@ -70,21 +69,6 @@ def keep_runs(work: Path, output: Path, models: Collection[str]) -> None:
     for run in find_records(work) if work.is_dir() else []:
         if run.model in models:
             keep_run(run, output / RUNS_FOLDER / run.folder.name)
-
-
-def keep_run(run: RunResult, folder: Path) -> None:
-    """Writes a run without its model, with numbers for users and without items, which data sets' terms may keep back.
-
-    The numbers are the same in all runs of a protocol, so that they can still be compared query by query.
-    """
-    queries = run.outcomes().sort_values(["user", "position"], ignore_index=True)
-    user = pd.Series(pd.factorize(queries["user"])[0])
-    answers = queries[["rank", "tied", "candidates", "log_probability"]]
-    kept = answers.assign(user=user.astype(str), position=user.groupby(user).cumcount(), target="")
-    folder.mkdir(parents=True, exist_ok=True)
-    kept.to_parquet(folder / OUTCOMES_FILE, index=False, compression="zstd")
-    shutil.copyfile(run.folder / LOG_FILE, folder / LOG_FILE)
-    run.model_copy(update={"files": run_files_sha256(folder)}).write(folder)
 
 
 def groups_of(options: argparse.Namespace, output: Path, width: int) -> list[RunGroup]:

@@ -23,13 +23,13 @@ from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import code_name, setting_columns
 
 
-def comparisons_table(comparisons: Comparisons) -> Table:
-    """Returns a table with a row per comparison."""
+def comparisons_table(comparisons: Comparisons, left_out: Sequence[str] = ()) -> Table:
+    """Returns a table with a row per comparison, without the columns of some headers; its frame has all."""
     return Table(
         name="comparisons",
         title="Comparisons in pairs",
-        caption=_caption(comparisons),
-        rows=[_cells(row) for row in comparisons.rows],
+        caption=_caption(comparisons, left_out),
+        rows=[{name: cell for name, cell in _cells(row).items() if name not in left_out} for row in comparisons.rows],
         frame=pd.DataFrame([_numbers(row) for row in comparisons.rows]),
     )
 
@@ -46,6 +46,7 @@ def pairs_table(comparisons: Comparisons, pairs: Sequence[tuple[RunGroup, RunGro
         pairs: each a baseline and a model.
     """
     columns, stands_for = setting_columns([model.runs[0] for _, model in pairs])
+    table = comparisons_table(comparisons, _NOT_OF_PAIRS)
     number = {model.label: row for row, (_, model) in enumerate(pairs)}
     runs = {group.label: group.runs[0] for pair in pairs for group in pair}
     rows = [
@@ -53,14 +54,13 @@ def pairs_table(comparisons: Comparisons, pairs: Sequence[tuple[RunGroup, RunGro
             "model": words(runs[row.second].model),
             **setting_cells(columns, number[row.second]),
             "baseline": words(runs[row.first].model),
-            **{name: cell for name, cell in _cells(row).items() if name not in _NOT_OF_PAIRS},
+            **cells,
         }
-        for row in comparisons.rows
+        for row, cells in zip(comparisons.rows, table.rows, strict=True)
     ]
     said = "A is the baseline of B, the model, in all settings that both have the same."
-    caption = "\n".join(filter(None, [said, _caption(comparisons, _NOT_OF_PAIRS), stands_for]))
-    frame = comparisons_table(comparisons).frame
-    return Table("paired", "Differences from the baseline in the same settings", caption, rows, frame)
+    caption = "\n".join(filter(None, [said, table.caption, stands_for]))
+    return Table("paired", "Differences from the baseline in the same settings", caption, rows, table.frame)
 
 
 def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from mos_recbole.results.folders import (
     remove_runs,
     results_folders,
 )
+from mos_recbole.results.kept import keep_run
 from mos_recbole.results.labels import (
     attributes,
     code_name,
@@ -99,6 +100,7 @@ __all__ = [
     "find_run_folder",
     "folders_below",
     "format_parameter",
+    "keep_run",
     "outcomes_frame",
     "read_plan",
     "read_record",

@@ -1,5 +1,6 @@
 """The benchmark's script: its files, its steps, and the page over all data sets, without any training."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest
 from fabricated import MOS, PROTOCOL, SOFTMAX, Maker
 from scripts import load_script
 
-from mos_recbole.analysis import read_reference
+from mos_recbole.analysis import compare_groups, find_run_groups, read_reference
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
-from mos_recbole.results import RunResult
+from mos_recbole.results import RunResult, find_records
 from mos_recbole.sweep import plan_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,10 @@ class Commands:
 
 @pytest.fixture
 def call(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Commands]]:
-    """Returns a function (name of the output, arguments, most=...) -> exit status and what was called."""
+    """Returns a function (name of the output, arguments, most=...) -> exit status and what was called.
+
+    The searches of an output "out" are in "out-work".
+    """
     (tmp_path / "data" / "beauty").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
 
@@ -74,7 +78,7 @@ def call(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         commands = Commands(tmp_path / output)
         commands.most = most
         monkeypatch.setattr(benchmark, "mos_recbole", commands)
-        given = ["benchmark.py", "--data-path", "data", "--output", output, *arguments]
+        given = ["benchmark.py", "--data-path", "data", "--work", f"{output}-work", "--output", output, *arguments]
         monkeypatch.setattr(sys, "argv", given)
         return benchmark.main(), commands
 
@@ -123,7 +127,9 @@ def test_every_step_is_a_command(call: Callable[..., tuple[int, Commands]], caps
     assert models[models.index("--dataset") + 1] == "data/beauty"
     assert models[models.index("--samples") + 1] == "3"
     assert models[models.index("--seeds") + 1 :][:2] == ["1", "2"]
-    assert "Left out, since data has no such folder: ml-1m, sports, diginetica, ml-25m" in capsys.readouterr().err
+    assert (
+        "Left out, since there is no such folder in data: ml-1m, sports, diginetica, ml-25m" in capsys.readouterr().err
+    )
 
     _, commands = call("out", "--dataset", "beauty")
     report = commands.given[-1]
@@ -131,7 +137,7 @@ def test_every_step_is_a_command(call: Callable[..., tuple[int, Commands]], caps
     assert named == ["s3-rec-rerun-beauty", "time-to-split-beauty"]
     with pytest.raises(SystemExit):
         call("out", "--dataset", "sports")
-    assert "data has no folder sports" in capsys.readouterr().err
+    assert "no folder sports in data;" in capsys.readouterr().err
 
 
 def test_killed_twice_it_ends_with_the_same_tables(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
@@ -140,8 +146,8 @@ def test_killed_twice_it_ends_with_the_same_tables(call: Callable[..., tuple[int
     statuses = [call("killed", most=most)[0] for most in (2, 6, 100)]
     assert statuses == [130, 130, 0]
     files = sorted(path.relative_to(tmp_path / "quiet") for path in (tmp_path / "quiet").glob("[tf]*/all/*"))
-    assert {path.stem for path in files} == {"best", "ranks", "costs", "metrics"}
-    assert len(files) == 4 * 3 + 2 * 2
+    assert {path.stem for path in files} == {"best", "ranks", "costs", "published", "differences", "metrics"}
+    assert len(files) == 6 * 3 + 2 * 2
     for path in files:
         assert (tmp_path / "quiet" / path).read_bytes() == (tmp_path / "killed" / path).read_bytes()
     assert call("killed", "--finished")[1].given[0][0] == "report"
@@ -169,12 +175,66 @@ def test_the_page_over_all_data_sets(call: Callable[..., tuple[int, Commands]], 
     assert "--finished --output out</code>" in page
 
 
+def test_kept_runs_are_enough_for_the_page(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """Only the chosen configurations' are kept, without the data's names; the searches may go."""
+    call("out")
+    tables = {path: path.read_bytes() for path in (tmp_path / "out" / "tables" / "all").iterdir()}
+    kept = find_records(tmp_path / "out" / "beauty")
+    assert sorted((run.model, run.seed) for run in kept) == sorted(
+        [(SOFTMAX, 1), (SOFTMAX, 2), (MOS, 1), (MOS, 2), ("Pop", 1)]
+    )
+    assert {run.settings["embedding_size"] for run in kept if run.model != "Pop"} == {8}
+    (original,) = [run for run in find_records(tmp_path / "out-work" / "beauty") if run.run_id == kept[0].run_id]
+    assert set(original.outcomes()["user"]).isdisjoint(kept[0].outcomes()["user"])
+    assert set(kept[0].outcomes()["target"]) == {""}
+    shutil.rmtree(tmp_path / "out-work")
+    assert call("out", "--finished")[1].given == []
+    assert tables == {path: path.read_bytes() for path in (tmp_path / "out" / "tables" / "all").iterdir()}
+
+
+def test_searches_of_different_times_join(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """What is searched anew takes the place of the model's runs; the others stay."""
+    call("out", "--dataset", "ml-100k")
+    shutil.rmtree(tmp_path / "out-work")
+    make = Maker(tmp_path / "out-work" / "ml-100k" / "models")
+    for seed in (1, 2, 3):
+        make(MOS, 16, seed, run_id=f"new-{seed}", dataset="ml-100k", protocol=PROTOCOL, code="later")
+    call("out", "--finished")
+    best = pd.read_csv(tmp_path / "out" / "tables" / "all" / "best.csv").set_index("model")
+    assert dict(best["seeds"]) == {MOS: 3, SOFTMAX: 2}
+    assert {run.run_id for run in find_records(tmp_path / "out" / "ml-100k") if run.model == MOS} == {
+        "new-1",
+        "new-2",
+        "new-3",
+    }
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Computed by different code" in page
+
+
+def test_differences_are_those_of_compare(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    call("out", "--dataset", "beauty")
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables" / "all").glob("*.csv")}
+    differences = tables["differences"]
+    assert len(differences) == 3
+    best = tables["best"].set_index("model")
+    groups = find_run_groups([MOS, SOFTMAX, "Pop"], [tmp_path / "out" / "beauty"])
+    rows = compare_groups(groups, ["NDCG@10"]).rows
+    expected = {(row.first, row.second): row for row in rows}
+    for row in differences.to_dict("records"):
+        same = expected[row["A"], row["B"]]
+        assert row["B - A"] == pytest.approx(same.difference.effect)
+        untested = same.adjusted_p_value is None
+        assert np.isnan(row["p (Holm)"]) if untested else row["p (Holm)"] == pytest.approx(same.adjusted_p_value)
+    assert best.loc[SOFTMAX, "p (best)"] == pytest.approx(expected[MOS, SOFTMAX].adjusted_p_value)
+    assert np.isnan(best.loc[MOS, "p (best)"])
+
+
 def test_what_has_no_runs_is_left_out_and_named(
     call: Callable[..., tuple[int, Commands]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     call("out", "--dataset", "ml-100k")
     for name in ("beauty", "sports"):
-        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name).mkdir(exist_ok=True)
     capsys.readouterr()
     status, commands = call("out", "--finished")
     assert (status, len(commands.given)) == (0, 1)
@@ -202,7 +262,7 @@ def test_two_protocols_of_a_data_set_are_not_ranked_as_two_data_sets(
     call: Callable[..., tuple[int, Commands]], tmp_path: Path
 ) -> None:
     call("out")
-    make = Maker(tmp_path / "out" / "beauty" / "other")
+    make = Maker(tmp_path / "out-work" / "beauty" / "other")
     for model in (SOFTMAX, MOS):
         make(model, 8, 1, dataset="beauty", protocol=PROTOCOL | {"filter_seen": False}, protocol_hash="feedbeef13")
     call("out", "--finished")
