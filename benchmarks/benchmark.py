@@ -19,7 +19,6 @@ models join those that were run before, elsewhere or by an earlier version. The 
 
 import argparse
 import shlex
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +69,7 @@ from mos_recbole.report.page import PageSection
 from mos_recbole.report.provenance import moment, protocol_line
 from mos_recbole.report.reference import reference_tables
 from mos_recbole.report.table import Cell
-from mos_recbole.results import RUNS_FOLDER, RunResult, find_records, keep_run, remove_runs
+from mos_recbole.results import RUNS_FOLDER, RunResult, find_records, format_parameter, keep_run, remove_runs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
@@ -78,6 +77,7 @@ BUILT_IN = "ml-100k"
 WORK = Path("work/benchmark")
 OUTPUT = Path("results/benchmark")
 SEARCHES = ("models", "recbole")
+TRIALS = "trials.csv"
 METRICS = ("NDCG@10", "Recall@10", "MRR@10", "Recall@100")
 _COSTS = ("time", "processor", "energy", "memory")
 
@@ -115,11 +115,11 @@ def _has_runs(results: Path) -> bool:
 
 
 def keep_chosen(results: Path, kept: Path) -> None:
-    """Copies the runs of every model's chosen configuration, and what says how it was chosen.
+    """Copies the runs of every model's chosen configuration, and the list of trials among which it was chosen.
 
     Args:
         results: the searches on a data set.
-        kept: folder of the data set; its runs of these models by the same protocol are replaced.
+        kept: folder of the data set; its runs of these models by the same protocol are replaced, as are their trials.
 
     Raises:
         InputError: a file of the runs is missing or broken.
@@ -132,11 +132,18 @@ def keep_chosen(results: Path, kept: Path) -> None:
                 remove_runs(replaced)
             for run in group.runs:
                 keep_run(run, kept / RUNS_FOLDER / run.folder.name)
-    for name in SEARCHES:
-        for file in ("best.md", "trials.csv"):
-            if (results / name / file).exists():
-                (kept / name).mkdir(exist_ok=True)
-                shutil.copyfile(results / name / file, kept / name / file)
+    _keep_trials([results / name / TRIALS for name in SEARCHES], kept / TRIALS)
+
+
+def _keep_trials(searched: Sequence[Path], kept: Path) -> None:
+    # As text, so that no number changes.
+    frames = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
+    if not frames:
+        return
+    models = {model for frame in frames for model in frame["model"]}
+    before = [pd.read_csv(kept, dtype=str)] if kept.exists() else []
+    joined = pd.concat([*(frame[~frame["model"].isin(models)] for frame in before), *frames])
+    joined.to_csv(kept, index=False, lineterminator="\n")
 
 
 def _rivals(run: RunResult, other: RunResult) -> bool:
@@ -189,7 +196,8 @@ def write_overview(output: Path, datasets: Sequence[str], references: Sequence[R
     models = list(dict.fromkeys(model for one in results for model in one.rows))
     looks = model_looks(sorted(models))
     cost = usual_cost([run for one in results for row in one.rows.values() for run in row.runs])
-    items: list[Table | Figure] = [best_table(results), *ranks_of(results, models, looks)]
+    items: list[Table | Figure] = [best_table(results), *chosen_tables(results, output)]
+    items += ranks_of(results, models, looks)
     items += [costs_table(results, cost), costs_figure(results, cost, looks)]
     items += [*published_tables(results, references), *differences_tables(results), metrics_table(results)]
     facts = [(one.name, _about(one.section.runs[0])) for one in results]
@@ -248,6 +256,38 @@ def best_table(results: Sequence[Results]) -> Table:
         "every position; prefixes, one sample a target; RecBole's own classes have their own samples."
     )
     return Table("best", "The best of each model", caption, cells, pd.DataFrame(numbers))
+
+
+def chosen_tables(results: Sequence[Results], output: Path) -> list[Table]:
+    """Returns what every model's configuration was chosen among as a table; none where no search is known."""
+    cells, numbers = [], []
+    for one in results:
+        path = output / _dataset(one) / TRIALS
+        trials = pd.read_csv(path) if path.exists() else pd.DataFrame({"model": [], "seed": [], "status": []})
+        names = list(trials)
+        swept = names[names.index("seed") + 1 : names.index("status")]
+        for model, row in one.rows.items():
+            tried = trials[trials["model"] == model]
+            # A column that another one has the name of is marked.
+            keys = {name: name.removesuffix(" (swept)") for name in swept if tried[name].notna().any()}
+            values = {key: row.runs[0].settings.get(key) for key in keys.values()}
+            n_tried = len(tried.drop_duplicates(list(keys))) if keys else min(1, len(tried))
+            valid = float(np.mean([run.valid[run.valid_metric].value for run in row.runs]))
+            if n_tried:
+                shown = ", ".join(f"{key}={format_parameter(value)}" for key, value in values.items())
+                cells.append(
+                    {"data set": words(one.name), "model": words(model), "configuration": words(shown or NOTHING.text)}
+                    | {"tried": number_cell(n_tried, "d"), "validation": number_cell(valid, ".4f")}
+                )
+                about = {"dataset": one.name, "model": model, "configuration": shown}
+                numbers.append(about | {"tried": n_tried, "validation": valid})
+    metrics = " or ".join(sorted({run.valid_metric for one in results for run in one.section.runs}))
+    caption = (
+        f"The configuration of each model that is best on validation by {metrics}, and how many were tried. The test "
+        "had no part in it. Validation: mean over the seeds of the chosen one; optimistic, since it was chosen by it."
+    )
+    title = "What validation chose"
+    return [Table("chosen", title, caption, cells, pd.DataFrame(numbers), folded=True)] if cells else []
 
 
 def _trained_on(run: RunResult) -> str:

@@ -211,6 +211,32 @@ def test_searches_of_different_times_join(call: Callable[..., tuple[int, Command
     assert "Computed by different code" in page
 
 
+def test_trials_of_different_searches_join(benchmark: ModuleType, tmp_path: Path) -> None:
+    """Those of a model that is searched again are replaced; no number changes on the way."""
+    first, again, kept = (tmp_path / name for name in ("first.csv", "again.csv", "kept.csv"))
+    first.write_text("model,seed,learning_rate,status\nA,1,0.10000000000000003,finished\nB,1,0.2,failed\n")
+    again.write_text("model,seed,k,status\nB,1,7,finished\n")
+    for searched in ([first], [again, tmp_path / "absent.csv"]):
+        benchmark._keep_trials(searched, kept)
+    joined = pd.read_csv(kept, dtype=str).set_index("model")
+    assert joined.loc["A", "learning_rate"] == "0.10000000000000003"
+    assert joined.loc["B", ["k", "status"]].tolist() == ["7", "finished"]
+    assert len(joined) == 2
+
+
+def test_what_validation_chose(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """Two widths of the softmax were tried; nothing is known of how the others were found."""
+    call("out", "--dataset", "beauty")
+    rows = [(SOFTMAX, 1, width) for width in (8, 16)] + [(SOFTMAX, 2, 8), ("Pop", 1, None)]
+    trials = pd.DataFrame(rows, columns=["model", "seed", "embedding_size"]).assign(status="finished")
+    trials.to_csv(tmp_path / "out" / "beauty" / "trials.csv", index=False)
+    call("out", "--finished")
+    chosen = pd.read_csv(tmp_path / "out" / "tables" / "all" / "chosen.csv").set_index("model")
+    assert chosen["tried"].to_dict() == {SOFTMAX: 2, "Pop": 1}
+    assert chosen.loc[SOFTMAX, "configuration"] == "embedding_size=8"
+    assert chosen.loc[SOFTMAX, "validation"] == pytest.approx(0.4)
+
+
 def test_differences_are_those_of_compare(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
     call("out", "--dataset", "beauty")
     tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables" / "all").glob("*.csv")}
