@@ -87,24 +87,6 @@ def test_the_tables(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
     assert "Width: the softmax" in (tmp_path / "out" / "comparisons.md").read_text()
 
 
-def test_kept_runs_tell_no_user_and_no_item(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
-    """Answers stay as they are, query by query; a checkpoint stays behind."""
-    laboratory.write_tables(options_of(work), tmp_path / "out")
-    kept = {run.run_id: run for run in find_records(tmp_path / "out")}
-    runs = find_records(work)
-    assert kept.keys() == {run.run_id for run in runs}
-    for run in runs:
-        theirs = run.outcomes().sort_values(["user", "position"], ignore_index=True)
-        ours = kept[run.run_id].outcomes()
-        assert ours["user"].drop_duplicates().tolist() == [str(number) for number in range(theirs["user"].nunique())]
-        assert (ours.groupby("user").size().to_numpy() == theirs.groupby("user").size()[theirs["user"].unique()]).all()
-        assert not ours.duplicated(["user", "position"]).any()
-        assert set(ours["target"]) == {""}
-        pd.testing.assert_frame_equal(ours[["rank", "log_probability"]], theirs[["rank", "log_probability"]])
-        names = {path.name for path in kept[run.run_id].folder.iterdir()}
-        assert names == {"record.json", "outcomes.parquet", "training_log.csv"}
-
-
 def test_runs_of_another_place_join(laboratory: ModuleType, work: Path, tmp_path: Path) -> None:
     """Seeds trained elsewhere join the kept ones, and the tables are those of all in one place."""
     laboratory.write_tables(options_of(work, widths=[8]), tmp_path / "all")
