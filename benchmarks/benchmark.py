@@ -140,6 +140,7 @@ def _keep_trials(searched: Sequence[Path], kept: Path) -> None:
     frames = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
     if not frames:
         return
+    kept.parent.mkdir(parents=True, exist_ok=True)
     models = {model for frame in frames for model in frame["model"]}
     before = [pd.read_csv(kept, dtype=str)] if kept.exists() else []
     joined = pd.concat([*(frame[~frame["model"].isin(models)] for frame in before), *frames])

@@ -40,8 +40,8 @@ HEADS = ("Softmax", "MoC", "MoS")
 METRICS = ("NDCG@10", "Recall@100", "Loss")
 PRIMARY = METRICS[0]
 MARGIN = 0.01
-_LONGEST = 5  # intervals in the figure, in shortest ones
 """Of relative differences that count as equivalent; of the loss, in nats."""
+_LONGEST = 5  # intervals in the figure, in shortest ones
 
 
 def commands(options: argparse.Namespace, passed: Sequence[str]) -> Iterator[list[str]]:
