@@ -1,5 +1,6 @@
 """What finished runs say: chosen, aligned, compared and sliced; typed results, neither text nor pictures."""
 
+from mos_recbole.analysis.best_models import BestModels
 from mos_recbole.analysis.compare import Comparison, Comparisons, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import (
     ConfigurationRow,
@@ -44,6 +45,7 @@ __all__ = [
     "COST_COLUMNS",
     "TABLE_METRICS",
     "AblatedGroup",
+    "BestModels",
     "Cell",
     "Comparison",
     "Comparisons",

@@ -6,7 +6,7 @@ from mos_recbole.report.rank_ablation import rank_ablation_table, write_rank_abl
 from mos_recbole.report.runs import comparison_table, configurations_table
 from mos_recbole.report.slices import slices_table
 from mos_recbole.report.spectra import spectra_table, write_spectra
-from mos_recbole.report.study import write_page, write_report
+from mos_recbole.report.study import write_report
 from mos_recbole.report.sweep import SweepReport, write_sweep_report
 from mos_recbole.report.table import Table, join_frames
 from mos_recbole.report.terminal import print_fitted
@@ -22,7 +22,6 @@ __all__ = [
     "rank_ablation_table",
     "slices_table",
     "spectra_table",
-    "write_page",
     "write_rank_ablation",
     "write_report",
     "write_spectra",

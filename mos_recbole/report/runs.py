@@ -150,10 +150,10 @@ def _costs(row: ConfigurationRow, cost: Cost | None, is_on_front: bool) -> dict[
     if cost is None:
         seconds = np.mean([run.train_seconds for run in row.runs]).item()
         return {**cells, "training time": Cell(format_duration(seconds), seconds)}
-    return {**cells, cost.header: _cost_cell(cost.interval(row.runs), is_on_front)}
+    return {**cells, cost.header: cost_cell(cost.interval(row.runs), is_on_front)}
 
 
-def _cost_cell(interval: Interval | None, is_on_front: bool) -> Cell:
+def cost_cell(interval: Interval | None, is_on_front: bool) -> Cell:
     """Returns "★ 35.2 ± 1.1", without the half of the interval where it has no width."""
     if interval is None:
         return NOTHING

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mos_recbole.analysis.compare import MARGIN, compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import ConfigurationRow, configuration_rows
-from mos_recbole.analysis.costs import Cost, on_front, usual_cost
+from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.costs import Cost, usual_cost
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.analysis.queries import read_queries
 from mos_recbole.analysis.reference import Reference
@@ -18,7 +18,7 @@ from mos_recbole.errors import InputError
 from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.comparisons import finding, pairs_table
 from mos_recbole.report.figures import Figure, Look
-from mos_recbole.report.figures.costs import Point, draw_costs
+from mos_recbole.report.figures.costs import draw_costs
 from mos_recbole.report.figures.heat import draw_heat_maps
 from mos_recbole.report.figures.maps import draw_cell_maps, draw_difference_maps
 from mos_recbole.report.figures.slices import draw_slices
@@ -114,7 +114,8 @@ def section_contents(
     about_none = [reference.source for reference in references if not _is_about(reference, section)]
     if about_none:
         notes.append(f"The numbers of {', '.join(dict.fromkeys(about_none))} are about none of these configurations.")
-    items += _costs(best_first, metric, cost, looks)
+    if sum(cost.interval(row.runs) is not None for row in best_first) > 1:
+        items.append(draw_costs({"": best_first}, metric, cost, looks))
     if section.chosen:
         means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
         items.append(draw_widths(means, metric, looks))
@@ -222,23 +223,6 @@ class _Slicer:
         in_order = frame[["width", *(name for name in frame if name != "width")]]
         name = "-".join((*columns, self._matchup.model))
         return Table(name, title, "\n".join([*lines, *own]), rows, in_order, folded=True)
-
-
-def _costs(rows: Sequence[ConfigurationRow], metric: str, cost: Cost, looks: Mapping[str, Look]) -> list[Figure]:
-    """Returns the metric against a cost, where at least two configurations have both."""
-    points = [
-        Point(row.runs[0].model, mean, row.intervals[metric], is_on_front)
-        for row, is_on_front in zip(rows, on_front(rows, metric, cost), strict=True)
-        if (mean := cost.interval(row.runs)) is not None
-    ]
-    if len(points) < 2:
-        return []
-    caption = (
-        f"Test {metric} against {cost.label} ({cost.help}), a point a configuration: means with 95 % intervals, over "
-        "users and seeds and over seeds. The line is the front: for no more, no other point has as good a "
-        f"{metric}. Intervals have no part in it. Hollow: not on the front."
-    )
-    return [draw_costs(points, metric, cost.header, looks, caption)]
 
 
 def _unlike_devices(section: Section) -> list[str]:

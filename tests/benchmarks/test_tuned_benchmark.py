@@ -167,6 +167,7 @@ def test_the_page_over_all_data_sets(call: Callable[..., tuple[int, Commands]], 
     assert list(tables["ranks"]["mean rank"]) == [1.0, 2.0]
     fronts = tables["costs"].set_index(["dataset", "model"])["front"]
     assert fronts["ml-100k"].all()
+    assert fronts["beauty"].to_dict() == {MOS: True, SOFTMAX: True, "Pop": False}
     assert len(tables["metrics"]) == 5 * 4
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "ml-100k lacks Pop." in page

@@ -28,6 +28,7 @@ from mos_recbole.report.figures.maps import (
 )
 from mos_recbole.report.figures.parallel import plot_parallel_coordinates
 from mos_recbole.report.figures.rank_ablation import plot_cuts
+from mos_recbole.report.figures.ranks import plot_ranks
 from mos_recbole.report.figures.slices import draw_slices, plot_relative_difference, plot_slices
 from mos_recbole.report.figures.spectra import mark_width, plot_singular_values
 from mos_recbole.report.figures.sweep import draw_sweep, plot_parameter, plot_pareto
@@ -342,6 +343,20 @@ def test_costs_have_points_with_both_intervals_and_the_front() -> None:
         assert [[point.cost.low, point.score.mean], [point.cost.high, point.score.mean]] in across
     (front,) = (line for line in ax.lines if line.get_drawstyle() == "steps-post")
     assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [(10.0, 0.3), (20.0, 0.4)]
+
+
+def test_ranks_have_half_the_critical_difference_to_both_sides() -> None:
+    """The first model is on top."""
+    ax = plot_ranks([MOS, SOFTMAX], np.array([1.5, 2.0]), 0.8, LOOKS, axes())
+    assert [one.get_text() for one in ax.get_yticklabels()] == [MOS, SOFTMAX]
+    assert ax.yaxis_inverted()
+    drawn = [(one.get_color(), list(one.get_xdata()), list(one.get_ydata())) for one in ax.lines]
+    assert drawn == [
+        (LOOKS[MOS].colour, pytest.approx([1.1, 1.9]), [0, 0]),
+        (LOOKS[MOS].colour, [1.5], [0]),
+        (LOOKS[SOFTMAX].colour, pytest.approx([1.6, 2.4]), [1, 1]),
+        (LOOKS[SOFTMAX].colour, [2.0], [1]),
+    ]
 
 
 def test_singular_values_are_relative_and_of_the_view(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from mos_recbole.analysis.configurations import ConfigurationRow
+from mos_recbole.analysis.costs import Cost, on_front
 from mos_recbole.evaluation import Interval
 from mos_recbole.report.figures.figure import GREY, STYLE, Figure, Look, add_legend, draw_intervals, make_panels
 from mos_recbole.report.figures.scales import label_log_axis
@@ -26,20 +28,38 @@ class Point:
 
 
 @matplotlib.rc_context(STYLE)
-def draw_costs(points: Sequence[Point], metric: str, cost: str, looks: Mapping[str, Look], caption: str) -> Figure:
-    """Returns the test metric against a cost, a point a configuration.
+def draw_costs(
+    panels: Mapping[str, Sequence[ConfigurationRow]], metric: str, cost: Cost, looks: Mapping[str, Look]
+) -> Figure:
+    """Returns the test metric against a cost, a point a configuration that has both.
 
     Args:
-        points: at least one.
-        metric, cost: names of the axes.
+        panels: configurations by the title of their panel.
+        metric: one that the configurations have.
+        cost: its means over seeds are shown.
         looks: of the models.
-        caption: what is counted.
     """
-    drawing, (ax,) = make_panels(1)
-    plot_costs(points, looks, ax).set(xlabel=cost, ylabel=f"test {metric}")
-    there = {model: look for model, look in looks.items() if any(point.model == model for point in points)}
+    points = {title: _points(rows, metric, cost) for title, rows in panels.items()}
+    drawing, axes = make_panels(len(points))
+    for ax, (title, own) in zip(axes, points.items(), strict=True):
+        plot_costs(own, looks, ax).set(xlabel=cost.header, ylabel=f"test {metric}", title=title)
+    drawn = {point.model for own in points.values() for point in own}
+    there = {model: look for model, look in looks.items() if model in drawn}
     add_legend(drawing, there, [Line2D([], [], color=GREY, label="front")])
-    return Figure("costs", f"{metric} and {cost.split(' [')[0]}", caption, drawing)
+    caption = (
+        f"Test {metric} against {cost.label} ({cost.help}), a point a configuration: means with 95 % intervals, over "
+        "users and seeds and over seeds. The line is the front: for no more, no other point has as good a "
+        f"{metric}. Intervals have no part in it. Hollow: not on the front."
+    )
+    return Figure("costs", f"{metric} and {cost.label}", caption, drawing)
+
+
+def _points(rows: Sequence[ConfigurationRow], metric: str, cost: Cost) -> list[Point]:
+    return [
+        Point(row.runs[0].model, mean, row.intervals[metric], is_on_front)
+        for row, is_on_front in zip(rows, on_front(rows, metric, cost), strict=True)
+        if (mean := cost.interval(row.runs)) is not None
+    ]
 
 
 def plot_costs(points: Sequence[Point], looks: Mapping[str, Look], ax: Axes) -> Axes:
