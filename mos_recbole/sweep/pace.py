@@ -94,7 +94,8 @@ class Pace:
         """Returns the seconds until all trials have ended; None where too little has been seen.
 
         A trial takes its epochs, as many as those of its model took on average, times the seconds of an epoch, which
-        are fitted to the settings of its model's trials. Trials run as many at a time as there is room for.
+        are fitted to the settings of its model's trials. One that took all that it had stands for all of any other's.
+        Trials run as many at a time as there is room for.
 
         Args:
             ended: trials with the epochs that they took, by run, without failed ones.
@@ -106,15 +107,15 @@ class Pace:
         known = self._epoch_seconds(everything)
         if not known:
             return None
-        took: dict[Key, list[int]] = {}
+        took: dict[Key, list[float]] = {}
         for one, epochs in ended.values():
-            took.setdefault(one.key, []).append(epochs)
+            took.setdefault(one.key, []).append(epochs if epochs < one.epochs else math.inf)
         models = {one.key for one, _ in (*running.values(), *waiting)}
         fits = {key: _Fit([(everything[run][0], known[run]) for run in known], key) for key in models}
         beside, now = self._beside(), time.monotonic()
 
         def left(one: PlannedTrial, done: int, run: str = "") -> float:
-            expected = min(one.epochs, fmean(took[one.key])) if one.key in took else one.epochs
+            expected = fmean(min(one.epochs, epochs) for epochs in took.get(one.key, [math.inf]))
             epochs = max(expected - done, 1.0 if done < one.epochs else 0.0)
             own = known.get(run) or fits[one.key].seconds(one)
             reports = self._watched[run].epochs[1:] if run in self._watched else []
