@@ -84,7 +84,7 @@ def test_early_stopping_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trial_that_took_all_its_epochs_says_nothing_of_a_larger_budget() -> None:
-    """Epochs may be swept: after 10 of 10, one of 40 is to take 40; after one that stopped in 10 of 20, it is to take 10."""
+    """Epochs may be swept: after 10 of 10, one of 40 is to take 40; after one that stopped in 10 of 20, 10 too."""
     short, middle, long = (trials_of("A", lambda *_: 1.0, epochs)["A-0"][0] for epochs in (10, 20, 40))
     assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (short, 10)}, {}, [(long, 0)]) == pytest.approx(40 * 2.0)
     assert Pace(1, {"A-0": 2.0}).seconds_left({"A-0": (middle, 10)}, {}, [(long, 0)]) == pytest.approx(10 * 2.0)
