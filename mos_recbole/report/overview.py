@@ -35,7 +35,7 @@ from mos_recbole.report.study import write_page
 from mos_recbole.report.table import Cell, Table
 from mos_recbole.results import RunResult, format_parameter
 
-# Of the costs that a run has, those that a reader asks for.
+# What a reader asks for beside the parameters; shown where any run has it.
 _COSTS = ("time", "processor", "energy", "memory")
 # Columns of comparisons that the table of all pairs leaves out.
 _NOT_SHOWN = ("metric", "d_z", "p", "p (flips)")
@@ -209,7 +209,11 @@ def _ranks(data: Sequence[BestModels], models: Sequence[str], looks: dict[str, L
 def _costs_table(data: Sequence[BestModels], cost: Cost) -> Table:
     """Returns what the chosen configurations cost; a star where no other one reaches as much for as little."""
     cells, numbers, metric = [], [], data[0].metrics[0]
-    kinds = [COSTS[name] for name in dict.fromkeys((cost.name, *_COSTS))]
+    runs = [run for one in data for row in one.rows.values() for run in row.runs]
+    kinds = [
+        cost,
+        *(kind for kind in (COSTS[name] for name in _COSTS) if kind != cost and any(kind.of(run) for run in runs)),
+    ]
     for one in data:
         rows = list(one.rows.values())
         for row, starred in zip(rows, on_front(rows, metric, cost), strict=True):
