@@ -16,8 +16,8 @@ from torch.nn import functional
 from mos_recbole.heads import MixtureHead
 from mos_recbole.losses import mixture_cross_entropy
 from mos_recbole.models.dropout import Dropout, dropout
+from mos_recbole.models.gru import GRU, stacked_gru
 from mos_recbole.models.recommender import TARGET_PLACE, EncoderHeadRecommender
-from mos_recbole.models.stacked_gru import stacked_gru
 
 # By the names of their entries. What they are made of has a stacked form below, and they compute each sequence, or each
 # state, by itself.
@@ -218,7 +218,7 @@ class _StackedDropout(_StackedLayer):
 
 
 class _StackedGRU(_StackedLayer):
-    """`nn.GRU` of T models for sequences [T * B, L, d]."""
+    """`GRU` of T models for sequences [T * B, L, d]."""
 
     def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, None]:
         members = self._members
@@ -232,7 +232,7 @@ _STACKED: dict[type[nn.Module], type[_StackedLayer]] = {
     nn.Linear: _StackedLinear,
     nn.LayerNorm: _StackedLayerNorm,
     Dropout: _StackedDropout,
-    nn.GRU: _StackedGRU,
+    GRU: _StackedGRU,
 }
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from mos_recbole import RunResult
 from mos_recbole.errors import InputError, TrainingDiverged
 from mos_recbole.experiment import load_settings, run_experiment, run_fused
-from mos_recbole.models.stacked_gru import stacked_gru
 from mos_recbole.settings import Settings
 from mos_recbole.training import BenchmarkTrainer, EpochReport, kept_apart_by, not_fusable
 from mos_recbole.training.checkpoint import load_checkpoint
@@ -92,48 +90,6 @@ def assert_equal(found: RunResult | TrainingDiverged, single: RunResult, toleran
         if name.endswith("key.bias"):
             continue
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=20 * tolerance)
-
-
-# ------------------------------------------------------------------------------------------------------ the stacked GRU
-
-
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_stacked_grus_are_grus(bias: bool, layers: int) -> None:
-    torch.manual_seed(1)
-    members = [nn.GRU(5, 7, layers, bias=bias, batch_first=True).double() for _ in range(3)]
-    input_TBLi = torch.randn(3, 4, 6, 5, dtype=torch.double, requires_grad=True)
-    upstream = torch.randn(3, 4, 6, 7, dtype=torch.double)
-    leaves = [input_TBLi, *(parameter for member in members for parameter in member.parameters())]
-    found, expected = (
-        stacked_gru(input_TBLi, members),
-        torch.stack([member(own)[0] for member, own in zip(members, input_TBLi, strict=True)]),
-    )
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    for gradient, other in zip(
-        torch.autograd.grad(found, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
-    ):
-        torch.testing.assert_close(gradient, other, rtol=0, atol=1e-12)
-
-
-def test_members_of_a_stack_end_at_their_own_steps() -> None:
-    """States and gradients are those of the own parts; there is nothing beyond, whatever is in the padding."""
-    torch.manual_seed(1)
-    members = [nn.GRU(5, 7, 2, batch_first=True).double() for _ in range(3)]
-    shapes = [(2, 6), (4, 5), (3, 1)]
-    input_TBLi = torch.randn(3, 4, 6, 5, dtype=torch.double, requires_grad=True)
-    found = stacked_gru(input_TBLi, members, shapes)
-    owns = [input_TBLi[place, :rows, :steps] for place, (rows, steps) in enumerate(shapes)]
-    expected = [member(own)[0] for member, own in zip(members, owns, strict=True)]
-    upstream = [torch.randn_like(state) for state in expected]
-    parts = [found[place, :rows, :steps] for place, (rows, steps) in enumerate(shapes)]
-    leaves = [input_TBLi, *(parameter for member in members for parameter in member.parameters())]
-    for part, state in zip(parts, expected, strict=True):
-        torch.testing.assert_close(part, state, rtol=0, atol=1e-12)
-    for gradient, other in zip(
-        torch.autograd.grad(parts, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
-    ):
-        torch.testing.assert_close(gradient, other, rtol=0, atol=1e-12)
 
 
 # -------------------------------------------------------------------------------------------------- as if it were alone

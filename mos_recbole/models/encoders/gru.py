@@ -5,6 +5,7 @@ from torch import nn
 
 from mos_recbole.models.encoders.base import LayeredEncoder
 from mos_recbole.models.encoders.spec import EncoderSpec
+from mos_recbole.models.gru import GRU
 from mos_recbole.specs import Positive, Probability, Setting
 
 
@@ -27,7 +28,7 @@ class GRUEncoder(LayeredEncoder):
         self.width, self.n_layers = embedding_size, 2
         self.item_embedding = nn.Embedding(n_items, embedding_size, padding_idx=0)
         self.emb_dropout = nn.Dropout(dropout_prob)
-        self.gru_layers = nn.GRU(embedding_size, hidden_size, num_layers, bias=False, batch_first=True)
+        self.gru_layers = GRU(embedding_size, hidden_size, num_layers, bias=False, batch_first=True)
         self.dense = nn.Linear(hidden_size, embedding_size)
         nn.init.xavier_normal_(self.item_embedding.weight)
         # RecBole initialises the first layer only.

@@ -4,6 +4,7 @@ import torch
 
 from mos_recbole.models.encoders.recbole import CausalRecBoleEncoder
 from mos_recbole.models.encoders.spec import EncoderSpec
+from mos_recbole.models.gru import gru_states
 
 # Of the [B, L, L, h] sums of a piece of the sequences.
 _PIECE_NUMBERS = 2**24
@@ -18,7 +19,8 @@ class NARMEncoder(CausalRecBoleEncoder):
     """
 
     def forward(self, item_seq_BL: torch.Tensor) -> torch.Tensor:
-        hidden_BLh, _ = self.model.gru(self.model.emb_dropout(self.model.item_embedding(item_seq_BL)))
+        embedded_BLd = self.model.emb_dropout(self.model.item_embedding(item_seq_BL))
+        hidden_BLh = gru_states(self.model.gru, embedded_BLd)
         size = max(1, _PIECE_NUMBERS // max(1, hidden_BLh.shape[1] * hidden_BLh[0].numel()))
         local_BLh = torch.cat([self._local(part_BLh) for part_BLh in hidden_BLh.split(size)])
         return self.model.b(self.model.ct_dropout(torch.cat([local_BLh, hidden_BLh], dim=2)))
