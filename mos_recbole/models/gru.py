@@ -44,8 +44,8 @@ def stacked_gru(
     Args:
         input_TBLi: of all members.
         members: GRUs of one shape, batch first, in one direction, without dropout between their layers.
-        shapes: each member's own rows and steps, (B, L), the longest first: where others have more, its states are 0
-            and cost nothing. None where all have as many as the input.
+        shapes: each member's own rows and steps, (B, L), the longest first: steps that others alone have cost it
+            nothing. Its states there are not to be used. None where all have as many as the input.
     """
     first = members[0]
     kinds = {(member.batch_first, member.bidirectional, bool(member.dropout)) for member in members}
@@ -148,9 +148,6 @@ class _Recurrence(torch.autograd.Function):
         states_grad_TLBh = torch.empty_like(states_TLBh)
         states_grad_TLBh[:, 0] = 0
         states_grad_TLBh[:, 1:] = upstream_TLBh
-        for step, (number, rows) in enumerate(ctx.active, 1):
-            if number < n_models or rows < n_rows:
-                states_grad_TLBh[number:, step], states_grad_TLBh[:, step, rows:] = 0, 0
         state_grad_TLBh = states_grad_TLBh[:, 1:]
         grad_TLB3h = _empty(factor_TLB3h, ctx.active)(factor_TLB3h.shape)
         stacks = (
