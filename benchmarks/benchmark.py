@@ -20,7 +20,7 @@ models join those that were run before, elsewhere or by an earlier version. The 
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -83,7 +83,9 @@ def keep_chosen(results: Path, kept: Path) -> None:
     Raises:
         InputError: a file of the runs is missing or broken.
     """
+    models = set[str]()
     for section in read_study([results]).sections:
+        models |= section.best.keys()
         for group in section.best.values():
             ours = {run.run_id for run in group.runs}
             there = find_records(kept) if _has_runs(kept) else []
@@ -91,18 +93,22 @@ def keep_chosen(results: Path, kept: Path) -> None:
                 remove_runs(replaced)
             for run in group.runs:
                 keep_run(run, kept / RUNS_FOLDER / run.folder.name)
-    _keep_trials([results / name / TRIALS for name in SEARCHES], kept / TRIALS)
+    _keep_trials([results / name / TRIALS for name in SEARCHES], kept / TRIALS, models)
 
 
-def _keep_trials(searched: Sequence[Path], kept: Path) -> None:
+def _keep_trials(searched: Sequence[Path], kept: Path, models: Collection[str]) -> None:
     # As text, so that no number changes.
     frames = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
     if not frames:
         return
     kept.parent.mkdir(parents=True, exist_ok=True)
-    models = {model for frame in frames for model in frame["model"]}
     before = [pd.read_csv(kept, dtype=str)] if kept.exists() else []
-    joined = pd.concat([*(frame[~frame["model"].isin(models)] for frame in before), *frames])
+    joined = pd.concat(
+        [
+            *(frame[~frame["model"].isin(models)] for frame in before),
+            *(frame[frame["model"].isin(models)] for frame in frames),
+        ]
+    )
     joined.to_csv(kept, index=False, lineterminator="\n")
 
 

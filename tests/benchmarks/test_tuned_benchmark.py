@@ -213,12 +213,15 @@ def test_searches_of_different_times_join(call: Callable[..., tuple[int, Command
 
 
 def test_trials_of_different_searches_join(benchmark: ModuleType, tmp_path: Path) -> None:
-    """Those of a model that is searched again are replaced; no number changes on the way."""
+    """Those of a model that is searched again are replaced, without those of models that have no runs yet.
+
+    No number changes on the way.
+    """
     first, again, kept = (tmp_path / name for name in ("first.csv", "again.csv", "kept/trials.csv"))
     first.write_text("model,seed,learning_rate,status\nA,1,0.10000000000000003,finished\nB,1,0.2,failed\n")
-    again.write_text("model,seed,k,status\nB,1,7,finished\n")
-    for searched in ([first], [again, tmp_path / "absent.csv"]):
-        benchmark._keep_trials(searched, kept)
+    again.write_text("model,seed,k,status\nB,1,7,finished\nC,1,7,unfinished\n")
+    for searched, models in (([first], {"A", "B"}), ([again, tmp_path / "absent.csv"], {"B"})):
+        benchmark._keep_trials(searched, kept, models)
     joined = pd.read_csv(kept, dtype=str).set_index("model")
     assert joined.loc["A", "learning_rate"] == "0.10000000000000003"
     assert joined.loc["B", ["k", "status"]].tolist() == ["7", "finished"]
