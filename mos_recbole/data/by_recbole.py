@@ -255,6 +255,9 @@ class DatasetByRecBole(Dataset):
                 if name not in self.field2type:
                     loaded = ", ".join(self.field2type)
                     raise InputError(f"{key} names {name!r}, which is not loaded by load_col; found {loaded}")
+                if self.field2type[name] not in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ):
+                    kind = FeatureType(self.field2type[name]).value
+                    raise InputError(f"{key} names {name!r}, a column of type {kind}; expected token or token_seq")
         super()._init_alias()
 
     def _preload_weight_matrix(self) -> None:

@@ -99,6 +99,8 @@ def test_lists_of_items_are_numbered_as_items(tmp_path: Path) -> None:
     assert data.id2token("item_id", like[:2]).tolist() == ["7", "null"]
     with pytest.raises(InputError, match=r"alias_of_item_id names 'lik', which is not loaded by load_col"):
         load(folder, **options | {"alias_of_item_id": ["lik"]})
+    with pytest.raises(InputError, match=r"alias_of_item_id names 'price', a column of type float; expected token"):
+        load(write(tmp_path, ITEMS, name="float"), load_col=LOADED, alias_of_item_id=["price"])
 
 
 def test_carriage_returns_and_encodings(tmp_path: Path) -> None:
