@@ -4,7 +4,7 @@
     python benchmarks/benchmark.py                                # ml-100k, and the data sets that are in dataset/
     python benchmarks/benchmark.py --dataset beauty ml-1m --seeds 1 2 3 --samples 8
     python benchmarks/benchmark.py --recbole --gpus-per-trial 0.25            # RecBole's own sequential classes too
-    python benchmarks/benchmark.py --finished                     # trains nothing: pages of what is there
+    python benchmarks/benchmark.py --finished                     # trains nothing: keeps and shows what has finished
 
 Interrupted in whatever way, the same command goes on, and ends with the same tables but for costs. Every step is a
 command of mos-recbole that is printed before it is run. `--key=value` arguments go to all sweeps. configs/benchmark/
@@ -12,9 +12,9 @@ has the models with their search spaces and the protocol of each data set; confi
 figures. docs/benchmark.md says what is compared.
 
 The searches are in --work. The runs of every model's chosen configuration go to --output, without models and without
-names of users and items, and take the place of those that it has of the model. So a benchmark grows: data sets and
-models join those that were run before, elsewhere or by an earlier version. The page over all of them is made of
---output alone.
+names of users and items, and take the place of those that it has of the model, unless these are newer or of more seeds.
+So a benchmark grows: data sets and models join those that were run before, elsewhere or by an earlier version. The page
+over all of them is made of --output alone.
 """
 
 import argparse
@@ -25,11 +25,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mos_recbole.analysis import Reference, read_reference, read_study
+from mos_recbole.analysis import Reference, RunGroup, join_trials, read_reference, read_study
 from mos_recbole.cli import main as mos_recbole
 from mos_recbole.errors import InputError
+from mos_recbole.io import exclusive_lock
 from mos_recbole.report.overview import write_overview
-from mos_recbole.results import RUNS_FOLDER, RunResult, find_records, keep_run, remove_runs
+from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, RunResult, find_records, keep_run, remove_runs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
@@ -73,53 +74,66 @@ def _has_runs(results: Path) -> bool:
     return results.is_dir() and bool(find_records(results))
 
 
-def keep_chosen(results: Path, kept: Path) -> None:
+def keep_chosen(results: Path, kept: Path) -> list[str]:
     """Copies the runs of every model's chosen configuration, and the list of trials among which it was chosen.
+
+    Those of a model that are there by the same protocol are replaced, and its trials, unless its runs there are newer
+    or of more seeds, as after a search that was interrupted. Returns a line for every model whose runs stay so.
 
     Args:
         results: the searches on a data set.
-        kept: folder of the data set; its runs of these models by the same protocol are replaced, as are their trials.
+        kept: folder of the data set.
 
     Raises:
-        InputError: a file of the runs is missing or broken.
+        InputError: a file of the runs is missing or broken; no run was removed.
     """
-    models = set[str]()
+    replaced, models, staying = list[RunResult](), set[str](), list[str]()
+    there = find_records(kept) if _has_runs(kept) else []
     for section in read_study([results]).sections:
-        models |= section.best.keys()
-        for group in section.best.values():
-            ours = {run.run_id for run in group.runs}
-            there = find_records(kept) if _has_runs(kept) else []
-            if replaced := [run.folder for run in there if _rivals(run, group.runs[0]) and run.run_id not in ours]:
-                remove_runs(replaced)
+        for model, group in section.best.items():
+            rivals = [run for run in there if (run.model, run.protocol_hash) == (model, group.runs[0].protocol_hash)]
+            if reason := _reason_to_stay(group, rivals):
+                staying.append(
+                    f"{kept}: the runs of {model} stay, since they are {reason} than those in {results}; "
+                    "what `mos-recbole rm` removes is replaced"
+                )
+                continue
             for run in group.runs:
                 keep_run(run, kept / RUNS_FOLDER / run.folder.name)
+            models.add(model)
+            ours = {run.run_id for run in group.runs}
+            replaced += [run for run in rivals if run.run_id not in ours]
+    # Left of a call that was interrupted.
+    halves = [path for path in (kept / RUNS_FOLDER).glob("*") if path.is_dir() and not (path / RECORD_FILE).exists()]
+    if removed := [*(run.folder for run in replaced), *halves]:
+        remove_runs(removed)
     _keep_trials([results / name / TRIALS for name in SEARCHES], kept / TRIALS, models)
+    return staying
+
+
+def _reason_to_stay(group: RunGroup, there: Sequence[RunResult]) -> str:
+    """Returns what runs that are there are more than those of a search, in which case they are not replaced."""
+    if len({run.seed for run in there}) > len(group.runs):
+        return "of more seeds"
+    ours, theirs = (max((run.finished for run in runs), default="") for runs in (group.runs, there))
+    return "newer" if theirs > ours else ""
 
 
 def _keep_trials(searched: Sequence[Path], kept: Path, models: Collection[str]) -> None:
     # As text, so that no number changes.
-    frames = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
-    if not frames:
+    found = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
+    if not found:
         return
-    kept.parent.mkdir(parents=True, exist_ok=True)
     before = [pd.read_csv(kept, dtype=str)] if kept.exists() else []
-    joined = pd.concat(
-        [
-            *(frame[~frame["model"].isin(models)] for frame in before),
-            *(frame[frame["model"].isin(models)] for frame in frames),
-        ]
-    )
-    joined.to_csv(kept, index=False, lineterminator="\n")
-
-
-def _rivals(run: RunResult, other: RunResult) -> bool:
-    return (run.model, run.protocol_hash) == (other.model, other.protocol_hash)
+    frames = [frame[~frame["model"].isin(models)] for frame in before]
+    frames += [frame[frame["model"].isin(models)] for frame in found]
+    join_trials(frames).to_csv(kept, index=False, lineterminator="\n")
 
 
 def _write_page(output: Path, datasets: Sequence[str], references: Sequence[Reference]) -> None:
     folders = [output / dataset for dataset in datasets]
     place = [] if output == OUTPUT else ["--output", str(output)]
-    command = shlex.join(["python", "benchmarks/benchmark.py", "--dataset", *datasets, "--finished", *place])
+    command = shlex.join(["python", "benchmarks/benchmark.py", "--finished", *place])
     trials = {folder.name: pd.read_csv(folder / TRIALS) for folder in folders if (folder / TRIALS).exists()}
     note = "All configurations are on the pages of the searches, report/report.html in the work folder of a data set."
     page, *others = write_overview(output, folders, METRICS, command, references, trials, [note])
@@ -144,10 +158,15 @@ def main() -> int:
     parser.add_argument("--max-concurrent", type=int, metavar="N", help="trials at a time (default: as many as fit)")
     doing = parser.add_mutually_exclusive_group()
     doing.add_argument("--dry-run", action="store_true", help="print what would run and an estimate, and stop")
-    doing.add_argument("--finished", action="store_true", help="train nothing: pages of what is there")
+    doing.add_argument("--finished", action="store_true", help="train nothing: keep and show what has finished")
     options, passed = parser.parse_known_args()
     if unknown := [argument for argument in passed if not argument.startswith("--") or "=" not in argument]:
         parser.error(f"argument {unknown[0]!r} not understood; settings are given as --key=value")
+    work, output = options.work.resolve(), options.output.resolve()
+    if work.is_relative_to(output) or output.is_relative_to(work):
+        parser.error(
+            "--work and --output are one in the other; expected two folders, since the runs of --output are replaced"
+        )
     places = [options.work, options.output] if options.finished else [options.data_path]
     there = [name for name in DATASETS if any((place / name).is_dir() for place in places)]
     if not options.finished and BUILT_IN not in there:
@@ -168,11 +187,15 @@ def main() -> int:
         if status > 1 or (status and command[0] != "sweep"):
             return status
         worst = max(worst, status)
-    if not options.dry_run:
+    if options.dry_run:
+        return worst
+    options.output.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(options.output, 0, "folder of results"):
         for name in options.dataset:
             if _has_runs(options.work / name):
-                keep_chosen(options.work / name, options.output / name)
-        having = [name for name in options.dataset if _has_runs(options.output / name)]
+                for line in keep_chosen(options.work / name, options.output / name):
+                    print(line, file=sys.stderr)
+        having = [name for name in DATASETS if _has_runs(options.output / name)]
         if absent := [name for name in options.dataset if name not in having]:
             print(f"No finished runs, so no pages: {', '.join(absent)}", file=sys.stderr)
         if not having:

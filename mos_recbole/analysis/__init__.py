@@ -37,7 +37,14 @@ from mos_recbole.analysis.run_groups import RunGroup, best_on_validation, find_r
 from mos_recbole.analysis.slices import Cell, Outside, SliceBy, Slices, parse_slice_by, slice_groups, slice_queries
 from mos_recbole.analysis.spectra import MeasuredGroup, Spectra
 from mos_recbole.analysis.study import Section, Study, read_study
-from mos_recbole.analysis.sweep_frame import COST_COLUMNS, Sweep, read_sweep, trials_frame
+from mos_recbole.analysis.sweep_frame import (
+    COST_COLUMNS,
+    Sweep,
+    join_trials,
+    read_sweep,
+    swept_columns,
+    trials_frame,
+)
 from mos_recbole.analysis.trained_groups import find_trained_groups
 
 __all__ = [
@@ -79,6 +86,7 @@ __all__ = [
     "group_by_configuration",
     "iterate_aligned_outcomes",
     "join_comparisons",
+    "join_trials",
     "labels",
     "leading_metric",
     "mean_metric",
@@ -96,6 +104,7 @@ __all__ = [
     "require_one_protocol",
     "slice_groups",
     "slice_queries",
+    "swept_columns",
     "trials_frame",
     "user_numbers",
     "usual_cost",

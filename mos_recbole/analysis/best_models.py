@@ -16,20 +16,17 @@ class BestModels:
 
     Attributes:
         section: the runs.
+        name: the data set, with what tells its protocol from another one.
         metrics: of the test; models are ordered and compared by the first one, of which more is better.
     """
 
     section: Section
+    name: str
     metrics: Sequence[str]
 
     @property
     def dataset(self) -> str:
         return self.section.runs[0].dataset
-
-    @property
-    def name(self) -> str:
-        """The data set, with what tells its protocol from another one."""
-        return self.section.title.removesuffix(f", {self.section.runs[0].protocol['split']['name']}")
 
     @cached_property
     def rows(self) -> dict[str, ConfigurationRow]:

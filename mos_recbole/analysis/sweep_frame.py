@@ -224,6 +224,20 @@ def trials_frame(folder: Path) -> pd.DataFrame:
     return read_sweep(folder).frame
 
 
+def swept_columns(frame: pd.DataFrame) -> list[str]:
+    """Returns the columns of swept parameters of a `trials_frame` or of several as `join_trials` joins them."""
+    names = list(map(str, frame))
+    return names[names.index("seed") + 1 : names.index("status")]
+
+
+def join_trials(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the rows of several frames as `trials_frame`, with every swept parameter that any of them has."""
+    swept = dict.fromkeys(name for frame in frames for name in swept_columns(frame))
+    joined = pd.concat(frames, ignore_index=True)
+    before = list(frames[0].loc[:, :"seed"])
+    return joined[[*before, *swept, *(name for name in joined if name not in {*before, *swept})]]
+
+
 def pareto_frontier(seconds: pd.Series, score: pd.Series, mode: Mode) -> list[Any]:
     """Returns the index labels of the trials that no other trial beats in time and score, fastest first."""
     signed = score if mode == "max" else -score

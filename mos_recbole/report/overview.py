@@ -11,7 +11,8 @@ from mos_recbole.analysis.best_models import BestModels
 from mos_recbole.analysis.configurations import configuration_rows
 from mos_recbole.analysis.costs import COSTS, Cost, on_front, usual_cost
 from mos_recbole.analysis.reference import Reference
-from mos_recbole.analysis.study import read_study
+from mos_recbole.analysis.study import Section, read_study
+from mos_recbole.analysis.sweep_frame import swept_columns
 from mos_recbole.evaluation import mean_ranks
 from mos_recbole.report.comparisons import comparisons_table
 from mos_recbole.report.figures import Figure, Look, model_looks
@@ -38,7 +39,7 @@ from mos_recbole.results import RunResult, format_parameter
 # What a reader asks for beside the parameters; shown where any run has it.
 _COSTS = ("time", "processor", "energy", "memory")
 # Columns of comparisons that the table of all pairs leaves out.
-_NOT_SHOWN = ("metric", "d_z", "p", "p (flips)")
+_NOT_SHOWN = ("metric", "d_z", "p (flips)")
 
 
 def write_overview(
@@ -59,14 +60,16 @@ def write_overview(
             is better.
         command: what a user types to get this page.
         references: published figures, to be shown beside ours.
-        trials: by data set all trials among which validation chose, as `analysis.trials_frame`.
+        trials: by data set all trials among which validation chose, as `analysis.trials_frame`; those of a model count
+            where its chosen runs are among them.
         notes: to be added to those of what is lacking.
 
     Raises:
         InputError: as `read_study` and `write_page`.
     """
     study = read_study(folders)
-    data = [BestModels(section, metrics) for section in study.sections]
+    names = _names(study.sections)
+    data = [BestModels(section, name, metrics) for section, name in zip(study.sections, names, strict=True)]
     models = list(dict.fromkeys(model for one in data for model in one.rows))
     looks = model_looks(sorted(models))
     cost = usual_cost([run for one in data for row in one.rows.values() for run in row.runs])
@@ -75,18 +78,29 @@ def write_overview(
     rows = {one.name: list(one.rows.values()) for one in data}
     items += [_costs_table(data, cost), draw_costs(rows, metrics[0], cost, looks)]
     items += [*_published_tables(data, references), *_differences_tables(data), _metrics_table(data)]
-    facts = [(one.name, _about(one.section.runs[0])) for one in data]
+    facts = [(one.name, _about(one.section.runs)) for one in data]
     newest = max(run.finished for one in data for run in one.section.runs)
     section = PageSection("All data sets", "all", facts, [], [*_notes(data, models), *notes], items)
     title = f"{len(models)} models on {', '.join(dict.fromkeys(one.dataset for one in data))}"
     return write_page(output, [section], study.missing, command, moment(newest), title)
 
 
-def _about(run: RunResult) -> str:
-    return f"{protocol_line(run)} Windows of {run.settings.get('MAX_ITEM_LIST_LENGTH')} items."
+def _names(sections: Sequence[Section]) -> list[str]:
+    """Returns the data set of every section, with what tells its protocol from others of the same data."""
+    short = [one.title.removesuffix(f", {one.runs[0].protocol['split']['name']}") for one in sections]
+    return [name if short.count(name) == 1 else one.title for name, one in zip(short, sections, strict=True)]
+
+
+def _about(runs: Sequence[RunResult]) -> str:
+    windows = {run.settings["MAX_ITEM_LIST_LENGTH"] for run in runs if "MAX_ITEM_LIST_LENGTH" in run.settings}
+    shown = f" Windows of {' or '.join(map(str, sorted(windows)))} items." if windows else ""
+    machines = Counter(f"{run.device}, threads: {run.threads}" for run in runs)
+    trained = "; ".join(f"{count} on {machine}" for machine, count in machines.items())
+    return f"{protocol_line(runs[0])}{shown} Runs: {trained}."
 
 
 def _notes(data: Sequence[BestModels], models: Sequence[str]) -> list[str]:
+    of_sections = [f"{one.name}: {note}" for one in data for note in one.section.notes]
     lacking = [
         f"{one.name} lacks {', '.join(absent)}."
         for one in data
@@ -94,7 +108,7 @@ def _notes(data: Sequence[BestModels], models: Sequence[str]) -> list[str]:
     ]
     twice = [name for name, count in Counter(one.dataset for one in data).items() if count > 1]
     unranked = [f"No mean ranks: {name} is here by more than one protocol." for name in twice]
-    return [*lacking, *unranked]
+    return [*of_sections, *lacking, *unranked]
 
 
 def _best_table(data: Sequence[BestModels]) -> Table:
@@ -134,23 +148,22 @@ def _chosen_tables(data: Sequence[BestModels], all_trials: Mapping[str, pd.DataF
         if one.dataset not in all_trials:
             continue
         trials = all_trials[one.dataset]
-        names = list(map(str, trials))
-        swept = names[names.index("seed") + 1 : names.index("status")]
         for model, row in one.rows.items():
             tried = trials[trials["model"] == model]
+            if not {run.run_id for run in row.runs} <= set(tried["run_id"]):
+                continue  # They were chosen among others.
             # A column that another one has the name of is marked.
-            keys = {name: name.removesuffix(" (swept)") for name in swept if tried[name].notna().any()}
+            keys = {name: name.removesuffix(" (swept)") for name in swept_columns(tried) if tried[name].notna().any()}
             values = {key: row.runs[0].settings.get(key) for key in keys.values()}
-            n_tried = len(tried.drop_duplicates(list(keys))) if keys else min(1, len(tried))
+            n_tried = len(tried.drop_duplicates(list(keys))) if keys else 1
             valid = float(np.mean([run.valid[run.valid_metric].value for run in row.runs]))
-            if n_tried:
-                shown = ", ".join(f"{key}={format_parameter(value)}" for key, value in values.items())
-                cells.append(
-                    {"data set": words(one.name), "model": words(model), "configuration": words(shown or NOTHING.text)}
-                    | {"tried": number_cell(n_tried, "d"), "validation": number_cell(valid, ".4f")}
-                )
-                about = {"dataset": one.name, "model": model, "configuration": shown}
-                numbers.append(about | {"tried": n_tried, "validation": valid})
+            shown = ", ".join(f"{key}={format_parameter(value)}" for key, value in values.items())
+            cells.append(
+                {"data set": words(one.name), "model": words(model), "configuration": words(shown or NOTHING.text)}
+                | {"tried": number_cell(n_tried, "d"), "validation": number_cell(valid, ".4f")}
+            )
+            about = {"dataset": one.name, "model": model, "configuration": shown}
+            numbers.append(about | {"tried": n_tried, "validation": valid})
     metrics = " or ".join(sorted({run.valid_metric for one in data for run in one.section.runs}))
     caption = (
         f"The configuration of each model that is best on validation by {metrics}, and how many were tried. The test "
@@ -231,8 +244,8 @@ def _costs_table(data: Sequence[BestModels], cost: Cost) -> Table:
     caption = (
         "Costs of a training of the chosen configuration, means over seeds ± half the width of Student's 95 % "
         "interval; the search is not counted. ★: on this data set no other model has as good a "
-        f"{metric} for as little {cost.label}; intervals have no part in it. "
-        + " ".join(f"{kind.label.capitalize()}: {kind.help}." for kind in kinds)
+        f"{metric} for as little {cost.label}; intervals have no part in it. Times of different machines do not "
+        "compare. " + " ".join(f"{kind.label.capitalize()}: {kind.help}." for kind in kinds)
     )
     return Table("costs", "Costs", caption, cells, pd.DataFrame(numbers))
 
@@ -257,15 +270,17 @@ def _published_tables(data: Sequence[BestModels], references: Sequence[Reference
 
 def _differences_tables(data: Sequence[BestModels]) -> list[Table]:
     """Returns the differences of all pairs of models on all data sets as one table; none for single models."""
-    cells, frames, captions = [], [], []
+    cells, frames, lines = [], [], dict[str, list[str]]()
     for one in data:
         if one.comparisons is not None:
             table = comparisons_table(one.comparisons, _NOT_SHOWN)
             cells += [{"data set": words(one.name), **row} for row in table.rows]
             frames.append(table.frame.assign(dataset=one.name))
-            captions += [f"{one.name}: {line}" if len(data) > 1 else line for line in table.caption.splitlines()]
+            lines[one.name] = table.caption.splitlines()
     if not cells:
         return []
+    shared = [line for line in next(iter(lines.values())) if all(line in own for own in lines.values())]
+    captions = [f"{name}: {line}" for name, own in lines.items() for line in own if line not in shared] + shared
     title = f"Differences in {data[0].metrics[0]}, all pairs"
     return [Table("differences", title, "\n".join(captions), cells, _dataset_first(frames), folded=True)]
 

@@ -62,7 +62,7 @@ class Table:
         """Returns title, table and caption in Markdown."""
         parts = [f"# {escape_markdown(self.title)}", self.grid("github", escape_markdown)]
         if self.caption:
-            parts.append(escape_markdown(self.caption))
+            parts.append(" ".join(map(escape_markdown, self.caption.splitlines())))
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:

@@ -1,5 +1,6 @@
 """The benchmark's script: its files, its steps, and the page over all data sets, without any training."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from fabricated import MOS, PROTOCOL, SOFTMAX, Maker
 from scripts import load_script
 
-from mos_recbole.analysis import compare_groups, find_run_groups, read_reference
+from mos_recbole.analysis import compare_groups, find_run_groups, read_reference, swept_columns
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.results import RunResult, find_records
@@ -199,7 +200,8 @@ def test_searches_of_different_times_join(call: Callable[..., tuple[int, Command
     shutil.rmtree(tmp_path / "out-work")
     make = Maker(tmp_path / "out-work" / "ml-100k" / "models")
     for seed in (1, 2, 3):
-        make(MOS, 16, seed, run_id=f"new-{seed}", dataset="ml-100k", protocol=PROTOCOL, code="later")
+        changes = {"dataset": "ml-100k", "protocol": PROTOCOL, "code": "later"}
+        make(MOS, 16, seed, run_id=f"new-{seed}", finished="2026-02-02T03:04:05+00:00", **changes)
     call("out", "--finished")
     best = pd.read_csv(tmp_path / "out" / "tables" / "all" / "best.csv").set_index("model")
     assert dict(best["seeds"]) == {MOS: 3, SOFTMAX: 2}
@@ -212,27 +214,104 @@ def test_searches_of_different_times_join(call: Callable[..., tuple[int, Command
     assert "Computed by different code" in page
 
 
+def test_nothing_is_replaced_by_less(
+    benchmark: ModuleType,
+    call: Callable[..., tuple[int, Commands]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Runs of more seeds stay, and newer ones; and all do where a file of the new ones is broken."""
+    call("out", "--dataset", "ml-100k")
+    runs = tmp_path / "out" / "ml-100k" / "runs"
+    before = {path.name for path in runs.iterdir()}
+    make = Maker(tmp_path / "search" / "models")
+    later = {"dataset": "ml-100k", "protocol": PROTOCOL, "finished": "2026-02-02T03:04:05+00:00"}
+    one = make(MOS, 16, 1, run_id="a1", **later)
+    (line,) = benchmark.keep_chosen(tmp_path / "search", runs.parent)
+    assert f"the runs of {MOS} stay, since they are of more seeds than those in {tmp_path / 'search'}" in line
+    two = make(MOS, 16, 2, run_id="a2", **later | {"finished": "2026-02-03T03:04:05+00:00"})
+    outcomes = (two.folder / "outcomes.parquet").read_bytes()
+    (two.folder / "outcomes.parquet").write_bytes(outcomes[:50])
+    with pytest.raises(InputError, match=re.escape(str(two.folder))):
+        benchmark.keep_chosen(tmp_path / "search", runs.parent)
+    assert {path.name for path in runs.iterdir()} == before | {one.folder.name}
+    (two.folder / "outcomes.parquet").write_bytes(outcomes)
+    log = (two.folder / "training_log.csv").rename(tmp_path / "log.csv")
+    with pytest.raises(InputError, match=r"training_log\.csv: No such file"):
+        benchmark.keep_chosen(tmp_path / "search", runs.parent)
+    log.rename(two.folder / "training_log.csv")
+    assert benchmark.keep_chosen(tmp_path / "search", runs.parent) == []
+    others = {run.folder.name for run in find_records(runs.parent) if run.model != MOS}
+    ours = {one.folder.name, two.folder.name}
+    assert {path.name for path in runs.iterdir()} == others | ours
+    capsys.readouterr()
+    assert call("out", "--finished")[0] == 0
+    assert f"the runs of {MOS} stay, since they are newer than those in out-work/ml-100k" in capsys.readouterr().err
+    assert {path.name for path in runs.iterdir()} == others | ours
+
+
+def test_remains_of_an_interruption_go(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
+    """A run without its record was being written, or removed."""
+    call("out", "--dataset", "ml-100k")
+    runs = tmp_path / "out" / "ml-100k" / "runs"
+    half = shutil.copytree(next(runs.iterdir()), runs / f"{SOFTMAX}-ml-100k-seed9-0123456789abcdef")
+    (half / "record.json").unlink()
+    call("out", "--finished")
+    assert not half.exists()
+    assert "unfinished" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_searches_and_results_have_their_own_folders(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else runs of the search that were not chosen would be removed."""
+    monkeypatch.chdir(tmp_path)
+    for work, output in (("a", "a"), ("a/b", "a"), ("a", "./a/b")):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", "--work", work, "--output", output])
+        with pytest.raises(SystemExit):
+            benchmark.main()
+        assert "--work and --output are one in the other" in capsys.readouterr().err
+
+
+def test_the_page_has_all_data_sets_whatever_was_searched(
+    call: Callable[..., tuple[int, Commands]], tmp_path: Path
+) -> None:
+    call("out")
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    call("out", "--dataset", "beauty", "--finished")
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
+
+
 def test_trials_of_different_searches_join(benchmark: ModuleType, tmp_path: Path) -> None:
     """Those of a model that is searched again are replaced, without those of models that have no runs yet.
 
     No number changes on the way.
     """
-    first, again, kept = (tmp_path / name for name in ("first.csv", "again.csv", "kept/trials.csv"))
+    first, again, kept = (tmp_path / name for name in ("first.csv", "again.csv", "kept.csv"))
     first.write_text("model,seed,learning_rate,status\nA,1,0.10000000000000003,finished\nB,1,0.2,failed\n")
     again.write_text("model,seed,k,status\nB,1,7,finished\nC,1,7,unfinished\n")
     for searched, models in (([first], {"A", "B"}), ([again, tmp_path / "absent.csv"], {"B"})):
         benchmark._keep_trials(searched, kept, models)
-    joined = pd.read_csv(kept, dtype=str).set_index("model")
+    joined = pd.read_csv(kept, dtype=str)
+    assert swept_columns(joined) == ["learning_rate", "k"]
+    joined = joined.set_index("model")
     assert joined.loc["A", "learning_rate"] == "0.10000000000000003"
     assert joined.loc["B", ["k", "status"]].tolist() == ["7", "finished"]
     assert len(joined) == 2
 
 
 def test_what_validation_chose(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
-    """Two widths of the softmax were tried; nothing is known of how the others were found."""
+    """Two widths of the softmax were tried; the mixture's runs are of another search than is known."""
     call("out", "--dataset", "beauty")
-    rows = [(SOFTMAX, 1, width) for width in (8, 16)] + [(SOFTMAX, 2, 8), ("Pop", 1, None)]
-    trials = pd.DataFrame(rows, columns=["model", "seed", "embedding_size"]).assign(status="finished")
+    trials = pd.DataFrame(
+        [
+            *((SOFTMAX, seed, width, f"beauty-{number}") for number, (_, width, seed, _) in enumerate(RUNS[:3])),
+            *((MOS, seed, 8, f"earlier-{seed}") for seed in (1, 2)),
+            ("Pop", 1, None, "beauty-5"),
+        ],
+        columns=["model", "seed", "embedding_size", "run_id"],
+    )
+    trials.insert(3, "status", "finished")
     trials.to_csv(tmp_path / "out" / "beauty" / "trials.csv", index=False)
     call("out", "--finished")
     chosen = pd.read_csv(tmp_path / "out" / "tables" / "all" / "chosen.csv").set_index("model")
@@ -295,7 +374,14 @@ def test_two_protocols_of_a_data_set_are_not_ranked_as_two_data_sets(
     make = Maker(tmp_path / "out-work" / "beauty" / "other")
     for model in (SOFTMAX, MOS):
         make(model, 8, 1, dataset="beauty", protocol=PROTOCOL | {"filter_seen": False}, protocol_hash="feedbeef13")
+    temporal = PROTOCOL | {"split": {"name": "temporal"}}
+    make = Maker(tmp_path / "out-work" / "ml-100k" / "other")
+    for number, model in enumerate((SOFTMAX, MOS)):
+        make(model, 8, 1, dataset="ml-100k", run_id=f"c{number}", protocol=temporal, protocol_hash="feedbeef14")
     call("out", "--finished")
+    best = pd.read_csv(tmp_path / "out" / "tables" / "all" / "best.csv")
+    assert len(set(best["dataset"])) == 4
+    assert {"ml-100k, leave_one_out", "ml-100k, temporal"} < set(best["dataset"])
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "No mean ranks: beauty is here by more than one protocol." in page
     assert "critical difference" not in page
