@@ -30,7 +30,17 @@ from mos_recbole.cli import main as mos_recbole
 from mos_recbole.errors import InputError
 from mos_recbole.io import exclusive_lock
 from mos_recbole.report.overview import write_overview
-from mos_recbole.results import RECORD_FILE, RUNS_FOLDER, RunResult, find_records, keep_run, remove_runs
+from mos_recbole.results import (
+    RECORD_FILE,
+    RUNS_FOLDER,
+    SWEEP_FILE,
+    RunResult,
+    find_records,
+    keep_run,
+    read_trials,
+    remove_runs,
+    results_folders,
+)
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = ("ml-100k", "ml-1m", "beauty", "sports", "diginetica", "ml-25m")
@@ -77,8 +87,9 @@ def _has_runs(results: Path) -> bool:
 def keep_chosen(results: Path, kept: Path) -> list[str]:
     """Copies the runs of every model's chosen configuration, and the list of trials among which it was chosen.
 
-    Those of a model that are there by the same protocol are replaced, and its trials, unless its runs there are newer
-    or of more seeds, as after a search that was interrupted. Returns a line for every model whose runs stay so.
+    Those of a model that are there by the same protocol are replaced, and its trials, unless they are newer or of more
+    seeds. What validation chooses is known at the end of a search only. Returns a line for every model that is not
+    kept.
 
     Args:
         results: the searches on a data set.
@@ -87,13 +98,17 @@ def keep_chosen(results: Path, kept: Path) -> list[str]:
     Raises:
         InputError: a file of the runs is missing or broken; no run was removed.
     """
-    replaced, models, staying = list[RunResult](), set[str](), list[str]()
+    replaced, models, left_out = list[RunResult](), set[str](), list[str]()
+    searching = _searching(results)
     there = find_records(kept) if _has_runs(kept) else []
     for section in read_study([results]).sections:
         for model, group in section.best.items():
             rivals = [run for run in there if (run.model, run.protocol_hash) == (model, group.runs[0].protocol_hash)]
+            if model in searching:
+                left_out.append(f"{results}: the search of {model} has not ended, so that none of its runs is kept")
+                continue
             if reason := _reason_to_stay(group, rivals):
-                staying.append(
+                left_out.append(
                     f"{kept}: the runs of {model} stay, since they are {reason} than those in {results}; "
                     "what `mos-recbole rm` removes is replaced"
                 )
@@ -108,7 +123,13 @@ def keep_chosen(results: Path, kept: Path) -> list[str]:
     if removed := [*(run.folder for run in replaced), *halves]:
         remove_runs(removed)
     _keep_trials([results / name / TRIALS for name in SEARCHES], kept / TRIALS, models)
-    return staying
+    return left_out
+
+
+def _searching(results: Path) -> set[str]:
+    """Returns the models of which trials are still to be done."""
+    sweeps = [place for place in results_folders(results) if (place / SWEEP_FILE).exists()]
+    return {trial.model for sweep in sweeps for trial in read_trials(sweep) if trial.status(sweep) == "unfinished"}
 
 
 def _reason_to_stay(group: RunGroup, there: Sequence[RunResult]) -> str:

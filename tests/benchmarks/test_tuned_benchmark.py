@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from scripts import load_script
 from mos_recbole.analysis import compare_groups, find_run_groups, read_reference, swept_columns
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
-from mos_recbole.results import RunResult, find_records
+from mos_recbole.results import RunResult, SweepPlan, Trial, find_records
 from mos_recbole.sweep import plan_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -248,6 +249,24 @@ def test_nothing_is_replaced_by_less(
     assert call("out", "--finished")[0] == 0
     assert f"the runs of {MOS} stay, since they are newer than those in out-work/ml-100k" in capsys.readouterr().err
     assert {path.name for path in runs.iterdir()} == others | ours
+
+
+def test_an_unfinished_search_has_not_chosen(benchmark: ModuleType, tmp_path: Path) -> None:
+    """Of its model nothing is kept; others are. A trial that failed ends it too."""
+    make = Maker(tmp_path / "search" / "models")
+    for model in (SOFTMAX, MOS):
+        make(model, 8, 1, dataset="ml-100k", protocol=PROTOCOL)
+    plan: dict[str, Any] = {"models": [SOFTMAX, MOS], "datasets": ["ml-100k"], "seeds": [1], "metric": "Recall@100"}
+    plan |= {part: {} for part in ("search", "stopping", "space", "settings")}
+    SweepPlan(name="models", mode="max", **plan).write(make.folder)
+    trial = Trial(number=1, model=MOS, dataset="ml-100k", seed=1, parameters={}, run="run-abcdef")
+    trial.write(make.folder)
+    (line,) = benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept")
+    assert line == f"{tmp_path / 'search'}: the search of {MOS} has not ended, so that none of its runs is kept"
+    assert {run.model for run in find_records(tmp_path / "kept")} == {SOFTMAX}
+    trial.model_copy(update={"ended": "failed"}).write(make.folder)
+    assert benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept") == []
+    assert {run.model for run in find_records(tmp_path / "kept")} == {SOFTMAX, MOS}
 
 
 def test_remains_of_an_interruption_go(call: Callable[..., tuple[int, Commands]], tmp_path: Path) -> None:
