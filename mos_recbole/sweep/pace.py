@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -114,9 +115,12 @@ class Pace:
         fits = {key: _Fit([(everything[run][0], known[run]) for run in known], key) for key in models}
         beside, now = self._beside(), time.monotonic()
 
+        @cache  # Both trials that wait and that have ended may be thousands.
+        def expected(key: Key, most: int) -> float:
+            return fmean(min(most, epochs) for epochs in took.get(key, [math.inf]))
+
         def left(one: PlannedTrial, done: int, run: str = "") -> float:
-            expected = fmean(min(one.epochs, epochs) for epochs in took.get(one.key, [math.inf]))
-            epochs = max(expected - done, 1.0 if done < one.epochs else 0.0)
+            epochs = max(expected(one.key, one.epochs) - done, 1.0 if done < one.epochs else 0.0)
             own = known.get(run) or fits[one.key].seconds(one)
             reports = self._watched[run].epochs[1:] if run in self._watched else []
             spent = now - reports[-1][1] if reports else 0.0

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class PlannedTrial:
         ]
         return float(math.prod(sizes) * self.epochs)
 
-    @property
+    @cached_property
     def epochs(self) -> int:
         """The epoch after which it ends at the latest."""
         return self.settings.values["epochs"] + stage_epochs(self.settings.model_class, self.settings.values)

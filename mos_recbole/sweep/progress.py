@@ -120,7 +120,7 @@ class SweepProgress:
         self._statuses[run] = status
         self._total = max(self._total, len(self._ledger.trials))
         best = self._best.pop(run, None) if status == "failed" else self._best.get(run)
-        if self._draws and status != "failed":
+        if not _log.isEnabledFor(logging.INFO) or (self._draws and status != "failed"):
             return
         metric, one = self._ledger.plan.metric, self._ledger.trials[run]
         score = f"valid {metric} {best:.4f}" if best is not None else "no validation"

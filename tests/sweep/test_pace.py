@@ -125,3 +125,18 @@ def test_the_time_between_trials_counts(monkeypatch: pytest.MonkeyPatch) -> None
         watched.end(run)
     ended = {run: (trials[run], 2) for run in ("A-0", "A-1", "A-2")}
     assert watched.seconds_left(ended, {}, [(trials["A-2"], 0)]) == pytest.approx(9.0)
+
+
+def test_the_work_of_an_estimate_grows_with_the_number_of_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with its square, of which a sweep of thousands would feel the third power."""
+    terms = []
+    monkeypatch.setattr(pace, "fmean", lambda values: terms.extend(values := list(values)) or np.mean(values))
+    counts = []
+    for size in (20, 40):
+        terms.clear()
+        made = [PlannedTrial(one.trial, one.settings) for one, _ in trials_of("A", lambda batch, d: 1.0).values()]
+        ended = {f"ended-{number}": (made[number % len(made)], 20) for number in range(size)}
+        waiting = [(made[number % len(made)], 0) for number in range(size)]
+        assert Pace(1, dict.fromkeys(ended, 1.0)).seconds_left(ended, {}, waiting) == pytest.approx(size * 20.0, rel=0.01)
+        counts.append(len(terms))
+    assert counts[1] <= 2 * counts[0] > 0
