@@ -137,6 +137,8 @@ def test_the_work_of_an_estimate_grows_with_the_number_of_trials(monkeypatch: py
         made = [PlannedTrial(one.trial, one.settings) for one, _ in trials_of("A", lambda batch, d: 1.0).values()]
         ended = {f"ended-{number}": (made[number % len(made)], 20) for number in range(size)}
         waiting = [(made[number % len(made)], 0) for number in range(size)]
-        assert Pace(1, dict.fromkeys(ended, 1.0)).seconds_left(ended, {}, waiting) == pytest.approx(size * 20.0, rel=0.01)
+        assert Pace(1, dict.fromkeys(ended, 1.0)).seconds_left(ended, {}, waiting) == pytest.approx(
+            size * 20.0, rel=0.01
+        )
         counts.append(len(terms))
     assert counts[1] <= 2 * counts[0] > 0
