@@ -62,7 +62,7 @@ def ours(folder: Path, config_files: list[Path]) -> dict[str, float]:
     split = data.split()
     data.fingerprint()
     data.summary(split)
-    queries = make_query_set(config, data, split, "valid", settings.protocol, config["device"])
+    queries = make_query_set(config, data, split, "valid", settings.protocol(has_repeats=True), config["device"])
     next(iter(make_train_loader(config, data, split).epoch(1)))
     assert len(queries) == split.valid.n_targets  # and kept until here
     return {
