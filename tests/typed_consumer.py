@@ -18,6 +18,7 @@ from mos_recbole import (
     run_experiment,
 )
 from mos_recbole.analysis import RunGroup, compare_groups, find_run_groups
+from mos_recbole.heads import MoSHead
 from mos_recbole.models import EncoderHeadRecommender, GRU4RecMoS
 from mos_recbole.specs import Rate
 
@@ -53,6 +54,11 @@ def loss(components: torch.Tensor, log_prior: torch.Tensor, weight: torch.Tensor
     """Returns the loss as a number."""
     found: torch.Tensor = mixture_cross_entropy(components, log_prior, weight, target, impl="chunked")
     return found.item()
+
+
+def mixture(n_items: int) -> MoSHead:
+    """Returns a built-in head."""
+    return MoSHead(n_items, 8, n_components=4)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class Curve:
@@ -16,7 +17,8 @@ class Curve:
     """
 
     def __init__(self, path: Path, **labels: object) -> None:
-        self.path, self.labels, self.rows = path, labels, []
+        self.path, self.labels = path, labels
+        self.rows: list[dict[str, Any]] = []
         self._began = self._now()
 
     def note(self, valid: float, look: Callable[[], float]) -> None:
@@ -43,11 +45,13 @@ class Curve:
     def _now() -> tuple[float, float]:
         return time.process_time(), time.perf_counter()
 
-    def _passed(self) -> list[float]:
-        return [now - began for now, began in zip(self._now(), self._began, strict=True)]
+    def _passed(self) -> tuple[float, float]:
+        processor, seconds = self._now()
+        return processor - self._began[0], seconds - self._began[1]
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:
         passed = self._passed()
         yield
-        self._began = tuple(now - before for now, before in zip(self._now(), passed, strict=True))
+        processor, seconds = self._now()
+        self._began = processor - passed[0], seconds - passed[1]

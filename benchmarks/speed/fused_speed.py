@@ -22,7 +22,6 @@ import torch
 from measure import device_name, seconds, versions
 from recbole.utils import init_seed
 from rich.progress import track
-from tabulate import tabulate
 
 from mos_recbole.data import SequenceDataset, Split
 from mos_recbole.experiment import load_settings
@@ -105,7 +104,7 @@ def taken(function: Any, trials: list[FusedTrial], device: torch.device) -> floa
     return time.process_time() - started
 
 
-def ratio(*case: Any, n_steps: int, device: torch.device) -> float:
+def ratio(case: tuple[str, int, int, str], n_steps: int, device: torch.device) -> float:
     """Returns the throughput of trials that are trained as one over that of the same in turn."""
     times = []
     for function in (as_one, in_turn):
@@ -145,13 +144,13 @@ def main() -> None:
     }
     for _ in range(options.rounds):
         for case, ratios in track(found.items(), "cases", transient=True):
-            ratios.append(ratio(*case, n_steps=max(2, options.targets // case[1]), device=options.device))
+            ratios.append(ratio(case, max(2, options.targets // case[1]), options.device))
         table = ratios_table(found)
         table.assign(targets=options.targets, device=device_name(options.device), versions=versions()).to_csv(
             options.output / "fused_speed.csv", index=False, float_format="%.3g"
         )
     print("throughput of trials that are trained as one over that of the same in turn, medians of the rounds:")
-    print(tabulate(table, headers="keys", showindex=False, floatfmt=".2f"))
+    print(table.to_markdown(index=False, floatfmt=".2f"))
 
 
 if __name__ == "__main__":

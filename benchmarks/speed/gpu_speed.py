@@ -27,7 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -43,11 +43,11 @@ from loss_speed import step as loss_step
 from measure import copy_rate, device_name, matmul_rate, seconds, versions
 from processes import in_own_process
 from synthetic_log import write_log
-from tabulate import tabulate
 
 from mos_recbole.data import SequenceDataset
 from mos_recbole.experiment import StepTimer, TimedLoader, load_settings
 from mos_recbole.losses import need_triton
+from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.training import BenchmarkTrainer, make_train_loader
 from mos_recbole.training.loaders import TrainLoader
 
@@ -125,7 +125,7 @@ class Bench:
         """Returns the function's value; computed on a CPU in a fresh process, whose memory can be told."""
         return in_own_process(function, *arguments) if self.device.type == "cpu" else function(*arguments)
 
-    def in_turns(self, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    def in_turns(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
         """Returns the median seconds of each call; the first ones, which warm up, are not counted."""
         for call in calls.values():
             call()
@@ -184,7 +184,7 @@ def models(bench: Bench) -> dict[str, tuple[BenchmarkTrainer, TrainLoader]]:
     }
 
 
-def work_of(bench: Bench, net: torch.nn.Module, n_targets: int, n_steps: int) -> float:
+def work_of(bench: Bench, net: EncoderHeadRecommender, n_targets: int, n_steps: int) -> float:
     """Returns the floor of so many steps of GRU4RecMoS on so many targets in all, in seconds."""
     shape, width = bench.shape, bench.shape.width
     gru = 3 * HIDDEN * (width + HIDDEN) + HIDDEN * width
@@ -309,7 +309,7 @@ def main() -> None:
             table.to_csv(file, index=False, float_format="%.6g")
     columns = [*KEYS[1:], "seconds", "floor_seconds", "over_floor", "per_second", "memory_bytes"]
     here = pd.DataFrame(bench.rows).reindex(columns=columns)
-    print(tabulate(here, headers="keys", showindex=False, floatfmt=".3g", missingval=""))
+    print(here.to_markdown(index=False, floatfmt=".3g", missingval=""))
 
 
 if __name__ == "__main__":

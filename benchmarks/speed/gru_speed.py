@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from measure import device_name, versions
-from tabulate import tabulate
 from torch import nn
 
 from mos_recbole.models.gru import stacked_gru
@@ -55,7 +54,7 @@ def main() -> None:
     table = pd.DataFrame([compare(rows, length, options) for rows, length in SHAPES])
     options.output.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.output / "gru_speed.csv", index=False, float_format="%.3g")
-    print(tabulate(table.drop(columns="versions"), headers="keys", showindex=False, floatfmt=".2f"))
+    print(table.drop(columns="versions").to_markdown(index=False, floatfmt=".2f"))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from measure import device_name, seconds, versions
-from tabulate import tabulate
 
+from mos_recbole.heads import OutputHead
 from mos_recbole.losses import UniformSampler
 from mos_recbole.models import HEADS
 
@@ -27,7 +27,7 @@ N_LAYERS = 2
 KEYS = ["device", "queries", "items", "width", "loss", "head"]
 
 
-def make_head(name: str, n_items: int, width: int) -> torch.nn.Module:
+def make_head(name: str, n_items: int, width: int) -> OutputHead:
     """Returns a head with its default settings."""
     spec = HEADS[name]
     torch.manual_seed(0)
@@ -95,10 +95,10 @@ def main() -> None:
     for kind in ("full", "sampled"):
         for n_items in options.items:
             new = compare(kind, n_items, options)
-            print(tabulate(new[[*KEYS[2:], "over_softmax"]], showindex=False, floatfmt=".2f"), file=sys.stderr)
+            print(new[[*KEYS[2:], "over_softmax"]].to_string(index=False, header=False), file=sys.stderr)
             table = pd.concat([table, new]).drop_duplicates(KEYS, keep="last")
             table.to_csv(file, index=False, float_format="%.4g")
-    print(tabulate(table.drop(columns="versions"), headers="keys", showindex=False, floatfmt=".2f"))
+    print(table.drop(columns="versions").to_markdown(index=False, floatfmt=".2f"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ import pandas as pd
 import torch
 from measure import device_name, matmul_rate, peak_growth, seconds, versions
 from processes import in_own_process
-from tabulate import tabulate
 from torch.nn import functional
 
 from mos_recbole.losses import MixtureImplementation, mixture_cross_entropy
@@ -199,7 +198,7 @@ def main() -> None:
         "naive_memory_over",
         "floor_share",
     ]
-    print(tabulate(with_ratios(here)[columns], headers="keys", showindex=False, floatfmt=".2f"))
+    print(with_ratios(here)[columns].to_markdown(index=False, floatfmt=".2f"))
 
 
 if __name__ == "__main__":

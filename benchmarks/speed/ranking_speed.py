@@ -21,7 +21,6 @@ import pandas as pd
 import torch
 from measure import device_name, matmul_rate, peak_growth, seconds, versions
 from processes import in_own_process
-from tabulate import tabulate
 
 from mos_recbole.evaluation import TargetRanks, rank_targets
 from mos_recbole.heads import MoSHead, OutputHead, SoftmaxHead
@@ -132,7 +131,7 @@ def main() -> None:
             print(json.dumps(row), file=sys.stderr, flush=True)
             table = pd.concat([table, pd.DataFrame([row])]).drop_duplicates(KEYS, keep="last")
             table.to_csv(file, index=False, float_format="%.6g")
-    print(tabulate(table.drop(columns="versions"), headers="keys", showindex=False, floatfmt=".3g"))
+    print(table.drop(columns="versions").to_markdown(index=False, floatfmt=".3g"))
 
 
 if __name__ == "__main__":

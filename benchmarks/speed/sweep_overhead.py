@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 import yaml
 from measure import device_name, versions
-from tabulate import tabulate
 
 from mos_recbole.results import find_records
 
@@ -71,7 +70,7 @@ def main() -> None:
             rows.append(measure(n_trials, options.concurrent, Path(folder)))
         table = pd.DataFrame(rows).assign(device=device_name(torch.device("cpu")), versions=versions())
         table.to_csv(options.output / "sweep_overhead.csv", index=False, float_format="%.4g")
-    print(tabulate(pd.DataFrame(rows), headers="keys", showindex=False, floatfmt=".3g"))
+    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g"))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -41,7 +42,6 @@ import torch
 from curve import Curve
 from processes import in_own_process
 from steps import write_steps
-from tabulate import tabulate
 from train_speed import stock_recbole
 
 from mos_recbole.experiment import load_settings
@@ -66,6 +66,7 @@ def train_stock(entry: str, seed: int, options: argparse.Namespace, folder: str)
     columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
     changes = place_of(options) | columns | {"topk": [10], "seed": seed, "epochs": options.other_epochs}
     model = entry.removeprefix("RecBole ")
+    trainer_class: Any
     config, trainer_class, net, train, valid, test = stock_recbole(model, folder, options.dataset, **changes)
     torch.set_num_threads(1)
     torch.autograd.set_detect_anomaly(not options.detection_off)
@@ -109,7 +110,7 @@ def train_ours(entry: str, seed: int, options: argparse.Namespace, folder: str) 
     trainer.fit(
         loader,
         selection,
-        lambda report: curve.note(report.valid["NDCG@10"], lambda: run._evaluate("test")[0]["NDCG@10"]),
+        lambda report: curve.note((report.valid or {})["NDCG@10"], lambda: run.metrics("test")["NDCG@10"]),
     )
 
 
@@ -187,7 +188,7 @@ def main() -> None:
     reference = reference_of(curves) if options.reference is None else options.reference
     draw(curves, reference, options.output / "time_to_quality.png")
     print(f"reference: test NDCG@10 {reference:.4f}")
-    print(tabulate(summary(curves, reference), headers="keys", showindex=False, floatfmt=".4g"))
+    print(summary(curves, reference).to_markdown(index=False, floatfmt=".4g"))
 
 
 if __name__ == "__main__":

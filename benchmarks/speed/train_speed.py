@@ -24,12 +24,12 @@ import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from measure import device_name, versions
 from processes import in_own_process, peak_resident
-from tabulate import tabulate
 
 from mos_recbole import compat
 from mos_recbole.data import SequenceDataset
@@ -96,6 +96,7 @@ def stock_recbole(model: str, folder: str, dataset: str = "ml-100k", **changes):
 
 def stock_curve(model: str, folder: str) -> list[dict[str, float]]:
     """Returns the validation metrics of every epoch of a stock run to its early stopping."""
+    trainer_class: Any
     config, trainer_class, net, train, valid, _ = stock_recbole(model, folder)
     torch.autograd.set_detect_anomaly(False)  # which changes seconds, not numbers
     log: list[dict[str, float]] = []
@@ -235,12 +236,12 @@ def main() -> None:
         n_targets = SequenceDataset(config).split().train.n_targets
     table = pd.DataFrame(rows).assign(device=device_name(torch.device("cpu")), versions=versions())
     table.to_csv(options.output / "rounds.csv", index=False, float_format="%.6g")
-    best_epoch = int(curve["ndcg@10"].idxmax()) + 1
+    best_epoch = int(curve["ndcg@10"].to_numpy().argmax()) + 1
     print(f"RecBole's GRU4Rec: best validation NDCG@10 {curve['ndcg@10'].max():.4f} in epoch {best_epoch}")
     reached = table["epochs_to_threshold"].dropna().tolist()
     print(f"ours reaches it in epoch {statistics.median(reached) if reached else 'none'} (median of the rounds)")
     print("times better than stock RecBole, medians of the rounds:")
-    print(tabulate(ratios(table, best_epoch, n_targets), headers="keys", showindex=False, floatfmt=".1f"))
+    print(ratios(table, best_epoch, n_targets).to_markdown(index=False, floatfmt=".1f"))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,8 +98,6 @@ def of_means(case: Means, repetitions: int) -> dict[str, float]:
 
 # ---------------------------------------------------------------------------------------------------- hits
 
-Sizes = Literal["one", "geometric", "lognormal"]
-
 
 @dataclass(frozen=True)
 class Hits:
@@ -107,14 +105,14 @@ class Hits:
 
     Attributes:
         n_seeds: of each side.
-        sizes: of users: one query; geometric with mean 5; log-normal, one user in 100 with 33 times the median.
+        sizes: of users: "one" query; "geometric" with mean 5; "lognormal", one user in 100 with 33 times the median.
         level: mean score of the first model; of the second it is `apart` more.
         differ: standard deviation of what users add to the second model's score alone.
         seed_deviation: of what a seed adds to all scores of a model.
     """
 
     n_users: int
-    sizes: Sizes
+    sizes: str
     level: float
     apart: float = 0.0
     differ: float = 0.3
@@ -141,7 +139,7 @@ NULL = [
 
 def draw_hits(case: Hits, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns both sides' hits, float64 [seeds, Q], and the queries' users."""
-    draw_sizes: dict[Sizes, Callable[[], np.ndarray]] = {
+    draw_sizes: dict[str, Callable[[], np.ndarray]] = {
         "one": lambda: np.ones(case.n_users, int),
         "geometric": lambda: generator.geometric(0.2, case.n_users),
         "lognormal": lambda: np.ceil(generator.lognormal(2, 1.5, case.n_users)).astype(int),
@@ -221,7 +219,7 @@ def of_null(case: Hits, repetitions: int) -> dict[str, float]:
 
 # ---------------------------------------------------------------------------------------------------- printed
 
-_PRINTED_USERS: tuple[tuple[int, Sizes], ...] = ((60, "one"), (600, "one"), (60, "lognormal"))
+_PRINTED_USERS: tuple[tuple[int, str], ...] = ((60, "one"), (600, "one"), (60, "lognormal"))
 PRINTED = [
     Hits(n_users, sizes, -0.5, 0.0, 0.3, seed_deviation, n_seeds)
     for (n_users, sizes), seed_deviation, n_seeds in product(_PRINTED_USERS, (0.0, 0.1, 0.3), (2, 3, 5))

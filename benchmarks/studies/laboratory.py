@@ -124,10 +124,15 @@ def runs_frame(width: int, groups: Sequence[RunGroup]) -> pd.DataFrame:
 
 def correlation_within_cells(runs: pd.DataFrame) -> tuple[float, float]:
     """Returns the correlation of training loss and test NDCG@10 over seeds: all cells together, and the mean of |r|."""
-    cells = runs.groupby(["d", "model"])
-    centred = runs[["training loss", f"test {PRIMARY}"]] - cells[["training loss", f"test {PRIMARY}"]].transform("mean")
-    each = cells[["training loss", f"test {PRIMARY}"]].apply(lambda cell: cell.corr().iloc[0, 1])
-    return float(centred.corr().iloc[0, 1]), float(each.abs().mean())
+    columns = ["training loss", f"test {PRIMARY}"]
+    cells = runs.groupby(["d", "model"])[columns]
+    centred = runs[columns] - cells.transform("mean")
+    each = [abs(_correlation(cell)) for _, cell in cells]
+    return _correlation(centred), float(pd.Series(each).mean())
+
+
+def _correlation(pairs: pd.DataFrame) -> float:
+    return pairs.corr().to_numpy()[0, 1]
 
 
 def plot_differences(ax: Axes, rows: pd.DataFrame, metric: str) -> Axes:

@@ -201,7 +201,7 @@ def timed_run(model: str, dataset: str, settings: dict[str, object], output: Pat
     started = time.perf_counter(), time.process_time()
     spent = {"wall": 0.0, "cpu": 0.0, "evaluation": 0.0}
 
-    def begin(_: logging.LogRecord) -> None:
+    def begin() -> None:
         nonlocal started
         started = time.perf_counter(), time.process_time()
 
@@ -209,8 +209,11 @@ def timed_run(model: str, dataset: str, settings: dict[str, object], output: Pat
         spent["wall"], spent["cpu"] = time.perf_counter() - started[0], time.process_time() - started[1]
         spent["evaluation"] += report.eval_seconds
 
-    runs_log, first_sentence = logging.getLogger("mos_recbole.experiment"), logging.Handler()
-    first_sentence.emit = begin
+    class FirstSentence(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            begin()
+
+    runs_log, first_sentence = logging.getLogger("mos_recbole.experiment"), FirstSentence()
     runs_log.addHandler(first_sentence)
     runs_log.setLevel(logging.INFO)
     try:
@@ -274,7 +277,7 @@ def what_runs(records: Sequence[RunResult], times: pd.DataFrame) -> str:
     seconds = times.dropna(subset="cpu_seconds").set_index("run")["cpu_seconds"]
     failures = times.dropna(subset="failure").set_index("model")["failure"]
     reference = per_epoch(latest.get(REFERENCE), seconds)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for model in table_models():
         kind, record = kind_of(model), latest.get(model)
         if record is None:

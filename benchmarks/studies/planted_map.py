@@ -110,14 +110,14 @@ def shares(process: PlantedProcess, log: PlantedLog) -> list[np.ndarray]:
     return found
 
 
-def fit(make_head: Callable[[int], MixtureHead], rate: float, problems: list[Problem]) -> list[dict[str, float]]:
+def fit(make_head: Callable[[int], MixtureHead], rate: float, problems: list[Problem]) -> list[dict[str, Any]]:
     """Returns for each problem what a head reaches at the step that validation chooses; all are fitted at once."""
     n_items = problems[0].process.n_items
     models = []
     for problem in problems:
         torch.manual_seed(problem.seed)
         models.append(FreeContexts(make_head(n_items), n_items))
-    parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
+    parameters, buffers = stack_module_state(models)
     bare = copy.deepcopy(models[0]).to("meta")
     train, valid, test = (
         torch.tensor(np.stack([getattr(problem, side) for problem in problems]), dtype=torch.float32)
@@ -144,7 +144,7 @@ def fit(make_head: Callable[[int], MixtureHead], rate: float, problems: list[Pro
         train_loss.sum().backward()
         optimizer.step()
         schedule.step()
-    return found.to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
 def rank_runs(rank: int, n_items: int, per_item: list[float], seeds: list[int]) -> pd.DataFrame:
@@ -180,20 +180,21 @@ def plot_map(ax: Axes, cells: pd.DataFrame, value: str, title: str, *, lower_is_
     difference, p, closed = (
         cells.pivot(index="rank_over_width", columns="per_item", values=name).sort_index() for name in names
     )
-    bound = max(0.001, float(difference.abs().max(axis=None)))
+    bound = max(0.001, float(np.nanmax(difference.abs().to_numpy())))
     colours = "RdBu_r" if lower_is_better else "RdBu"
     ax.imshow(difference, cmap=colours, norm=Normalize(-bound, bound), origin="lower", aspect="auto")
+    p_values, closed_shares = p.to_numpy(), closed.to_numpy()
     for (line, column), number in np.ndenumerate(difference.to_numpy()):
         if np.isnan(number):
             continue
-        clear = p.iloc[line, column] < 0.05
+        clear = p_values[line, column] < 0.05
         text = f"{number:+.3f}".replace("-", "−") + ("*" if clear else "")
-        if share and np.isfinite(closed.iloc[line, column]):
-            text += f"\n{100 * closed.iloc[line, column]:.0f} %".replace("-", "−")
+        if share and np.isfinite(closed_shares[line, column]):
+            text += f"\n{100 * closed_shares[line, column]:.0f} %".replace("-", "−")
         colour = "white" if abs(number) > 0.6 * bound else "black"
         weight = "bold" if clear else "normal"
         ax.text(column, line, text, ha="center", va="center", fontsize=8, fontweight=weight, color=colour)
-    ax.set_xticks(range(len(difference.columns)), [_amount(amount) for amount in difference.columns])
+    ax.set_xticks(range(len(difference.columns)), [_amount(float(amount)) for amount in difference.columns])
     ax.set_yticks(range(len(difference.index)), [f"{ratio:g}" for ratio in difference.index])
     ax.set(xlabel="interactions an item", ylabel="planted rank R / width d", title=title)
     ax.grid(visible=False)

@@ -42,7 +42,7 @@ SMALLEST_GAP = 0.02
 SOFTMAX, MOC, MOS = "GRU4RecSoftmax", "GRU4RecMoC", "GRU4RecMoS"
 MODELS: dict[str, dict[str, Any]] = {SOFTMAX: {}, MOC: {"mos_heads": 4}, MOS: {"mos_heads": 4}}
 RATES = (0.01, 0.03)
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     **{"embedding_size": WIDTH, "hidden_size": 32, "tie_weights": False, "dropout_prob": 0.0},
     **{"MAX_ITEM_LIST_LENGTH": 1, "epochs": 150, "stopping_step": 20, "valid_metric": "NDCG@100"},
     **{"lr_schedule": "constant", "warmup": 0.0},
@@ -143,7 +143,7 @@ def compare(runs: pd.DataFrame, rivals: list[str], mos: str) -> pd.DataFrame:
     cells = pd.DataFrame(lines)
     for value in ("test_loss", "recall"):
         adjusted = cells.groupby("rival")[f"{value}_p"].transform(lambda p: holm(p.tolist()))
-        cells.insert(cells.columns.get_loc(f"{value}_p") + 1, f"{value}_p_holm", adjusted)
+        cells.insert(list(cells.columns).index(f"{value}_p") + 1, f"{value}_p_holm", adjusted)
     return cells
 
 

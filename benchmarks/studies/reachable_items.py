@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import linprog
-from tabulate import tabulate
 
 from mos_recbole.experiment import load_run
 from mos_recbole.experiment.outputs import Outputs
@@ -70,7 +69,7 @@ def unreached(item_Vd: np.ndarray, first: np.ndarray) -> np.ndarray:
     reached = np.zeros(len(item_Vd), dtype=bool)
     reached[first] = True
     reached[reached_by_perceptron(item_Vd, np.flatnonzero(~reached))] = True
-    return np.array([place for place in np.flatnonzero(~reached) if not is_argmaxable(item_Vd, place)], dtype=int)
+    return np.array([place for place in np.flatnonzero(~reached) if not is_argmaxable(item_Vd, int(place))], dtype=int)
 
 
 def reached_by_perceptron(item_Vd: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -127,10 +126,12 @@ def main() -> None:
         print(rows[-1], flush=True)
     runs = pd.DataFrame(rows).sort_values(["model", "d", "seed"])
     runs.round(5).to_csv(options.output / "reachable.csv", index=False, lineterminator="\n")
-    shown = runs.groupby(["model", "d"]).agg(
-        lambda values: "–".join(f"{end:g}" for end in dict.fromkeys((values.min(), values.max())))
-    )
-    table = tabulate(shown.reset_index(), headers="keys", tablefmt="github", showindex=False, disable_numparse=True)
+
+    def ends(values: pd.Series) -> str:
+        return "–".join(f"{end:g}" for end in dict.fromkeys((values.min(), values.max())))
+
+    shown = runs.groupby(["model", "d"]).agg(ends)
+    table = shown.reset_index().to_markdown(index=False, tablefmt="github", disable_numparse=True)
     (options.output / "reachable.md").write_text(table + "\n", encoding="utf-8")
     print(table)
 

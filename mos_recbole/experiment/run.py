@@ -214,7 +214,7 @@ class Run:
             return None
         metric = self.config["valid_metric"]
         last = self.config["chosen_epoch"] == "last"
-        return Selection(partial(self._metrics, "valid"), metric, metric_direction(metric) == "higher", last)
+        return Selection(partial(self.metrics, "valid"), metric, metric_direction(metric) == "higher", last)
 
     def close(self) -> RunResult:
         """Returns the record of the trained run, written with its outcomes.
@@ -337,7 +337,7 @@ class Run:
             finished=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
 
-    def _metrics(self, side: Literal["valid", "test"]) -> dict[str, float]:
+    def metrics(self, side: Literal["valid", "test"]) -> dict[str, float]:
         # The main process's numbers, so that all processes select and stop alike.
         return self.processes.broadcast(self._evaluate(side)[0])
 

@@ -3,6 +3,8 @@
 Every module declares its heads beside their classes; `BUILT_IN_HEADS` and the classes by name follow from that.
 """
 
+from typing import Any
+
 from mos_recbole.heads.base import OutputHead, Scorer, TargetCounter
 from mos_recbole.heads.check import head_fault
 from mos_recbole.heads.logits import LogitHead
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> type[OutputHead]:
+def __getattr__(name: str) -> Any:
     """Returns the head class of that name, so that `from mos_recbole.heads import MoSHead` works."""
     for spec in BUILT_IN_HEADS:
         if spec.head_class.__name__ == name:
