@@ -101,8 +101,9 @@ def _log_growth(ledger: Ledger) -> None:
 
 
 def _log_capacity(resources: Resources, fitting: int, gpus: float) -> None:
-    what = f"groups of up to {resources.fuse} trials" if resources.fuse > 1 else "trials"
-    _log.info("%d %s at a time", fitting, what)
+    what = "trial" if resources.fuse == 1 else "group"
+    of = "" if resources.fuse == 1 else f" of up to {resources.fuse} trials"
+    _log.info("%d %s%s%s at a time", fitting, what, "s" * (fitting != 1), of)
     if gpus and not resources.gpus_per_trial:
         _log.info("%g GPUs are not used; --gpus-per-trial uses them", gpus)
 

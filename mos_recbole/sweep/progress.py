@@ -25,10 +25,14 @@ _log = logging.getLogger(__name__)
 
 _MOST_RUNNING, _MOST_MESSAGES = 8, 5  # that are shown
 _BAR_WIDTH = 24
+# Seconds after which a log says how the sweep stands, where no trial has ended meanwhile.
+_LOG_EVERY = 300.0
 
 
 class SweepProgress:
-    """A page on a terminal, which stays when the sweep is interrupted; elsewhere a log line for every trial that ends.
+    """A page on a terminal, which stays when the sweep is interrupted; elsewhere a log.
+
+    The log has a line for every trial that ends, and one with the counts every few minutes where none does.
 
     The page has the terminal's second screen, so that nothing is left of it when the window is resized.
 
@@ -40,6 +44,7 @@ class SweepProgress:
 
     def __init__(self, ledger: Ledger, *, at_a_time: int = 1, quiet: bool) -> None:
         self._ledger, self._began = ledger, time.monotonic()
+        self._logged = self._began
         self._console = Console(file=sys.stderr)  # which is another while the page is drawn
         self._draws = not quiet and self._console.is_terminal and not self._console.is_dumb_terminal
         self._messages = _Messages()
@@ -107,6 +112,10 @@ class SweepProgress:
         self.start(run)
         self._epochs[run], self._best[run] = epoch, best
         self._pace.report(run, epoch)
+        if not self._draws and time.monotonic() - self._logged >= _LOG_EVERY:
+            self._logged = time.monotonic()
+            if _log.isEnabledFor(logging.INFO):
+                _log.info("; ".join(filter(None, [self._counts(), self._time_left()])))
 
     def retry(self, run: str, error: str) -> None:
         """Shows that a trial failed and is tried again."""
@@ -116,6 +125,7 @@ class SweepProgress:
     def end(self, run: str, status: TrialStatus, error: str | None = None) -> None:
         """Shows how a trial ended."""
         self._running.pop(run, None)
+        self._logged = time.monotonic()
         self._pace.end(run)
         self._statuses[run] = status
         self._total = max(self._total, len(self._ledger.trials))
