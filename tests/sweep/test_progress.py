@@ -73,14 +73,14 @@ def test_progress_in_a_log(mode: str, bests: list[str], capsys: pytest.CaptureFi
 def test_a_log_tells_how_long_trials_stand(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Every few minutes after the last line, and not at every epoch; a trial that ends is such a line too."""
     caplog.set_level(logging.INFO)
-    now = 0.0
-    monkeypatch.setattr("mos_recbole.sweep.progress.time", SimpleNamespace(monotonic=lambda: now))
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("mos_recbole.sweep.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
     with SweepProgress(a_ledger(), quiet=False) as progress:
-        for now, epoch in ((0.0, 0), (100.0, 1), (310.0, 2), (500.0, 3), (600.0, 4), (620.0, 5)):
+        for clock.now, epoch in ((0.0, 0), (100.0, 1), (310.0, 2), (500.0, 3), (600.0, 4), (620.0, 5)):
             progress.epoch("run-2", epoch, 0.1)
-        now = 900.0
+        clock.now = 900.0
         progress.end("run-2", "finished")
-        now = 1100.0
+        clock.now = 1100.0
         progress.epoch("run-3", 1, 0.2)
     lines = [re.sub(r"; about .* left$", "; left", line) for line in caplog.messages]
     assert [line for line in lines if "[" not in line] == ["1 of 4 finished, 1 running; left"] * 2
