@@ -71,20 +71,44 @@ class DatasetByRecBole(Dataset):
         """Reads the files of training, validation and test (`split: files`)."""
         config, names = self.config, self.config["benchmark_filename"]
         paths = [Path(self.dataset_path) / f"{self.dataset_name}.{name}.inter" for name in names]
+        for path in paths:
+            if not path.is_file():
+                raise InputError(f"{path}: no such file, which benchmark_filename names")
         headers = [read_header(path, config["field_separator"], config["encoding"]) for path in paths]
-        self._require_columns(paths[0], "inter", {name: "" for header in headers for name in header})
-        lists = [self.iid_field + config["LIST_SUFFIX"], *(config["alias_of_item_id"] or ())]
-        columns = SplitColumns(self.uid_field, self.iid_field, self.time_field, lists, config["seq_separator"])
+        header = list(dict.fromkeys(name for header in headers for name in header))
+        self._require_columns(paths[0], "inter", header)
+        aliases = config["alias_of_item_id"] or []
+        lists = dict.fromkeys([self.iid_field + config["LIST_SUFFIX"], *(name for name in aliases if name in header)])
+        limits = {name: limit for name, limit in (config["seq_len"] or {}).items() if name in lists}
+        columns = SplitColumns(
+            self.uid_field, self.iid_field, self.time_field, list(lists), config["seq_separator"], limits
+        )
         separator, encoding = config["field_separator"], config["encoding"]
         skip = config["skip_bad_lines"]
         self._split_rows, self._skipped_lines = read_split_files(paths, columns, separator, encoding, skip)
         if not self._split_rows.is_timed:
             self.time_field = config["TIME_FIELD"] = None
         # Lists become rows, which need no alias.
-        config["alias_of_item_id"] = None
+        config["alias_of_item_id"] = [name for name in aliases if name not in lists] or None
         self._wanted = [self.uid_field, self.iid_field, *([self.time_field] if self.time_field else [])]
+        self._say_what_is_left_out(paths[0], [name for name in header if name not in (*self._wanted, *lists)])
         self._file = LogFile(paths[0], dict.fromkeys(self._wanted, "token"), separator, encoding)
         self._by_recbole()
+
+    def _say_what_is_left_out(self, path: Path, columns: Collection[str]) -> None:
+        """Warns of columns of split files that are not read though `load_col` names them.
+
+        Raises:
+            InputError: a setting changes such a column.
+        """
+        why = "of split files users, items, times and the lists of items alone are read"
+        for key in ("normalize_field", "numerical_features", "discretization"):
+            for name in self.config[key] or ():
+                if name in columns:
+                    raise InputError(f"{path}: {key} names {name!r}, which is not read; {why}")
+        load_col, _ = self._get_load_and_unload_col(FeatureSource.INTERACTION)
+        if unread := [name for name in columns if name in (load_col or ())]:
+            _log.warning(f"{path}: not read, though load_col names them: {', '.join(unread)}; {why}")
 
     def _get_preset(self) -> None:
         super()._get_preset()
@@ -260,7 +284,24 @@ class DatasetByRecBole(Dataset):
                     raise InputError(f"{key} names {name!r}, a column of type {kind}; expected token or token_seq")
         super()._init_alias()
 
+    def _discretization(self) -> None:
+        # RecBole fails on names: by the dictionary that it changes, or as it makes tensors of them.
+        for key in ("numerical_features", "discretization"):
+            for name in self.config[key] or ():
+                kind = self.field2type.get(name)
+                if kind is not None and kind not in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                    raise InputError(
+                        f"{key} names {name!r}, a column of type {FeatureType(kind).value}; expected float or float_seq"
+                    )
+        super()._discretization()
+
     def _preload_weight_matrix(self) -> None:
+        for name in self.config["preload_weight"] or ():
+            if name in self.field2source and name not in self.field2token_id:
+                raise InputError(
+                    f"preload_weight names {name!r}, which has no numbers of its own; expected it in alias_of_item_id "
+                    "or alias_of_user_id"
+                )
         super()._preload_weight_matrix()
         # In the float64 that RecBole leaves them in, they do not multiply with KSR's own weights.
         self._preloaded_weight = {name: table.astype(np.float32) for name, table in self._preloaded_weight.items()}

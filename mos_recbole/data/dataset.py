@@ -111,8 +111,9 @@ class SequenceDataset(DatasetByRecBole):
             elif suffix not in ("user", "item", *([added] if isinstance(added, str) else added)):
                 _log.warning(f"{path} is not read: {self.config['model']} uses none, nor does additional_feat_suffix")
         for name in self.config["seq_len"] or ():
-            if name not in self.field2type and self._split_rows is None:
-                found = ", ".join(self.field2type)
+            lists = [] if self._split_rows is None or self._split_rows.lists is None else [self._split_rows.lists]
+            if name not in self.field2type and name not in lists:
+                found = ", ".join([*self.field2type, *lists])
                 raise InputError(f"seq_len names {name!r}, which is no column that is loaded; found {found}")
 
     def _find_file(self) -> LogFile:
@@ -148,9 +149,9 @@ class SequenceDataset(DatasetByRecBole):
         ]
         for name in wanted:
             if columns[name].endswith("_seq"):
+                how = "take it out of load_col" if load_col else f"leave it out by unload_col: {{inter: [{name}]}}"
                 raise InputError(
-                    f"{self._file.path}, line 1: the column {name!r} holds lists, which are not read; "
-                    f"leave it out by unload_col: {{inter: [{name}]}}"
+                    f"{self._file.path}, line 1: the column {name!r} holds lists, which are not read; {how}"
                 )
         return wanted
 

@@ -1,7 +1,7 @@
 """The settings of one run: defaults, files and overrides together, checked as a whole before anything runs."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from mos_recbole.settings.checks import (
     without_effect,
 )
 from mos_recbole.settings.fields import own_settings, setting_types
-from mos_recbole.settings.recbole_config import RecBoleConfig
+from mos_recbole.settings.recbole_config import RECBOLE_DATA_PATH, RecBoleConfig
 from mos_recbole.settings.sources import Files, Findings, Given, Overrides, given_settings, read_given
 from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated
 
@@ -198,7 +198,8 @@ def load_settings(
     if Path(dataset).suffix == ".inter" and Path(dataset).is_file():
         found.faults.append(f"{dataset}: an atomic file; expected its folder, {Path(dataset).resolve().parent}")
     for_others = {key for other in beside for key in known_settings(other, dataset)}
-    dataset, data_path = dataset_place(dataset)
+    place, (dataset, data_path) = dataset, dataset_place(dataset)
+    _take_data_path(given, place, data_path, found)
     values = RecBoleConfig.defaults(model_class, dataset) | ({} if data_path is None else {"data_path": data_path})
     if issubclass(model_class, EncoderHeadRecommender):
         common = {*RecBoleConfig.defaults(GeneralRecommender, dataset), *(one.key for one in SHARED_SETTINGS)}
@@ -216,6 +217,10 @@ def load_settings(
         if len(found.faults) > n_faults:
             refused.append(key)
     values["data_path"] = _at_home(values["data_path"], found)
+    if "load_col" not in given and isinstance(values["load_col"], dict):
+        # RecBole would refuse columns to leave out beside its default of columns to load.
+        left_out = values["load_col"].keys() & (values["unload_col"] or {}).keys()
+        values["load_col"] = values["load_col"] | dict.fromkeys(left_out, "*")
     if values.get("loss_type") == "BPR" and "train_neg_sample_args" not in given:
         values["train_neg_sample_args"] = {
             **{"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0},
@@ -240,6 +245,32 @@ def load_settings(
     found.warnings += without_effect(values, given)
     asked = expand_metrics(values["metrics"], values["topk"]) if given.keys() & {"metrics", "topk"} else []
     return Settings(model_class, dataset, values, tuple(dict.fromkeys(found.warnings)), unknown, tuple(asked))
+
+
+def _take_data_path(given: dict[str, Given], place: str, parent: str | None, found: Findings) -> None:
+    """Takes `data_path` out of `given` where the data set is named by its path; RecBole's default gets one spelling.
+
+    Args:
+        given: the settings.
+        place: what names the data set.
+        parent: the `data_path` that follows from it, or None.
+        found: what is wrong so far.
+    """
+    item = given.get("data_path")
+    if item is None or not isinstance(item.value, str):
+        return
+    if parent is None:
+        if item.in_file and Path(item.value) == Path(RECBOLE_DATA_PATH):
+            given["data_path"] = replace(item, value=RECBOLE_DATA_PATH)
+        return
+    del given["data_path"]
+    if Path(item.value) == Path(parent):
+        return
+    what = f"{item.origin}: data_path is {item.value!r}"
+    if item.in_file:
+        found.warnings.append(f"{what}, without effect beside the path {place}, which is read")
+    else:
+        found.faults.append(f"{what}, and {place} is a path already; expected a name")
 
 
 def _at_home(place: str, found: Findings) -> str:

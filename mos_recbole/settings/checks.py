@@ -130,7 +130,9 @@ def checked(key: str, kind: Any, item: Given, default: Any, found: Findings) -> 
     """
     kind = _type_of_default(default) if kind is None else kind
     value = item.value
-    if is_none(value) and _takes_none(kind):
+    if is_none(value) and item.text and item.text.isspace() and _is_text(kind):
+        value = item.text  # a separator
+    elif is_none(value) and _takes_none(kind):
         value = None
     elif is_none(value) and (_is_text(kind) or kind is bool):
         found.warnings.append(f"{item.origin}: {key} is None; the default, {default!r}, is used")
@@ -331,7 +333,13 @@ def _column_faults(values: Mapping[str, Any], given: Mapping[str, Given]) -> lis
         for suffix in (given[key].value if key in given and isinstance(given[key].value, dict) else ())
         if suffix not in suffixes
     ]
-    columns = (values["load_col"] or {}).get("inter")
+    load_col, unload_col = values["load_col"] or {}, values["unload_col"] or {}
+    faults += [
+        f"{_origin('unload_col', given)}: unload_col and load_col both name columns of {suffix!r}; expected one of them"
+        for suffix in load_col.keys() & unload_col.keys()
+        if unload_col[suffix] and load_col[suffix] not in ("*", None, [])
+    ]
+    columns = load_col.get("inter")
     if "load_col" not in given or not isinstance(columns, list):
         return faults
     fields = {values[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")} - {None}

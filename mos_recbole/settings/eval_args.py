@@ -57,15 +57,17 @@ def split_of_eval_args(value: Any, faults: list[str], warnings: list[str]) -> di
 
 def _ratio(ratios: Any, value: Mapping[str, Any], faults: list[str], warnings: list[str]) -> dict[str, Any]:
     """Returns the settings of the split {RS: ratios}."""
-    numbers = isinstance(ratios, list) and all(type(ratio) in (int, float) and 0 < ratio < 1e9 for ratio in ratios)
-    if not numbers or len(ratios) != 3:
+    numbers = isinstance(ratios, list) and all(type(ratio) in (int, float) and 0 <= ratio < 1e9 for ratio in ratios)
+    by_user = str(value.get("group_by", "user")).lower() == "user"
+    if not numbers or len(ratios) != 3 or not ratios[0] or not ratios[2] or not (ratios[1] or by_user):
+        without = ", which may be 0 where group_by is user," if numbers else ""
         faults.append(
-            f"split is {{RS: {ratios!r}}}; expected three shares above 0, of training, validation and test, such as "
-            f"[0.8, 0.1, 0.1], {_ANOTHER}"
+            f"split is {{RS: {ratios!r}}}; expected three shares above 0, of training, validation{without} and test, "
+            f"such as [0.8, 0.1, 0.1], {_ANOTHER}"
         )
         return {}
     train, valid, test = (ratio / sum(ratios) for ratio in ratios)
-    if str(value.get("group_by", "user")).lower() == "user":
+    if by_user:
         return {"split": "ratio", "valid_ratio": valid, "test_ratio": test}
     warnings.append(
         "the shares are cut at moments in time (split: temporal): interactions of one time stay together, where "

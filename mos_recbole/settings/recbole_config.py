@@ -22,7 +22,7 @@ from mos_recbole.settings.sources import YamlLoader
 _RECBOLE_PROPERTIES = Path(__file__).parent.parent / "properties" / "recbole"
 
 # Where RecBole looks for data sets unless told otherwise.
-_RECBOLE_DATA_PATH = "dataset/"
+RECBOLE_DATA_PATH = "dataset/"
 
 
 @cache  # most are asked for by every model
@@ -53,7 +53,7 @@ class RecBoleConfig(Config):  # type: ignore[misc]  # RecBole has no types
         self.final_config_dict["metrics"] = metrics
         if is_table(values["data_path"]):
             self.final_config_dict["data_path"] = values["data_path"]
-        elif Path(values["data_path"]) != Path(_RECBOLE_DATA_PATH):
+        elif values["data_path"].rstrip("/") != RECBOLE_DATA_PATH.rstrip("/"):
             # RecBole takes ml-100k from its own files, whatever the data_path.
             self.final_config_dict["data_path"] = str(Path(values["data_path"]) / dataset)
         self.final_config_dict |= {

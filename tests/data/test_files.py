@@ -103,6 +103,45 @@ def test_lists_of_items_are_numbered_as_items(tmp_path: Path) -> None:
         load(write(tmp_path, ITEMS, name="float"), load_col=LOADED, alias_of_item_id=["price"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"numerical_features": ["tags"]}, "numerical_features names 'tags', a column of type token_seq; expected "),
+        ({"numerical_features": ["cat"]}, "numerical_features names 'cat', a column of type token; expected float or"),
+        (
+            {"numerical_features": ["price"], "discretization": {"cat": {"method": "ED", "bucket": 3}}},
+            "discretization names 'cat', a column of type token; expected float or float_seq",
+        ),
+    ],
+)
+def test_names_are_no_numbers(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        load(write(tmp_path, ITEMS), load_col=LOADED, **settings)
+
+
+def test_weights_of_names_without_numbers(tmp_path: Path) -> None:
+    """Of a further file RecBole numbers the names that have an alias."""
+    folder = write(tmp_path)
+    (folder / "toy.vec").write_text("iid:token\tvec:float_seq\nNA\t1 2\n7\t3 4\n")
+    options: dict[str, Any] = {"additional_feat_suffix": ["vec"], "load_col": {"vec": ["iid", "vec"]}}
+    options["preload_weight"] = {"iid": "vec"}
+    with pytest.raises(InputError, match="preload_weight names 'iid', which has no numbers of its own; expected it in"):
+        load(folder, **options)
+    assert load(folder, **options, alias_of_item_id=["iid"]).get_preload_weight("iid").shape[1] == 2
+
+
+def test_a_column_of_lists_is_left_out_as_the_message_says(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    path = folder / "toy.inter"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + "\ttags:token_seq", *(f"{line}\ta b" for line in lines[1:]), ""]))
+    with pytest.raises(InputError, match="'tags' holds lists, which are not read; take it out of load_col"):
+        load(folder, load_col={"inter": ["user_id", "item_id", "timestamp", "tags"]})
+    with pytest.raises(InputError, match=r"which are not read; leave it out by unload_col: {inter: \[tags\]}"):
+        load(folder, load_col={"inter": "*"})
+    assert load(folder, unload_col={"inter": ["tags"]}).fingerprint() == load(folder).fingerprint()
+
+
 def test_carriage_returns_and_encodings(tmp_path: Path) -> None:
     """As of the interactions."""
     folder = write(tmp_path, ITEMS, end="\r\n")

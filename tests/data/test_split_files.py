@@ -68,15 +68,19 @@ def named_samples(data: SequenceDataset, side: str) -> Counter[tuple[Any, ...]]:
     return found
 
 
-def test_rows_with_lists_are_recboles_samples(sessions: Path) -> None:
-    """Users, contexts and targets of each side; also without the alias. The names of items are all there."""
+@pytest.mark.parametrize("cut", [{}, {"seq_len": {"item_id_list": 3}}])
+def test_rows_with_lists_are_recboles_samples(cut: dict[str, Any], sessions: Path) -> None:
+    """Users, contexts and targets of each side; also without the alias. The names of items are all there.
+
+    Of lists that are cut by `seq_len`, as RecBole cuts them, the first items are left.
+    """
     config = load_settings("SASRec", str(sessions), overrides={"USER_ID_FIELD": "session_id"}).recbole_config(CPU)
-    for key, value in SESSIONS.items():
+    for key, value in (SESSIONS | cut).items():
         config[key] = value
     config["load_col"] = None
     recboles = SequentialDataset(config)
     for overrides in (SESSIONS, SESSIONS | {"alias_of_item_id": None}):
-        data = load(sessions, **overrides)
+        data = load(sessions, **overrides, **cut)
         assert set(data.field2id_token["item_id"]) == set(recboles.field2id_token["item_id"])
         for side, part in zip(SIDES, SequentialDataset(config).build(), strict=True):
             expected: Counter[tuple[Any, ...]] = Counter()
@@ -175,9 +179,38 @@ def test_faults_of_the_files_are_named(sessions: Path, tmp_path: Path) -> None:
         path.write_text(f"{LISTS}\ns8\ti1 i2\ti3\n\n{line}\n")
         with pytest.raises(InputError, match=f"{path}, line 4.*{message}"):
             load(sessions, **SESSIONS)
+    path.write_text(f"{LISTS}\ns8\ti1 i2\ti3\n")
+    with pytest.raises(InputError, match="seq_len names 'item_list', which is no column that is loaded"):
+        load(sessions, **SESSIONS, seq_len={"item_list": 3})
     path.unlink()
-    with pytest.raises(InputError, match=f"{path}: no such file"):
+    with pytest.raises(InputError, match=f"{path}: no such file, which benchmark_filename names"):
         load(sessions, **SESSIONS)
+
+
+def test_features_of_split_files_keep_their_aliases(sessions: Path) -> None:
+    (sessions / "sess.item").write_text("item_id:token\tlike:token_seq\ni1\ti2 i3\n")
+    options = {"load_col": {"inter": "*", "item": ["item_id", "like"]}}
+    data = load(sessions, **SESSIONS | options | {"alias_of_item_id": ["item_id_list", "like"]})
+    like = data.item_feat["like"][data.token2id("item_id", "i1")]
+    assert data.id2token("item_id", like).tolist() == ["i2", "i3"]
+    with pytest.raises(InputError, match="alias_of_item_id names 'lik', which is not loaded by load_col"):
+        load(sessions, **SESSIONS | options | {"alias_of_item_id": ["lik"]})
+
+
+def test_further_columns_of_split_files_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sides: dict[str, list[tuple[Any, ...]]] = {
+        side: [
+            (f"u{user}", f"i{(user + step) % 5}", step, 1.5) for user in range(5) for step in range(start, start + 3)
+        ]
+        for start, side in enumerate(SIDES)
+    }
+    folder = write_sides(tmp_path / "rated", "user_id:token\titem_id:token\ttimestamp:float\trating:float", sides)
+    options: dict[str, Any] = FILES | {"load_col": {"inter": ["user_id", "item_id", "timestamp", "rating"]}}
+    load(folder, **options)
+    assert "not read, though load_col names them: rating; of split files" in caplog.text
+    for key in ("normalize_field", "numerical_features"):
+        with pytest.raises(InputError, match=f"{key} names 'rating', which is not read; of split files"):
+            load(folder, **options, **{key: ["rating"]})
 
 
 def test_the_time_since_a_later_interaction_is_missing(tmp_path: Path) -> None:

@@ -93,6 +93,46 @@ def test_the_path_of_a_data_set_sets_its_name_and_data_path() -> None:
     assert (found.dataset, found.values["data_path"]) == ("beauty", "some/where")
 
 
+def test_a_path_of_a_data_set_is_that_path(yaml_file) -> None:
+    """Whatever data_path a file names; beside an argument it cannot be meant."""
+    path = yaml_file("data_path: elsewhere/\n")
+    found = load_settings("GRU4RecMoS", "some/where/beauty", [path])
+    assert (found.dataset, found.values["data_path"]) == ("beauty", "some/where")
+    assert found.warnings == (
+        f"{path}, line 1: data_path is 'elsewhere/', without effect beside the path some/where/beauty, which is read",
+    )
+    same = load_settings("GRU4RecMoS", "some/where/beauty", [yaml_file("data_path: some/where/\n")])
+    assert same.warnings == ()
+    with pytest.raises(InputError, match=r"^--data_path: data_path is 'elsewhere', and some/where/beauty is a path"):
+        load_settings("GRU4RecMoS", "some/where/beauty", overrides=["--data_path=elsewhere"])
+    table = load_settings("GRU4RecMoS", "some/where/log.csv", [path])
+    assert table.values["data_path"] == "some/where/log.csv"
+
+
+@pytest.mark.parametrize("text", ["dataset/ml-100k", "./dataset/ml-100k/", "dataset/../dataset/ml-100k"])
+def test_a_path_of_ml_100k_is_that_folder(text: str, yaml_file) -> None:
+    """RecBole takes its own files for the name alone, also where data_path names the default."""
+    config = load_settings("GRU4RecMoS", text).recbole_config(torch.device("cpu"))
+    assert Path(config["data_path"]).resolve() == Path("dataset/ml-100k").resolve()
+    for place in ("dataset", "dataset/", "./dataset/"):
+        files = [yaml_file(f"data_path: {place}\n")]
+        of_recbole = load_settings("GRU4RecMoS", "ml-100k", files).recbole_config(torch.device("cpu"))
+        assert "dataset_example" in of_recbole["data_path"]
+
+
+def test_columns_to_leave_out_alone() -> None:
+    """All others are read, as RecBole would where no columns to read are named; both for one file cannot be meant."""
+    found = values("--unload_col={inter: [tags]}")
+    assert (found["load_col"], found["unload_col"]) == ({"inter": "*"}, {"inter": ["tags"]})
+    both = ["--load_col={inter: [user_id, item_id, tags]}", "--unload_col={inter: [tags]}"]
+    assert faults(*both) == ["--unload_col: unload_col and load_col both name columns of 'inter'; expected one of them"]
+
+
+def test_a_blank_is_a_separator() -> None:
+    assert values("--seq_separator= ")["seq_separator"] == " "
+    assert load_settings("GRU4RecMoS", overrides=["--seq_separator= "]).warnings == ()
+
+
 def test_what_cannot_change_numbers_is_no_part_of_the_identity() -> None:
     """Where the data lie, how many queries are encoded at a time, and keys without effect (all: test_identity.py)."""
     plain = load_settings("GRU4RecMoS", "ml-100k").identity()
@@ -262,6 +302,8 @@ def test_eval_args_are_read_beside_the_split_of_their_name() -> None:
         found = values(ratios, *split)
         assert (found["split"], found["valid_ratio"], found["test_ratio"]) == ("ratio", 0.2, 0.3)
     assert values(ratios, "--split=ratio", "--test_ratio=0.1")["test_ratio"] == 0.1
+    without = values("--eval_args={split: {RS: [0.8, 0, 0.2]}, order: TO, group_by: user}")
+    assert (without["split"], without["valid_ratio"], without["test_ratio"]) == ("ratio", 0, 0.2)
     by_time = values("--eval_args={split: {RS: [8, 1, 1]}, order: TO, group_by: none}", "--split=temporal")
     assert (by_time["test_share"], by_time["context_reach"]) == (0.1, "past")
     last = values("--eval_args={split: {LS: test_only}, order: TO}", "--split=leave_one_out")
@@ -303,6 +345,9 @@ def test_a_text_stands_for_a_list_of_one() -> None:
     "evaluation",
     [
         "{split: {RS: [0.8, 0.2]}}",
+        "{split: {RS: [0.8, 0.2, 0]}}",
+        "{split: {RS: [0, 0.8, 0.2]}}",
+        "{split: {RS: [0.8, 0, 0.2]}, group_by: none}",
         "{split: {LS: valid_only}}",
         "{order: RO}",
         "{mode: uni100}",

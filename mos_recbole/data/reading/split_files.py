@@ -1,6 +1,7 @@
 """Interactions that come already split into files: plain rows, or lists of items with the item that follows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class SplitColumns:
         time: of times; None, or not in the files: the order of the files.
         lists: candidates for the column of lists, of which a file may have one.
         inner: what separates the items of a list.
+        limits: of columns of lists, how many of a list's first items are read (RecBole's `seq_len`).
     """
 
     user: str
@@ -30,6 +32,7 @@ class SplitColumns:
     time: str | None
     lists: list[str]
     inner: str
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class SplitRows:
         sides: int8 [N], number of the row's file; -1 for items of lists, which are no targets.
         starts: int64, the first row of every list with its item; None for plain rows.
         is_timed: whether plain rows have times; without, they are numbered in the order of the files.
+        lists: the column of the lists; None for plain rows.
     """
 
     users: np.ndarray
@@ -51,6 +55,7 @@ class SplitRows:
     sides: np.ndarray
     starts: np.ndarray | None
     is_timed: bool = True
+    lists: str | None = None
 
 
 def read_split_files(
@@ -88,6 +93,9 @@ def read_split_files(
     parts = pc.list_flatten(pc.split_pattern(table[lists], columns.inner))
     row = pc.list_parent_indices(pc.split_pattern(table[lists], columns.inner)).to_numpy()
     filled = pc.not_equal(parts, "").to_numpy()
+    if lists in columns.limits:
+        before = np.cumsum(filled) - filled
+        filled &= before - before[np.searchsorted(row, row)] < columns.limits[lists]
     lengths = np.bincount(row[filled], minlength=len(table))
     starts = np.concatenate([[0], np.cumsum(lengths + 1)])
     is_target = np.zeros(starts[-1], dtype=bool)
@@ -97,7 +105,7 @@ def read_split_files(
     flat_sides = np.full(len(flat), -1, dtype=np.int8)
     flat_sides[is_target] = sides
     places = np.arange(len(flat)) - np.repeat(starts[:-1], lengths + 1)
-    return SplitRows(np.repeat(users, lengths + 1), flat, places, 1, flat_sides, starts[:-1]), skipped
+    return SplitRows(np.repeat(users, lengths + 1), flat, places, 1, flat_sides, starts[:-1], lists=lists), skipped
 
 
 def _table(file: LogFile, columns: SplitColumns, lists: str | None) -> pa.Table:

@@ -29,7 +29,11 @@ def dataset_place(text: str) -> tuple[str, str | None]:
     """Returns the name of a data set and its `data_path`, of a name, a folder or a file; None for the usual place."""
     if is_table(text):
         return dataset_name(text), text
-    return Path(text).name, str(Path(text).parent) if "/" in text else None
+    if "/" not in text:
+        return text, None
+    parent = str(Path(text).parent)
+    # By "dataset", its default, RecBole means its own files where the name is ml-100k.
+    return Path(text).name, "./dataset" if parent == "dataset" else parent
 
 
 def table_file(
