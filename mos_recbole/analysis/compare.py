@@ -1,8 +1,8 @@
 """The comparison of runs in pairs: paired tests on the same queries, across seeds, corrected for their number."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations, product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -99,7 +99,7 @@ class Comparisons:
     Attributes:
         where: conditions that all queries fulfil.
         n_left_out: queries that do not fulfil them.
-        undefined: metrics that no query has, which have no rows.
+        undefined: groups of which no query has a metric, by the metric; they have no rows of it.
     """
 
     groups: tuple[RunGroup, ...]
@@ -108,7 +108,7 @@ class Comparisons:
     n_users: int
     where: tuple[Condition, ...] = ()
     n_left_out: int = 0
-    undefined: tuple[str, ...] = ()
+    undefined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def compare_groups(
@@ -119,8 +119,8 @@ def compare_groups(
 ) -> Comparisons:
     """Returns the differences of all pairs of groups in all metrics, each with its test (`evaluation.compare_means`).
 
-    The metrics are recomputed from the outcomes files. Queries without a value in any of the groups
-    are left out; a metric that no query has gets no row.
+    The metrics are recomputed from the outcomes files. A group of which no query has a metric, as RecBole's own classes
+    have no loss, has no rows of it; else queries without a value in any of the groups are left out.
 
     Args:
         groups: two or more, evaluated by one protocol.
@@ -131,7 +131,7 @@ def compare_groups(
     Raises:
         InputError: fewer than two groups, a margin that is none, a run in two groups, different protocols or queries, a
             metric that is unknown or needs what the runs do not keep, outcomes that are missing or of one user, or a
-            condition that no query fulfils, or metrics none of which any query has.
+            condition that no query fulfils, or metrics none of which any two groups have.
     """
     if len(groups) < 2:
         raise InputError("a comparison needs two or more groups of runs, such as two models")
@@ -140,16 +140,26 @@ def compare_groups(
     queries = read_queries(groups, names, where=where)
     users = queries.user_Q
     rows = []
-    defined = {}
+    defined, having = {}, {}
     for metric in names:
         of_groups = [of_group[metric] for of_group in queries.values]
         axes = (0, 2) if of_groups[0].ndim == 3 else 0
-        defined[metric] = np.logical_and.reduce([~np.isnan(one).any(axis=axes) for one in of_groups])
-    undefined = tuple(metric for metric in names if not defined[metric].any())
-    if len(undefined) == len(names):
-        raise InputError(f"{', '.join(names)} is defined for none of {len(users):,} queries")
-    with_values = [metric for metric in names if metric not in undefined]
-    pairs = list(product(combinations(range(len(groups)), 2), with_values))
+        of_queries = [~np.isnan(one).any(axis=axes) for one in of_groups]
+        having[metric] = {number for number, one in enumerate(of_queries) if one.any()}
+        defined[metric] = np.logical_and.reduce([of_queries[number] for number in having[metric]] or [False])
+    pairs = [
+        ((a, b), metric)
+        for a, b in combinations(range(len(groups)), 2)
+        for metric in names
+        if {a, b} <= having[metric] and defined[metric].any()
+    ]
+    if not pairs:
+        raise InputError(f"{', '.join(names)} is defined for none of {len(users):,} queries of two groups")
+    undefined = {
+        metric: tuple(group.label for number, group in enumerate(groups) if number not in having[metric])
+        for metric in names
+        if len(having[metric]) < len(groups)
+    }
     for (a, b), metric in tracked(pairs, "testing differences", "tests"):
         first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))
         try:
@@ -209,7 +219,10 @@ def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
     groups = {group.label: group for part in parts for group in part.groups}
     assert len({group.runs[0].protocol_hash for group in groups.values()}) == 1
     rows = [row for part in parts for row in part.rows]
-    undefined = tuple(dict.fromkeys(metric for part in parts for metric in part.undefined))
+    undefined: dict[str, tuple[str, ...]] = {}
+    for part in parts:
+        for metric, having_none in part.undefined.items():
+            undefined[metric] = tuple(dict.fromkeys([*undefined.get(metric, ()), *having_none]))
     return replace(parts[0], groups=tuple(groups.values()), rows=_adjusted(rows), undefined=undefined)
 
 

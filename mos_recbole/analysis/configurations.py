@@ -27,6 +27,21 @@ def group_by_configuration(records: Iterable[RunResult]) -> list[list[RunResult]
     return list(groups.values())
 
 
+def require_one_run_a_seed(label: str, runs: Iterable[RunResult]) -> None:
+    """Raises InputError where two runs of a configuration have the same seed, as on two devices, or lists that were
+    scored twice under a name."""
+    by_seed: dict[int, list[RunResult]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(run)
+    for seed, repeated in by_seed.items():
+        if len(repeated) > 1:
+            lines = "\n".join(f"  {run.run_id}  {run.folder}" for run in repeated)
+            raise InputError(
+                f"{label}: seed {seed} appears {len(repeated)} times, and one seed is one observation; choose one of\n"
+                + lines
+            )
+
+
 def describe(record: RunResult, keys: Iterable[str]) -> str:
     """Returns "GRU4RecMoS mos_heads=4 code=0.1.0": the model and some of its `attributes`."""
     values = attributes(record)
@@ -65,8 +80,8 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     `counts_interval` of metrics of all lists together).
 
     Raises:
-        InputError: no records, runs of different protocols, an unknown metric or one that needs what the runs do not
-            keep, or outcomes that are missing or not of the same queries.
+        InputError: no records, runs of different protocols, a seed that a configuration has twice, an unknown metric or
+            one that needs what the runs do not keep, or outcomes that are missing or not of the same queries.
     """
     if not records:
         raise InputError("no finished runs to compare")
@@ -82,7 +97,9 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
         )
     groups = group_by_configuration(records)
     first_seen = list(dict.fromkeys(record.model for record in records))
-    labelled = zip(labels(groups), groups, strict=True)
+    labelled = list(zip(labels(groups), groups, strict=True))
+    for label, runs in labelled:
+        require_one_run_a_seed(label, runs)
     in_order = sorted(labelled, key=lambda group: (first_seen.index(group[1][0].model), _natural(group[0])))
     names = checked_metrics(metrics)
     intervals = group_intervals([runs for _, runs in in_order], names)

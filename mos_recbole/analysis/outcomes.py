@@ -55,9 +55,43 @@ def _values(table: pd.DataFrame, metric: str, lists: Lists | None = None) -> np.
     if metric == "Loss" and (log_probability is None or np.isnan(log_probability).all()):
         return np.full(len(table), np.nan)  # a model without a head
     try:
-        return query_values(metric, rank, mean_rank, n_candidates, lists, log_probability)
+        values = query_values(metric, rank, mean_rank, n_candidates, lists, log_probability)
     except ValueError as error:
         raise InputError(str(error)) from error
+    n_cut, all_are = _cut_off(table, metric)
+    return np.full(len(table), np.nan) if n_cut and all_are else values
+
+
+def list_notes(table: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
+    """Returns what is to be said of lists of another program that end before a target and before a metric's cut-off.
+
+    Of such a query the metric is not known, at most that it is no less than with a miss. Where all lists are too short
+    for a metric, tables have none (`iterate_query_values`).
+
+    Args:
+        table: the outcomes.
+        metrics: in RecBole's spelling.
+    """
+    found = {metric: _cut_off(table, metric) for metric in metrics}
+    notes = []
+    if never := [metric for metric, (n_cut, all_are) in found.items() if n_cut and all_are]:
+        notes.append(f"no list is long enough for {', '.join(never)}: lower bounds, which tables leave out")
+    for metric, (n_cut, all_are) in found.items():
+        if n_cut and not all_are:
+            notes.append(f"{n_cut:,} of {len(table):,} lists are too short for {metric}, which is a lower bound")
+    return notes
+
+
+def _cut_off(table: pd.DataFrame, metric: str) -> tuple[int, bool]:
+    """Returns of how many lists a metric is not known, since they end before the target and the cut-off; and whether
+    all lists end before the cut-off. A query without a list is a miss."""
+    kind, k = parse_metric(metric)
+    if "list_length" not in table or kind.of_lists or metric == "Loss":
+        return 0, False
+    n_candidates, length = (table[column].to_numpy() for column in ("candidates", "list_length"))
+    is_short = length < (n_candidates if k is None else np.minimum(k, n_candidates))
+    is_cut = np.isinf(table["rank"].to_numpy()) & (length > 0) & is_short
+    return int(is_cut.sum()), bool(is_short.all())
 
 
 def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:
@@ -76,7 +110,8 @@ def _lists(run: RunResult, rows: np.ndarray, metrics: Sequence[str]) -> Lists:
     sums = None
     if far := [metric for metric in metrics if parse_metric(metric)[0].needs == "distance_sums"]:
         sums = run.distance_sums()
-        if sums is None or sums.shape[1] < min(kept, max(parse_metric(metric)[1] or 0 for metric in far)):
+        deepest = max(parse_metric(metric)[1] or 0 for metric in far)
+        if sums is None or len(sums) < len(rows) or sums.shape[1] < min(kept, deepest):
             raise InputError(f"{run.folder}: has no distances for {', '.join(far)}; mos-recbole table computes them")
         sums = np.pad(sums[rows], ((0, 0), (0, max(0, k - sums.shape[1]))))
     return Lists(items, top.train_counts, run.settings.get("tail_ratio", 0.1), in_history, sums)

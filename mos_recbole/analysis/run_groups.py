@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from mos_recbole.analysis.configurations import describe, group_by_configuration
+from mos_recbole.analysis.configurations import describe, group_by_configuration, require_one_run_a_seed
 from mos_recbole.analysis.selection import newest_version, rank_by_validation
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.results import (
@@ -55,12 +55,7 @@ class RunGroup:
         if len(configurations) > 1:
             count = len(configurations)
             raise InputError(f"{self.label}: runs of {count} configurations; choose one of\n{_choices(configurations)}")
-        seed, count = Counter(run.seed for run in self.runs).most_common(1)[0]
-        if count > 1:
-            raise InputError(
-                f"{self.label}: seed {seed} appears {count} times, and one seed is one observation; choose one of\n"
-                + _lines(f"{run.run_id}  {run.folder}" for run in self.runs if run.seed == seed)
-            )
+        require_one_run_a_seed(self.label, self.runs)
 
 
 @dataclass(frozen=True)
@@ -136,13 +131,6 @@ class _Results:
         return of_dataset
 
     @property
-    def _planned_seeds(self) -> list[int]:
-        """The seeds of sweeps, in their order: by the first one their configurations are compared."""
-        places = [place for folder in self.folders for place in results_folders(folder)]
-        plans = [read_plan(place) for place in places if (place / SWEEP_FILE).exists()]
-        return [seed for plan in plans for seed in plan.seeds]
-
-    @property
     def _not_read(self) -> str:
         """Says which results folders one level down were passed over for the runs beside them."""
         read = {place for folder in self.folders for place in results_folders(folder)}
@@ -214,7 +202,10 @@ class _Results:
                 _log.warning(f"{name}: {others}")
             if len(configurations) == 1:
                 return _Pick(configurations[0], keys)
-            return _Pick(best_on_validation(name, configurations, self._planned_seeds), keys, by_validation=True)
+            chosen, others = best_on_validation(name, configurations, planned_seeds(self.folders, matching))
+            if others:
+                _log.warning(f"{name}: {others}")
+            return _Pick(chosen, keys, by_validation=True)
         ways = ["by its settings as below"]
         if "dataset" in differing:
             ways.append("a data set by --dataset")
@@ -261,12 +252,27 @@ def canonical(value: object) -> str:
         return text
 
 
-def best_on_validation(
-    name: str, configurations: Sequence[list[RunResult]], planned_seeds: Sequence[int]
-) -> list[RunResult]:
-    """Returns the runs of the configuration with the best mean of the validation metric.
+def planned_seeds(folders: Sequence[Path], runs: Sequence[RunResult]) -> list[int]:
+    """Returns the seeds of the sweep that runs are of, in its order.
 
-    They are compared on a sweep's first seed, else on the seed that most have (`selection.rank_by_validation`).
+    None where they are of no sweep, or of several that begin with different seeds.
+
+    Args:
+        folders: of results, which the sweeps are in.
+        runs: found in them.
+    """
+    places = [place for folder in folders for place in results_folders(folder) if (place / SWEEP_FILE).exists()]
+    plans = [read_plan(place) for place in places if any(place in run.folder.parents for run in runs)]
+    return plans[0].seeds if len({plan.seeds[0] for plan in plans}) == 1 else []
+
+
+def best_on_validation(
+    name: str, configurations: Sequence[list[RunResult]], planned: Sequence[int]
+) -> tuple[list[RunResult], str]:
+    """Returns the runs of the configuration with the best mean of the validation metric; in words which had no part.
+
+    They are compared on the first of the planned seeds that any has, else on the seed that most have
+    (`selection.rank_by_validation`).
 
     Raises:
         InputError: no two configurations share a seed, or the validation metrics differ.
@@ -287,7 +293,10 @@ def best_on_validation(
     higher = configurations[0][0].valid[metrics[0]].direction == "higher"
     mode: Literal["max", "min"] = "max" if higher else "min"
     run_ids = [{run.seed: run.run_id for run in runs} for runs in configurations]
-    return configurations[rank_by_validation(scores, run_ids, [*planned_seeds, *seeds], mode)[1][0][0]]
+    shared, ranking = rank_by_validation(scores, run_ids, [*planned, *seeds], mode)
+    left_out = len(configurations) - len(ranking)
+    words = f"{left_out} of {len(configurations)} configurations left out, which have no run with seed {shared[0]}"
+    return configurations[ranking[0][0]], words if left_out else ""
 
 
 def _choices(configurations: Sequence[list[RunResult]]) -> str:

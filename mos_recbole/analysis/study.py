@@ -11,7 +11,7 @@ from typing import Any
 from mos_recbole.analysis.compare import MARGIN, Comparison, compare_groups, join_comparisons
 from mos_recbole.analysis.configurations import group_by_configuration, labels
 from mos_recbole.analysis.partners import Trained, partner_notes
-from mos_recbole.analysis.run_groups import RunGroup, best_on_validation
+from mos_recbole.analysis.run_groups import RunGroup, best_on_validation, planned_seeds
 from mos_recbole.analysis.selection import newest_version
 from mos_recbole.analysis.sweep_frame import last_words, plain
 from mos_recbole.errors import InputError
@@ -192,19 +192,17 @@ def read_study(folders: Sequence[Path], baseline: str | None = None) -> Study:
         for protocol in sorted(protocols, key=lambda protocol: protocol[0])
     ]
     places = [place for folder in folders for place in results_folders(folder)]
-    plans = [read_plan(place) for place in places if (place / SWEEP_FILE).exists()]
-    seeds = [seed for plan in plans for seed in plan.seeds]
     compared_with = Baseline(baseline)
     if baseline is not None and not any(map(compared_with.is_it, records)):
         known = sorted({name for record in records for name in (record.model, record.head) if name})
         raise InputError(f"no finished runs of baseline {baseline!r}; expected a head or a model: {', '.join(known)}")
     sections = [
-        _section(title, runs, seeds, compared_with) for title, runs in zip(_titles(groups), groups, strict=True)
+        _section(title, runs, folders, compared_with) for title, runs in zip(_titles(groups), groups, strict=True)
     ]
     return Study(tuple(sections), tuple(line for place in places for line in _missing(place)))
 
 
-def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], baseline: Baseline) -> Section:
+def _section(title: str, runs: list[RunResult], folders: Sequence[Path], baseline: Baseline) -> Section:
     configurations = group_by_configuration(runs)
     groups = [RunGroup(label, tuple(own)) for label, own in zip(labels(configurations), configurations, strict=True)]
     by_width: dict[tuple[str, int], list[RunGroup]] = {}
@@ -217,7 +215,7 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
     notes: list[str] = []
     for (model, d), rivals in sorted(by_width.items()):
         try:
-            chosen[model, d] = _best(f"{model} of width {d}", rivals, planned_seeds, notes)
+            chosen[model, d] = _best(f"{model} of width {d}", rivals, folders, notes)
         except InputError as error:
             notes.append(f"Left out of figures and slices: {error}")
             continue
@@ -230,17 +228,17 @@ def _section(title: str, runs: list[RunResult], planned_seeds: Sequence[int], ba
     notes += [f"{note}." for note in partner_notes(map(Trained.of, runs))]
     for model, rivals in by_model.items():
         try:
-            best[model] = _best(model, rivals, planned_seeds, notes)
+            best[model] = _best(model, rivals, folders, notes)
         except InputError as error:
             notes.append(f"Left out of the findings: {error}")
     name = f"{runs[0].dataset}-{runs[0].protocol['split']['name']}-{runs[0].protocol_hash[:8]}"
     return Section(title, slug(name), tuple(runs), tuple(groups), chosen, best, tuple(notes), baseline)
 
 
-def _best(name: str, rivals: Sequence[RunGroup], planned_seeds: Sequence[int], notes: list[str]) -> RunGroup:
+def _best(name: str, rivals: Sequence[RunGroup], folders: Sequence[Path], notes: list[str]) -> RunGroup:
     """Returns the one of some configurations that is best on validation. Raises InputError where that is not known.
 
-    `notes` get what is to be said of runs of other code.
+    `notes` get what is to be said of runs that had no part in the choice.
     """
     runs = [list(group.runs) for group in rivals]
     newest, others = newest_version(runs)
@@ -248,8 +246,11 @@ def _best(name: str, rivals: Sequence[RunGroup], planned_seeds: Sequence[int], n
         notes.append(f"{name}: {others}.")
     if len(newest) == 1:
         return rivals[runs.index(newest[0])]
-    number = runs.index(best_on_validation(name, newest, planned_seeds))
-    return replace(rivals[number], by_validation=True)
+    seeds = planned_seeds(folders, [run for own in newest for run in own])
+    chosen, others = best_on_validation(name, newest, seeds)
+    if others:
+        notes.append(f"{name}: {others}.")
+    return replace(rivals[runs.index(chosen)], by_validation=True)
 
 
 def slug(text: str) -> str:

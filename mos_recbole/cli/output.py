@@ -118,23 +118,28 @@ def print_failure(text: str) -> None:
 
 
 def complete_runs(
-    records: "Sequence[RunResult]", metrics: Sequence[str] | None, data_path: str | None = None
+    records: "Sequence[RunResult]", metrics: Sequence[str] | None, data_path: str | None = None, *, notes: bool = True
 ) -> list[str]:
     """Returns the metrics to show in RecBole's spelling, once the runs have what these need of the data.
 
-    Warns of models that are no fair partners.
+    Warns of models that are no fair partners, and of lists that are too short.
 
     Args:
         records: the runs.
         metrics: that were asked for; without any, those of `analysis.asked_metrics`.
         data_path: where the data set's folder is.
+        notes: whether to warn of lists, of which nothing was said yet.
     """
-    from mos_recbole.analysis import Trained, asked_metrics, checked_metrics, partner_notes
+    from mos_recbole.analysis import Trained, asked_metrics, checked_metrics, list_notes, partner_notes
     from mos_recbole.evaluation import parse_metric
 
     names = checked_metrics(metrics or asked_metrics(records))
     for note in partner_notes(map(Trained.of, records)):
         _logger.warning(note)
+    for record in records:
+        if notes and not record.was_trained:
+            for note in list_notes(record.outcomes(), names):
+                _logger.warning(f"{record.model} seed {record.seed}: {note}")
     if any(parse_metric(name)[0].needs == "distance_sums" for name in names):
         from mos_recbole.experiment import add_distances  # waits for PyTorch and RecBole
 

@@ -41,13 +41,14 @@ def add_options(parser: Parser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    from mos_recbole.analysis import asked_metrics
     from mos_recbole.report import write_report
     from mos_recbole.results import find_records
 
-    asked = [*([options.metric] if options.metric else []), *(options.metrics or [])]
-    if asked:
-        records = [record for folder in options.results for record in find_records(folder)]
-        complete_runs(records, asked, options.data_path)
+    records = [record for folder in options.results for record in find_records(folder)]
+    if records:
+        shown = options.metrics or asked_metrics(records)
+        complete_runs(records, [*([options.metric] if options.metric else []), *shown], options.data_path)
     page, *others = write_report(
         options.results,
         options.output,

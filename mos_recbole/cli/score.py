@@ -41,7 +41,7 @@ def call(options: argparse.Namespace) -> int:
     for warning in settings.warnings:
         _log.warning(warning)
     record = score_lists(options.lists, options.name, settings, options.output)
-    metrics = complete_runs([record], settings.asked_metrics, settings.values["data_path"])
+    metrics = complete_runs([record], settings.asked_metrics, settings.values["data_path"], notes=False)
     print(comparison_table([record], metrics).text())
     print(f"\nFiles (record, outcomes): {record.folder}")
     return 0

@@ -10,7 +10,7 @@ from mos_recbole.evaluation import distance_sums, parse_metric
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import own_model_names
 from mos_recbole.progress import tracked
-from mos_recbole.results import RunResult, write_distances
+from mos_recbole.results import RunResult
 from mos_recbole.settings import load_settings
 
 
@@ -32,8 +32,10 @@ def add_distances(records: Iterable[RunResult], metrics: Sequence[str], data_pat
         there = record.distance_sums()
         if not record.keeps_lists() or (there is not None and there.shape[1] >= k):
             continue
-        data = known.setdefault(record.protocol_hash, _data(record, data_path))
-        write_distances(record.folder, distance_sums(record.top_items().items[:, :k], data.distance))
+        if record.protocol_hash not in known:
+            known[record.protocol_hash] = _data(record, data_path)
+        sums = distance_sums(record.top_items().items[:, :k], known[record.protocol_hash].distance)
+        record.write_distance_sums(sums)
 
 
 def _data(record: RunResult, data_path: str | Path | None) -> RunData:

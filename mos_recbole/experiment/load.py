@@ -71,6 +71,8 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
         InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
             that this version does not know.
     """
+    if not record.was_trained:
+        raise InputError(f"{record.folder}: lists of another program, so there is no model; expected a run of a model")
     path = record.checkpoint()
     chosen_device = choose_device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}

@@ -230,9 +230,14 @@ def recommend(
 
     Raises:
         InputError: k; users that are unknown or named twice; an empty sequence; a name twice; an unknown item and
-            `strict`; sequences of which no item is known; new sequences and a model that has to know the user; or a
-            side without queries.
+            `strict`; sequences of which no item is known; new sequences and a model that has to know the user; a side
+            without queries, or validation's where a final fit learned from it.
     """
+    if held_out == "valid" and run.config["final_fit"] != "none":
+        raise InputError(
+            f"the run's final_fit is {run.config['final_fit']}: its model has learned from the targets of validation; "
+            "expected test"
+        )
     recommender = Recommender(run, k, filter_seen)
     if sequences is not None:
         recommender.require_no_user()
@@ -266,6 +271,8 @@ def user_blocks(run: "TrainedRun", users: Sequence[str] | None) -> Iterator[Quer
 def _places(run: "TrainedRun", users: Sequence[str]) -> np.ndarray:
     """Returns where the sequences of users are among those of the data, int64."""
     number_of, asked = run.data.field2token_id[run.data.uid_field], [str(user) for user in users]
+    if not asked:
+        raise InputError("no users; expected the name of a user or more, or None for all")
     unknown = [user for user in asked if not number_of.get(user)]
     if unknown:
         more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
@@ -300,9 +307,10 @@ def _sequence_blocks(run: "TrainedRun", sequences: Iterable[NamedSequence], stri
                 raise InputError(
                     f"{where}: {sequence!r} is no sequence; expected a list with the name of an item or more"
                 )
-            if hash(name) in given:  # a million names themselves would take too much memory
+            # A million names themselves would take too much memory; as numbers, -1 and -2 have one hash.
+            if (key := hash(str(name))) in given:
                 raise InputError(f"{where}: the query {name!r} comes twice; expected names that differ")
-            given.add(hash(name))
+            given.add(key)
             numbers = [number_of.get(str(item), 0) for item in sequence]
             known = [number for number in numbers if number]
             if len(known) < len(numbers):
@@ -319,12 +327,19 @@ def _sequence_blocks(run: "TrainedRun", sequences: Iterable[NamedSequence], stri
         n_queries += len(names)
         if names:
             length_B = np.array(lengths, dtype=np.int64)
-            yield QueryBlock(pa.array(names), np.zeros_like(length_B), np.array(items, dtype=np.int32), length_B)
+            yield QueryBlock(_name_array(names), np.zeros_like(length_B), np.array(items, dtype=np.int32), length_B)
     if not n_queries:
         raise InputError(f"{example} and all others are not in the data of the run" if example else "no sequences")
     if n_unknown:
         none_left = f"; {n_left_out:,} sequences have no other and get no list" if n_left_out else ""
         _log.warning(f"{n_unknown:,} unknown items left out, the first in {example}{none_left}")
+
+
+def _name_array(names: list[Any]) -> pa.Array:
+    try:
+        return pa.array(names)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        raise InputError("names of sequences are of several kinds; expected text alone, or numbers alone") from None
 
 
 def named_sequences(sequences: Iterable[Sequence[Any]] | Mapping[Any, Sequence[Any]]) -> Iterator[NamedSequence]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mos_recbole.analysis import list_notes
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import TargetRanks, compute_metrics, metric_direction, needs_top_items, parse_metric
 from mos_recbole.experiment.identity import code_version, git_commit, protocol_hash, versions
@@ -69,6 +70,11 @@ def read_lists(path: Path) -> pd.DataFrame:
                 table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, dtype=text, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected lists as .csv, .tsv, .parquet, .jsonl, or a TREC run") from error
+    for name in ("user", "item"):
+        if name not in table and len(found := [old for old in table if _ALIASES.get(str(old)) == name]) > 1:
+            raise InputError(
+                f"{path}: which is the {name}, {' or '.join(map(str, found))}? Expected one, or a column {name}"
+            )
     table = table.rename(columns={old: new for old, new in _ALIASES.items() if new not in table})
     orders = [column for column in ("rank", "score") if column in table]
     query = ["user", *(["position"] if "position" in table else [])]
@@ -141,13 +147,11 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
         data = data.for_final_fit()
     lists = _numbered(path, table, data)
     cut_offs = {metric: parse_metric(metric)[1] or 0 for metric in settings.metric_names}
-    ranks = _ranks(path, lists, data, max(settings.kept_items, *cut_offs.values()))
+    ranks, list_length = _ranks(path, lists, data, max(settings.kept_items, *cut_offs.values()))
     assert ranks.top_items is not None
     longest = ranks.top_items.shape[1]
-    if short := [metric for metric, k in cut_offs.items() if k > longest]:
-        if of_lists := [metric for metric in short if needs_top_items(metric)]:
-            raise InputError(f"{path}: no list has more than {longest} items; {', '.join(of_lists)} need more")
-        _log.warning(f"no list has more than {longest} items, beyond which all is a miss: {', '.join(short)}")
+    if of_lists := [metric for metric, k in cut_offs.items() if k > longest and needs_top_items(metric)]:
+        raise InputError(f"{path}: no list has more than {longest} items; {', '.join(of_lists)} need more")
     rank, mean_rank = (ranks.ranks(rule).numpy() for rule in (data.protocol.tie_rule, "mean"))
     top = data.lists("test", ranks.top_items.numpy(), settings.metric_names)
     test, _ = compute_metrics(settings.metric_names, rank, mean_rank, ranks.n_candidates.numpy(), top)
@@ -158,7 +162,11 @@ def score_lists(path: Path, name: str, settings: Settings, output: Path = Path("
     run_id = run_identity(recorded, data.fingerprint, content, {"name": name})
     folder = output / RUNS_FOLDER / f"{name}-{settings.dataset}-seed{recorded['seed']}-{run_id}"
     require_writable(folder)
-    write_outcomes(folder / OUTCOMES_FILE, *outcomes_table(data, recorded["MAX_ITEM_LIST_LENGTH"], ranks, False))
+    outcomes, top_items = outcomes_table(data, recorded["MAX_ITEM_LIST_LENGTH"], ranks, False)
+    outcomes["list_length"] = list_length
+    for note in list_notes(outcomes, settings.metric_names):
+        _log.warning(note)
+    write_outcomes(folder / OUTCOMES_FILE, outcomes, top_items)
     record = _record(run_id, recorded, settings, data, test, run_files_sha256(folder))
     record.write(folder)
     return record
@@ -240,8 +248,9 @@ def _with_positions(table: pd.DataFrame, users: Mapping[str, int]) -> pd.DataFra
     return table.assign(user=parts[0], position=parts[2].astype(int))
 
 
-def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
-    """Returns the targets' ranks in the lists of their queries, and the lists without what is no candidate."""
+def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> tuple[TargetRanks, np.ndarray]:
+    """Returns the targets' ranks in the lists of their queries, with the lists without what is no candidate, and how
+    many candidates these hold, int64 [Q]."""
     sequences, queries = data.dataset.sequences, data.test_queries()
     rows, segment = data.split.test.targets()
     number = data.split.test.user[segment]
@@ -258,7 +267,7 @@ def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
         pair = np.unique(query[counted] * len(is_excluded) + item[counted])
         n_candidates -= np.bincount(pair // len(is_excluded), minlength=len(rows))
     width = min(top_k, int(length.max()))
-    better, tied = n_candidates.copy(), np.zeros(len(rows), dtype=np.int64)
+    better, tied, list_length = n_candidates.copy(), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     top = np.zeros((len(rows), width), dtype=np.int32)
     for begin in tracked(range(0, len(rows), _QUERIES), "ranking", f"blocks of {_QUERIES:,} queries"):
         part = slice(begin, begin + _QUERIES)
@@ -274,15 +283,17 @@ def _ranks(path: Path, lists: _Lists, data: RunData, top_k: int) -> TargetRanks:
         n_better = (~ruled_out & (score > own_score)).sum(axis=1)
         n_tied = (~ruled_out & (score == own_score)).sum(axis=1) - 1
         better[part], tied[part] = np.where(found, n_better, better[part]), np.where(found, n_tied, 0)
+        list_length[part] = (~ruled_out).sum(axis=1)
         in_order = np.argsort(ruled_out, axis=1, kind="stable")[:, :width]
         top[part, : in_order.shape[1]] = np.take_along_axis(np.where(ruled_out, 0, item), in_order, axis=1)
-    return TargetRanks(
+    ranks = TargetRanks(
         better=torch.from_numpy(better),
         tied=torch.from_numpy(tied),
         n_candidates=torch.from_numpy(n_candidates),
         target_score=torch.full((len(rows),), torch.nan),
         top_items=torch.from_numpy(top),
     )
+    return ranks, np.where(is_excluded[target], n_candidates, list_length)
 
 
 def _tell(path: Path, lists: _Lists, user: np.ndarray, length: np.ndarray) -> None:

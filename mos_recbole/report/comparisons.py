@@ -186,8 +186,12 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
         )
     if of_lists := dict.fromkeys(row.metric for row in comparisons.rows if row.signs is None):
         lines.append(f"{', '.join(of_lists)}: of all lists together; the users' part of p is by the bootstrap.")
-    if comparisons.undefined:
-        lines.append(f"No query has {' and '.join(comparisons.undefined)}.")
+    for metric, having_none in comparisons.undefined.items():
+        lines.append(
+            f"No query has {metric}."
+            if len(having_none) == len(groups)
+            else f"Without {metric}, and so left out there: {', '.join(having_none)}."
+        )
     if comparisons.where:
         total = n_queries + comparisons.n_left_out
         lines.append(f"Only the {n_queries:,} of {total:,} queries with {' and '.join(map(str, comparisons.where))}.")

@@ -59,7 +59,7 @@ from mos_recbole.results.sweeps import (
     read_plan,
     read_trials,
 )
-from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, write_distances, write_outcomes
+from mos_recbole.results.top_items import ITEMS_FILE, LIST_COLUMNS, TopItems, write_outcomes
 
 __all__ = [
     "ANSWER_COLUMNS",
@@ -114,6 +114,5 @@ __all__ = [
     "short_name",
     "varied_settings",
     "width",
-    "write_distances",
     "write_outcomes",
 ]

@@ -28,6 +28,7 @@ class OutcomeColumn:
         edges: of the bins of such slices; None for quantiles.
         bin_names: of the bins between the edges, in words; empty for their ends.
         depends_on_window: whether it depends on the setting MAX_ITEM_LIST_LENGTH.
+        only_of_lists: whether runs of models lack it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class OutcomeColumn:
     edges: tuple[float, ...] | None = None
     bin_names: tuple[str, ...] = ()
     depends_on_window: bool = False
+    only_of_lists: bool = False
 
 
 OUTCOME_COLUMNS = {
@@ -139,6 +141,15 @@ OUTCOME_COLUMNS = {
             axis_label="the user had the target before",
         ),
         OutcomeColumn(
+            "list_length",
+            "integer",
+            "only of lists that `score` evaluated: how many candidates the query's list holds; all of them where the "
+            "target is none, so that no list could hold it",
+            is_answer=True,
+            is_optional=True,
+            only_of_lists=True,
+        ),
+        OutcomeColumn(
             "top_items",
             "list",
             "the best candidates, the best first: `kept_items`, or as many as the largest cut-off of the run's "
@@ -180,7 +191,9 @@ def outcomes_frame(values: Mapping[str, Any]) -> "pd.DataFrame":
     import numpy as np  # here and not above, so that a list of runs does not wait for them
     import pandas as pd
 
-    columns = {column.name: column for column in OUTCOME_COLUMNS.values() if column.kind != "list"}
+    columns = {
+        column.name: column for column in OUTCOME_COLUMNS.values() if column.kind != "list" and not column.only_of_lists
+    }
     assert values.keys() == columns.keys(), sorted(values.keys() ^ columns.keys())
     frame = pd.DataFrame({name: values[name] for name in columns})
     for column in columns.values():

@@ -23,6 +23,7 @@ from mos_recbole.results.top_items import (
     read_catalogue,
     read_distances,
     read_top_items,
+    write_distances,
 )
 
 if TYPE_CHECKING:
@@ -189,14 +190,18 @@ class RunResult(Document):
         return self._read(OUTCOMES_FILE, partial(read_top_items, catalogue=catalogue))
 
     def distance_sums(self) -> "np.ndarray | None":
-        """Returns `evaluation.distance_sums` of the recommended lists, [Q, k]; None where they were not computed.
+        """Returns `evaluation.distance_sums` of the recommended lists, [Q, k]; None where they were not computed yet.
 
         Raises:
             InputError: the file is broken.
         """
         if not (self.folder / DISTANCES_FILE).exists():
             return None
-        return self._read(DISTANCES_FILE, read_distances)
+        return self._read(DISTANCES_FILE, partial(read_distances, of=self.files.get(OUTCOMES_FILE, "")))
+
+    def write_distance_sums(self, sums_Qk: "np.ndarray") -> None:
+        """Writes them beside the outcomes."""
+        write_distances(self.folder / DISTANCES_FILE, sums_Qk, self.files.get(OUTCOMES_FILE, ""))
 
     def keeps_lists(self) -> bool:
         """Returns whether the outcomes hold the recommended lists; those of earlier versions do not."""

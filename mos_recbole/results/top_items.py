@@ -15,7 +15,7 @@ ITEMS_FILE = "items.parquet"
 LIST_COLUMNS = ("top_items", "top_in_history")
 DISTANCES_FILE = "distances.parquet"
 _KEPT = b"kept_items"
-_SHA256 = b"sha256"
+_SHA256, _OF = b"sha256", b"outcomes_sha256"
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,11 @@ def read_top_items(path: Path, catalogue: "pd.DataFrame") -> TopItems:
     return TopItems(items, in_history, names, np.concatenate([[0], catalogue["train_count"].to_numpy(np.int64)]))
 
 
-def write_distances(folder: Path, sums_Qk: "np.ndarray") -> None:
+def write_distances(path: Path, sums_Qk: "np.ndarray", of: str) -> None:
     """Writes of a run's recommended items the distances to those before them in the list, added up.
 
-    The checksum is of the numbers, in the file itself: the run's record was written before.
+    The checksum is of the numbers, in the file itself: the run's record was written before. Beside it stands the
+    checksum of the outcomes whose lists these are (`of`).
     """
     import pandas as pd
     import pyarrow as pa
@@ -120,13 +121,13 @@ def write_distances(folder: Path, sums_Qk: "np.ndarray") -> None:
 
     columns = {str(place): sums_Qk[:, place] for place in range(sums_Qk.shape[1])}
     table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _SHA256: _sha256(sums_Qk)})
-    with atomic_write(folder / DISTANCES_FILE) as temporary:
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _SHA256: _sha256(sums_Qk), _OF: of})
+    with atomic_write(path) as temporary:
         parquet.write_table(table, temporary)
 
 
-def read_distances(path: Path) -> "np.ndarray":
-    """Returns what `write_distances` wrote.
+def read_distances(path: Path, of: str) -> "np.ndarray | None":
+    """Returns what `write_distances` wrote; None where that is of other lists.
 
     Raises:
         InputError: the file is damaged.
@@ -141,7 +142,7 @@ def read_distances(path: Path) -> "np.ndarray":
         say_unsealed(path)
     elif sha256.decode() != _sha256(sums_Qk):
         raise damaged(path, "delete it: the same command computes it again")
-    return sums_Qk
+    return sums_Qk if (table.schema.metadata or {}).get(_OF, b"").decode() == of else None
 
 
 def _sha256(values: "np.ndarray") -> str:

@@ -37,8 +37,8 @@ from mos_recbole.evaluation import (
     sign_test,
 )
 from mos_recbole.report import comparisons_table
-from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult
-from mos_recbole.results.top_items import TopItems, write_distances, write_outcomes
+from mos_recbole.results import OUTCOMES_FILE, RUNS_FOLDER, Metric, RunResult, SweepPlan
+from mos_recbole.results.top_items import TopItems, write_outcomes
 
 # ---------------------------------------------------------------------------------------------------- statistics
 
@@ -420,7 +420,7 @@ def test_lists_and_distances_follow_the_queries(make: Maker) -> None:
         had[:, :n], far[:, :n] = generator.random((40, n)) < 0.5, generator.random((40, n))
         top = TopItems(items[number], had[number], np.arange(5).astype(str), np.array([0, 9, 4, 3, 2]))
         write_outcomes(run.folder / OUTCOMES_FILE, table, top)
-        write_distances(run.folder, far[number])
+        run.write_distance_sums(far[number])
         groups.append(RunGroup(model, (run,)))
         # The distances to those before add up over the pairs of a list.
         expected.append([had.sum(axis=1) / n, far.sum(axis=1) / (n * (n - 1) / 2)])
@@ -744,11 +744,11 @@ def test_a_model_on_several_data_sets(call, make: Maker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("planned", "best"),
-    [([], 1), ([1], 0), ([2], 1), ([9, 3], 2), ([1, 2], 0)],
+    ("planned", "best", "left_out"),
+    [([], 1, ""), ([1], 0, "1 of 3, 1"), ([2], 1, ""), ([9, 3], 2, "2 of 3, 3"), ([1, 2], 0, "1 of 3, 1")],
     ids=["the seed that most have", "a plan's", "another plan's", "the first that any has", "in the plan's order"],
 )
-def test_the_best_is_compared_on_one_seed(planned: list[int], best: int) -> None:
+def test_the_best_is_compared_on_one_seed(planned: list[int], best: int, left_out: str) -> None:
     """By seed: without a plan on 2, which all have."""
 
     def runs(scores: dict[int, float]) -> list[Any]:
@@ -760,7 +760,52 @@ def test_the_best_is_compared_on_one_seed(planned: list[int], best: int) -> None
         ]
 
     configurations = [runs({1: 0.9, 2: 0.25}), runs({1: 0.8, 2: 0.3}), runs({2: 0.2, 3: 0.7})]
-    assert best_on_validation("A", configurations, planned) is configurations[best]
+    chosen, others = best_on_validation("A", configurations, planned)
+    assert chosen is configurations[best]
+    assert others == left_out.replace(", ", " configurations left out, which have no run with seed ")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_sweep_without_these_runs_has_no_part_in_the_choice(names: tuple[str, str], call, tmp_path: Path) -> None:
+    """Whatever the folders are called; two sweeps that begin with different seeds decide by what most have."""
+    parts: dict[str, Any] = {part: {} for part in ("search", "stopping", "space", "settings")}
+    plan = {"datasets": ["toy"], "metric": "NDCG@10", "mode": "max"}
+    results = tmp_path / "results"
+    other, own = (Maker(results / name) for name in names)
+    for maker, seeds, model in ((other, [7], "Beta"), (own, [1, 2], "Alpha")):
+        maker.folder.mkdir(parents=True)
+        SweepPlan(name="s", models=[model], seeds=seeds, **plan, **parts).write(maker.folder)
+    for seed, dimensions in ((1, (8, 16, 32)), (7, (8, 64))):
+        for dimension in dimensions:
+            valid, run_id = 0.1 + dimension / 100, f"{seed:08}{dimension:08}"
+            own("Alpha", seed, valid=valid, run_id=run_id, embedding_size=dimension)
+    other("Beta", 7, run_id=f"{8:016}")
+    assert find_run_groups(["Alpha"], [results], best=True)[0].runs[0].settings["embedding_size"] == 32
+    SweepPlan(name="s", models=["Alpha"], seeds=[7], **plan, **parts).write(other.folder)
+    other("Alpha", 7, valid=0.9, run_id=f"{9:016}", embedding_size=128)
+    status, out, error = call("Alpha", "Beta", "--results", results, "--best")
+    assert status == 0
+    assert "embedding_size=32" in out
+    assert "Alpha: 2 of 5 configurations left out, which have no run with seed 1" in error
+
+
+def test_a_model_without_a_metric_takes_it_from_no_other(make: Maker) -> None:
+    """RecBole's own classes have no loss; the others are compared in it."""
+    groups = [RunGroup(model, (make(model),)) for model in ("Alpha", "Beta", "Pop")]
+    for group, log_probability in zip(groups, (-2.0, -3.0, np.nan), strict=True):
+        table = group.runs[0].outcomes()
+        table["log_probability"] = log_probability - 0.01 * table["rank"]
+        table.to_parquet(group.runs[0].folder / OUTCOMES_FILE)
+    found = compare_groups(groups, ["Loss", "Recall@10"])
+    pairs = [(row.first, row.second, row.metric) for row in found.rows]
+    assert [pair for pair in pairs if pair[2] == "Loss"] == [("Alpha", "Beta", "Loss")]
+    assert len(pairs) == 4
+    assert found.undefined == {"Loss": ("Pop",)}
+    alone = compare_groups(groups[:2], ["Loss"]).rows[0]
+    assert alone.difference == next(row for row in found.rows if row.metric == "Loss").difference
+    assert "Without Loss, and so left out there: Pop." in comparisons_table(found).caption
+    with pytest.raises(InputError, match="Loss is defined for none of 40 queries of two groups"):
+        compare_groups(groups[1:], ["Loss"])
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))

@@ -148,6 +148,8 @@ def test_models_that_have_to_know_the_user_say_so(runs: dict[str, TrainedRun], n
         ({"sequences": [["none"]]}, "sequence 0: item 'none' and all others are not in the data"),
         ({"users": ["u1", "U2"]}, "user 'U2': not in the data of the run; did you mean u2"),
         ({"users": ["u1", "u2", "u1"]}, "user 'u1' is named twice"),
+        ({"users": []}, "no users; expected the name of a user or more"),
+        ({"sequences": {1: ["i3"], "a": ["i4"]}}, "names of sequences are of several kinds"),
         ({"k": 0}, "k is 0; expected 1 to 20"),
         ({"k": 21}, "k is 21; expected 1 to 20"),
     ],
@@ -156,6 +158,20 @@ def test_bad_input(runs: dict[str, TrainedRun], arguments: dict[str, Any], messa
     """One message."""
     with pytest.raises(InputError, match=message):
         runs["GRU4RecMoS"].recommend(**arguments)
+
+
+def test_names_that_are_numbers_differ(runs: dict[str, TrainedRun]) -> None:
+    """In Python, -1 and -2 have one hash."""
+    assert runs["GRU4RecMoS"].recommend({-1: ["i3"], -2: ["i4"]}, k=1)["query"].tolist() == [-1, -2]
+
+
+def test_a_final_fit_has_learned_from_validation(data: Path, tmp_path: Path) -> None:
+    """So that its lists for these queries would be no validation."""
+    record = run_experiment("GRU4RecMoS", str(data), output=tmp_path, device="cpu", final_fit="train+valid", **SMALL)
+    run = load_run(record, "cpu", data.parent)
+    with pytest.raises(InputError, match=r"final_fit is train\+valid: its model has learned from the targets of valid"):
+        run.recommend(held_out="valid")
+    assert len(run.recommend(held_out="test", k=1)) == len(record.outcomes())
 
 
 def test_memory_is_bounded_by_blocks(runs: dict[str, TrainedRun], monkeypatch: pytest.MonkeyPatch) -> None:

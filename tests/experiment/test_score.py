@@ -11,12 +11,13 @@ import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 
-from mos_recbole.analysis import compare_groups, configuration_rows, find_run_groups
+from mos_recbole.analysis import RunGroup, compare_groups, configuration_rows, find_run_groups
 from mos_recbole.cli import main
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import canonical_metric
 from mos_recbole.experiment import load_run, load_settings, run_experiment, score_lists
-from mos_recbole.results import RunResult
+from mos_recbole.report import comparisons_table
+from mos_recbole.results import RunResult, find_records
 from mos_recbole.training import evaluate_model, make_query_set
 
 OPTIONS = {"metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "Novelty", "RepeatShare"], "topk": [5, 10]}
@@ -175,6 +176,20 @@ def test_records_of_lists_are_runs_like_any_other(run: RunResult, data: Path, tm
     assert "Other" in capsys.readouterr().out
 
 
+def test_distances_are_of_a_run_s_own_lists(data: Path, tmp_path: Path) -> None:
+    """Those of another run, copied there, are computed again; a report computes what runs were asked for."""
+    options = {"metrics": ["NDCG", "IntraListDiversity"], "topk": [5], "output": tmp_path / "results", "device": "cpu"}
+    one, other = (run_experiment(model, str(data), **options) for model in ("Pop", "EASE"))
+    arguments = ["report", str(tmp_path / "results"), "--data-path", str(data.parent)]
+    assert main(arguments) == 0
+    own = one.distance_sums()
+    assert own is not None
+    shutil.copy(other.folder / "distances.parquet", one.folder)
+    assert one.distance_sums() is None
+    assert main(["table", *arguments[1:], "--metrics", "IntraListDiversity@5"]) == 0
+    np.testing.assert_array_equal(one.distance_sums(), own)
+
+
 def test_how_many_items_are_kept(run: RunResult, data: Path, tmp_path: Path) -> None:
     """As asked for, but never fewer than metrics of lists need; the run is the same."""
     rank_metrics = {"metrics": ["Recall"], "topk": [5, 15], "device": "cpu", "epochs": 1, "output": tmp_path}
@@ -243,8 +258,7 @@ def test_queries_without_lists_are_misses_and_short_lists_are_said(
         record = score_lists(tmp_path / "lists.csv", "Short", load_settings("Pop", str(data)), tmp_path)
     said = "\n".join(caplog.messages)
     assert "1 of 30 test queries have no list" in said
-    assert "no list has more than 3 items" in said
-    assert "Recall@100" in said
+    assert "no list is long enough for Recall@10, Recall@100" in said
     outcomes, own = record.outcomes().set_index("user"), run.outcomes().set_index("user")
     assert np.isinf(outcomes.loc["u4", "rank"])
     expected = own["rank"].where(own["rank"] <= 3, np.inf)
@@ -255,9 +269,70 @@ def test_queries_without_lists_are_misses_and_short_lists_are_said(
         score_lists(tmp_path / "lists.csv", "Short", settings, tmp_path)
 
 
+def test_a_model_is_no_worse_than_its_own_lists(
+    run: RunResult, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beyond their end nothing is known of them: no value, no difference, and the caption says so."""
+    settings = load_settings("Pop", str(data), overrides={"metrics": ["Recall", "GAUC"], "topk": [5, 10]})
+    path = tmp_path / "lists.csv"
+    lists = lists_of(run)
+    lists[lists["rank"] <= 5].to_csv(path, index=False)
+    record = score_lists(path, "Mine", settings, tmp_path)
+    metrics = ["Recall@5", "Recall@10", "GAUC"]
+    compared = compare_groups([RunGroup("run", (run,)), RunGroup("Mine", (record,))], metrics)
+    assert [(row.metric, row.difference.effect) for row in compared.rows] == [("Recall@5", 0)]
+    assert compared.undefined == {"Recall@10": ("Mine",), "GAUC": ("Mine",)}
+    assert "Without GAUC, and so left out there: Mine." in comparisons_table(compared).caption
+    (row,) = configuration_rows([record], metrics)
+    assert np.isnan([row.intervals["Recall@10"].mean, row.intervals["GAUC"].mean]).all()
+    assert main(["table", str(tmp_path), "--metrics", *metrics]) == 0
+    told = "Mine seed 2020: no list is long enough for Recall@10, GAUC: lower bounds, which tables leave out"
+    assert told in capsys.readouterr().err
+
+
+def test_some_lists_that_are_too_short_are_counted(
+    run: RunResult, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where items of the history are passed over; lists whose target stands before their end are not among them."""
+    lists = lists_of(run)
+    target = lists["user"].map(run.outcomes().set_index("user")["target"])
+    users = sorted(set(lists["user"]))[:4]
+    left = lists[~lists["user"].isin(users) | (lists["rank"] <= 4)]
+    left.to_csv(tmp_path / "lists.csv", index=False)
+    settings = load_settings("Pop", str(data), overrides=OPTIONS)
+    with caplog.at_level(logging.INFO, "mos_recbole"):
+        record = score_lists(tmp_path / "lists.csv", "Some", settings, tmp_path)
+    found = set(left["user"][left["item"] == target[left.index]])
+    n_cut = len(set(users) - found)
+    assert f"{n_cut} of 30 lists are too short for Recall@10, which is a lower bound" in caplog.messages
+    outcomes = record.outcomes().set_index("user")
+    assert (outcomes.loc[users, "list_length"] == 4).all()
+    assert (outcomes["list_length"].drop(users) == 10).all()
+    (row,) = configuration_rows([record], ["Recall@10"])
+    assert row.intervals["Recall@10"].mean == pytest.approx(record.test["Recall@10"].value)
+
+
+def test_lists_scored_again_are_no_second_seed(run: RunResult, data: Path, tmp_path: Path) -> None:
+    lists, settings = lists_of(run), load_settings("Pop", str(data))
+    for number, chosen in enumerate((lists, lists[lists["rank"] != 2])):
+        chosen.to_csv(tmp_path / f"{number}.csv", index=False)
+        score_lists(tmp_path / f"{number}.csv", "Mine", settings, tmp_path)
+    with pytest.raises(InputError, match="Mine: seed 2020 appears 2 times, and one seed is one observation"):
+        configuration_rows(find_records(tmp_path))
+
+
+def test_lists_have_no_model(run: RunResult, data: Path, tmp_path: Path) -> None:
+    lists_of(run).to_csv(tmp_path / "lists.csv", index=False)
+    record = score_lists(tmp_path / "lists.csv", "Mine", load_settings("Pop", str(data)), tmp_path)
+    with pytest.raises(InputError, match="lists of another program, so there is no model"):
+        load_run(record, "cpu", data.parent)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        ("user_id,query,item,rank\nu1,1,i1,1\n", "which is the user, user_id or query"),
+        ("user,item_id,docid,rank\nu1,i1,d1,1\n", "which is the item, item_id or docid"),
         ("user,item,rank\nu1,i1,1\nnobody,i2,1\n", "no user 'nobody'"),
         ("user,item,rank\nu1,i1,1\nu1,i99,2\n", "no item 'i99'"),
         ("user,item,rank\nu1,i1,1\nu1,i1,2\n", "twice in the list of 'u1'"),

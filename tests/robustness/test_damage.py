@@ -23,7 +23,6 @@ from mos_recbole.results import (
     read_record,
     read_trials,
     run_files_sha256,
-    write_distances,
     write_outcomes,
 )
 from mos_recbole.results.documents import sealed, write_document
@@ -50,9 +49,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
     items = np.random.default_rng(0).integers(1, 51, (len(table), 10)).astype(np.int32)
     top = TopItems(items, items % 2 == 0, names, np.arange(51))
     write_outcomes(record.folder / OUTCOMES_FILE, table, top)
-    write_distances(record.folder, np.random.default_rng(1).random((len(table), 10)))
     files = run_files_sha256(record.folder)
     record = record.model_copy(update={"schema_version": 3, "files": files})
+    record.write_distance_sums(np.random.default_rng(1).random((len(table), 10)))
     record.write(record.folder)
     state = {"model": {"state_dict": {"weight": torch.randn(200, 8)}, "other_parameter": {}}, "epoch": 3}
     for name in ("best.pt", "last.pt"):
