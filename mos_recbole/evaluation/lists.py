@@ -17,7 +17,7 @@ class Lists:
         items: integers [B, k], the best first; 0 where a query has no further ones.
         train_counts: int64 [V], how often training holds each item; item 0 is padding.
         tail_ratio: RecBole's `tail_ratio`: up to 1 the share of the trained items that form the tail (the rarest,
-            ties by item id), above 1 the largest count of a tail item.
+            ties by item id; 0: a tenth), above 1 the largest count of a tail item.
         in_history: bool [B, k], whether the user had the item before the target; None where that is not known.
         distance_sums: float64 [B, k], of each item the distances to those before it in the list, added up
             (`distance_sums`); None where they are not known.
@@ -58,7 +58,8 @@ class Lists:
             tail = trained[self.train_counts[trained] <= self.tail_ratio]
         else:
             rarest_first = trained[np.argsort(self.train_counts[trained], kind="stable")]
-            tail = rarest_first[: max(int(len(trained) * self.tail_ratio), 1)]
+            share = self.tail_ratio or 0.1  # as RecBole takes 0
+            tail = rarest_first[: max(int(len(trained) * share), 1)]
         mask = np.zeros(self.n_items, dtype=bool)
         mask[tail] = True
         return mask

@@ -73,7 +73,8 @@ def _gauc(mean_rank: np.ndarray, n_candidates: np.ndarray) -> np.ndarray:
     # A target without rivals has no AUC; such queries are left out of the mean, as in RecBole.
     others = np.where(n_candidates > 1, n_candidates - 1.0, np.nan)
     auc: np.ndarray = np.maximum(n_candidates - mean_rank, 0.0) / others
-    return auc
+    # A target that is no candidate is a miss, whatever it would have had for rivals.
+    return np.where(np.isinf(mean_rank), 0.0, auc)
 
 
 def _average_popularity(lists: Lists) -> np.ndarray:

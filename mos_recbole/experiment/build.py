@@ -107,7 +107,8 @@ def _fails_in_recbole(model_class: type, error: BaseException) -> bool:
         not issubclass(model_class, EncoderHeadRecommender)
         and isinstance(error, (*_REFUSALS, *_OTHERS))
         and not _is_outer(error)
-        and any(module.startswith("recbole.model.") for module in modules)
+        # A backward pass has no frame of the model: its graph models mix numbers under enable_amp.
+        and (any(module.startswith("recbole.model.") for module in modules) or "expected scalar type" in str(error))
     )
 
 

@@ -63,6 +63,8 @@ def _probability_fault(head: OutputHead, state: torch.Tensor, weight: torch.Tens
     fault = shape_fault("log_prob gives log-probabilities", log_prob, (_N_STATES, len(weight)), "[N, V]")
     if fault is not None:
         return fault
+    if not torch.allclose(head.log_prob(state[:1], weight), log_prob[:1], rtol=_TOLERANCE, atol=_TOLERANCE):
+        return "log_prob changes with the other states of a batch; expected the same of a state alone"
     total = log_prob.exp().sum(dim=1)
     if not torch.allclose(total, torch.ones_like(total), atol=_TOLERANCE):
         return f"probabilities of all items sum to {total[0]:.4g}; expected 1"

@@ -82,11 +82,12 @@ class EncoderHeadRecommender(SequentialRecommender):
         replace_dropout(self)
 
     def _make_encoder(self, config: Any, dataset: Any) -> Encoder:
-        """Returns the encoder. Another one than the built-in ones is checked, unless it is a RecBole model, whose
-        layers may be on another device."""
+        """Returns the encoder. Another one than the built-in ones is checked."""
         spec = self.encoder_spec
         encoder = spec.build(config, dataset)
-        if spec not in BUILT_IN_ENCODERS and spec.recbole_model is None:
+        if spec not in BUILT_IN_ENCODERS:
+            if spec.recbole_model is not None:
+                encoder.to(config["device"])  # where some layers of RecBole's models are from the beginning
             with torch.random.fork_rng(devices=[]):
                 fault = encoder_fault(encoder.eval(), self.n_items, config["MAX_ITEM_LIST_LENGTH"])
             encoder.train()
@@ -140,9 +141,15 @@ class EncoderHeadRecommender(SequentialRecommender):
 
     @classmethod
     def sources(cls) -> dict[str, str]:
-        """Returns the SHA-256 of the plugins' files that the model is made of, by the names of encoder and head."""
-        specs = (cls.encoder_spec, cls.head_spec)
-        return {spec.name: spec.origin[1] for spec in specs if spec.origin is not None}
+        """Returns the SHA-256 of the plugins' files that the model is made of, by the names of encoder and head.
+
+        Where both have one name, and files of their own, the head's is "head NAME".
+        """
+        encoder, head = cls.encoder_spec, cls.head_spec
+        found = {spec.name: spec.origin[1] for spec in (encoder, head) if spec.origin is not None}
+        if encoder.origin and head.origin and encoder.name == head.name and encoder.origin != head.origin:
+            found = {encoder.name: encoder.origin[1], f"head {head.name}": head.origin[1]}
+        return found
 
     @classmethod
     def setting_faults(cls, values: Mapping[str, Any]) -> list[str]:

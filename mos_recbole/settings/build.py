@@ -17,6 +17,7 @@ from mos_recbole.evaluation import EvaluationProtocol, expand_metrics, needs_top
 from mos_recbole.models import SHARED_SETTINGS, EncoderHeadRecommender, baseline_of, own_model_names, resolve_model
 from mos_recbole.settings.checks import (
     WIDTHS,
+    WITHOUT_PLACE,
     check_names,
     check_together,
     checked,
@@ -346,6 +347,8 @@ def accepted_settings(model: str, dataset: str, given: Collection[str] = ()) -> 
         InputError: as `known_settings`.
     """
     known = known_settings(model, dataset)
+    if issubclass(_recommender(model), EncoderHeadRecommender):
+        known -= WITHOUT_PLACE
     widths = {other for other, own in (WIDTHS, WIDTHS[::-1]) if own in known and own not in given}
     return known | widths | {key for one in TRANSLATIONS if one.target in known for key in one.keys}
 

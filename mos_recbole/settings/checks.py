@@ -27,6 +27,8 @@ _FIXED = {
     "transform": "a model comes with the transform of its batches",
 }
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
+# RecBole's keys that our models pass over.
+WITHOUT_PLACE = frozenset({"loss_type", "train_neg_sample_args", "transform"})
 _MOST = 2**31 - 1  # what tensors can be indexed by
 _FINITE = Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
 WIDTHS = ("embedding_size", "hidden_size")

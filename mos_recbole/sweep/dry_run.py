@@ -1,6 +1,7 @@
 """What a sweep would do: its trials and about how long they take, before anything starts."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -104,8 +105,9 @@ def preview(planner: Planner, *, local: bool, folder: Path) -> str:
         InputError: as the sweep itself would.
     """
     sweep, trials, resources = planner.sweep, planner.preview(), planner.sweep.resources
+    ledger = None
     if (folder / SWEEP_FILE).exists():  # whose trials these may not belong to
-        Ledger(planner, trials if sweep.search.method != "optuna" else [], folder)
+        ledger = Ledger(planner, trials if sweep.search.method != "optuna" else [], folder)
     machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
     at_a_time = trials_at_a_time([machine], resources) if local else None
     torch.set_num_threads(resources.cpus_per_trial)
@@ -118,9 +120,15 @@ def preview(planner: Planner, *, local: bool, folder: Path) -> str:
     lines += ["", _count(planner, trials)]
     if resources.fuse > 1:
         lines += describe_fusing(trials, resources.fuse)
-    left = [one for one in trials if not (folder / RUNS_FOLDER / one.trial.run / RECORD_FILE).exists()]
-    if len(left) < len(trials):
-        lines.append(f"{len(trials) - len(left)} of them are finished in {folder}.")
+    if ledger is None:
+        left = [one for one in trials if not (folder / RUNS_FOLDER / one.trial.run / RECORD_FILE).exists()]
+        ended = Counter(finished=len(trials) - len(left))
+    else:
+        left = [*ledger.unfinished(), *(trials[: ledger.to_suggest()] if sweep.search.method == "optuna" else [])]
+        ended = Counter(ledger.status(one) for one in ledger.trials.values())
+    counts = [f"{ended[status]} {status}" for status in ("finished", "stopped", "failed") if ended[status]]
+    if counts:
+        lines.append(f"Trials in {folder} that have ended: {', '.join(counts)}; left: {len(left)}.")
     if left:
         units = fused_groups(left, resources.fuse) if resources.fuse > 1 else [[one] for one in left]
         lines += _costs(estimate_units(units, device), folder, at_a_time, device)

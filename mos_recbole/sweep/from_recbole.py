@@ -87,14 +87,13 @@ def sweep_from_recbole(path: Path, changes: Mapping[str, Any], overrides: Sequen
         for dataset in content["datasets"]
         for key in accepted_settings(model, dataset, {*given, *ranges})
     }
+    varied = [key for key in ranges if key in arguments]
+    faults += [f"--{key}: {ranges[key].origin} varies {key}; expected one of the two" for key in varied]
     seeds = ranges.pop("seed", None)
     if seeds is not None and seeds.kind == "choice":
         content["seeds"] = changes.get("seeds", seeds.values)
     elif seeds is not None:
         faults.append(f"{seeds.origin}: seed: expected {_FORMS['choice']}")
-    faults += [
-        f"--{key}: {ranges[key].origin} varies {key}; expected one of the two" for key in ranges if key in arguments
-    ]
     faults += _take_unknown(ranges, known)
     if faults:
         raise InputError("\n".join(faults))

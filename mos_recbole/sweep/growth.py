@@ -95,7 +95,7 @@ def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str
             ("stopping", there.stopping, ours.stopping),
             ("search.method", method, other),
             ("search.first", there.search.get("first"), ours.search.get("first")),
-            ("search.further_seeds", there.search.get("further_seeds"), ours.search.get("further_seeds")),
+            ("search.further_seeds", _further_seeds(there), _further_seeds(ours)),
         )
         if before != now
     ]
@@ -108,6 +108,11 @@ def _other_ways(there: SweepPlan, ours: SweepPlan, planner: Planner) -> list[str
     if planner.sweep.only_best_again and there.seeds[0] != ours.seeds[0]:
         reasons.append(f"its configurations are compared by seed {there.seeds[0]}, which must be the first of seeds")
     return reasons
+
+
+def _further_seeds(plan: SweepPlan) -> str:
+    adaptive = plan.search["method"] == "optuna" or plan.stopping
+    return plan.search.get("further_seeds") or ("best" if adaptive else "all")
 
 
 def _space_of(plan: SweepPlan, there: SweepPlan, planner: Planner) -> list[tuple[str, Any]]:

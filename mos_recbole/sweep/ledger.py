@@ -124,9 +124,21 @@ class Ledger:
         values = one.settings.values
         missing = [key for key in self.plan.space if key not in space and key not in trial.parameters and key in values]
         known = accepted_settings(trial.model, trial.dataset, missing) if missing else ()
-        parameters = {**trial.parameters, **{key: values[key] for key in missing if key in known}}
+        added = {key: values[key] for key in missing if key in known}
+        if added and self._run_with(trial, added) != one.trial.run:
+            # By being given, some settings have effects beside their own.
+            added = {key: value for key, value in added.items() if self._run_with(trial, {key: value}) == one.trial.run}
+        parameters = {**trial.parameters, **added}
         in_order = {key: parameters[key] for key in self.plan.space if key in parameters}
         return trial.model_copy(update={"parameters": in_order})
+
+    def _run_with(self, trial: Trial, added: dict[str, Any]) -> str | None:
+        """Returns the run of a trial with further parameters; None where these do not fit together."""
+        parameters = {**trial.parameters, **added}
+        try:
+            return self.planner.trial(trial.number, trial.model, trial.dataset, trial.seed, parameters).trial.run
+        except InputError:
+            return None
 
     @property
     def left_alone(self) -> int:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from mos_recbole.analysis.selection import configuration_key
 from mos_recbole.data import dataset_name, is_table
 from mos_recbole.errors import InputError, nearest
 from mos_recbole.experiment import (
@@ -269,7 +270,7 @@ class Planner:
         if search.first is None:
             return drawn
         defaults, own = self._defaults(model, dataset)
-        others = [one for one in drawn if not self._is_run_of(own, model, dataset, one)]
+        others = [one for one in drawn if one != defaults and not self._is_run_of(own, model, dataset, one)]
         return [defaults, *others][: search.samples]
 
     def _configurations(self, model: str, dataset: str, faults: dict[str, None]) -> list[dict[str, Any]]:
@@ -382,7 +383,12 @@ class Planner:
         chosen |= {"seed": self._given(seed, "seeds"), "valid_metric": self._given(self.sweep.metric, "metric")}
         # A trial of an earlier session may have swept what an argument now sets.
         others = [one for one in self.overrides if one.removeprefix("--").partition("=")[0] not in parameters]
-        files: list[Path | dict[str, Given]] = [*self._config_files, self._of_file | chosen]
+        of_file = self._of_file
+        if self.sweep.by_option("models"):  # the file is for other models too
+            known = {key for keys in self.known.values() for key in keys}
+            others_own = settings_of_any_model() - known
+            of_file = {key: value for key, value in of_file.items() if key not in others_own}
+        files: list[Path | dict[str, Given]] = [*self._config_files, of_file | chosen]
         try:
             beside = dict.fromkeys(known for known, _ in self.known)
             return load_settings(model, self.datasets[dataset], files, others, beside)
@@ -410,8 +416,10 @@ class Planner:
         return protocol_hash(settings.protocol(has_repeats=facts.has_repeats), facts.fingerprint)
 
     def check_together(self, trials: list[PlannedTrial]) -> None:
-        """Raises InputError where two trials are one run, or results on a data set could not be compared."""
+        """Raises InputError where two trials are one run, no table could tell two apart, or results on a data set could
+        not be compared."""
         first_of_run: dict[str, Trial] = {}
+        first_of_key: dict[tuple[Any, ...], PlannedTrial] = {}
         first_of_data: dict[str, tuple[Trial, str]] = {}
         for planned in trials:
             trial = planned.trial
@@ -419,6 +427,14 @@ class Planner:
             if twin is not trial:
                 keys = " and ".join(_differing(trial, twin))
                 raise InputError(f"space: {keys} cannot change the results of {trial.model}")
+            rival = first_of_key.setdefault((*configuration_key(trial), trial.seed), planned)
+            if rival is not planned:
+                old, new = rival.settings.identity(), planned.settings.identity()
+                keys = ", ".join(f"{key} ({old.get(key)}, {new.get(key)})" for key in new if old.get(key) != new[key])
+                raise InputError(
+                    f"space: two trials of {trial.model} have the same parameters, {trial.parameters}, and differ in "
+                    f"{keys}; expected these in settings, or in space"
+                )
             protocol = self.protocol_hash(planned.settings)
             other, expected = first_of_data.setdefault(trial.dataset, (trial, protocol))
             if protocol != expected:

@@ -22,6 +22,7 @@ from mos_recbole.evaluation import (
 )
 from mos_recbole.models import EncoderHeadRecommender
 from mos_recbole.progress import ProgressBar
+from mos_recbole.training.checkpoint import random_state, restore_random_state
 from mos_recbole.training.loaders import prefix_gatherer
 from mos_recbole.training.prefixes import Fields, PrefixGatherer
 from mos_recbole.training.processes import SINGLE_PROCESS, Processes
@@ -156,10 +157,14 @@ def evaluate_model(
         ScoreIsNaN: the model scores an item as NaN.
     """
     fault: ScoreIsNaN | None = None
+    # Some models draw as they score, which is to change nothing of the training that goes on.
+    drawn = random_state(config["device"])
     try:
         found = _rank(model, config, queries, top_k, show_progress, processes)
     except ScoreIsNaN as error:
         fault = error
+    finally:
+        restore_random_state(drawn, config["device"])
     for one in processes.all_gather(fault):
         if one is not None:
             raise one

@@ -48,8 +48,23 @@ def test_rows_of_other_files_are_not_training_s(histories: list[list[int]], side
     sequences = replace(whole, sides=of_rows)
     split = SPLITS["files"].apply(sequences, {"benchmark_filename": ["train", "valid", "test"]})
     assert split.train_interactions(sequences.offsets).tolist() == (of_rows == 0).tolist()
-    held_out = split.with_validation_trained().train_interactions(sequences.offsets) & (of_rows == 2)
-    assert not held_out.any()
+    both = split.with_validation_trained().train_interactions(sequences.offsets)
+    assert both.tolist() == (of_rows <= 1).tolist()
+
+
+@given(histories=HISTORIES, split_time=st.integers(0, 60), valid_time=st.integers(0, 60))
+@pytest.mark.parametrize("reach", ["side", "past"])
+def test_a_final_fit_has_all_before_the_test(
+    histories: list[list[int]], split_time: int, valid_time: int, reach: str
+) -> None:
+    """Of models without sequences, as the first fit has all before validation: single rows of users are no targets."""
+    sequences = flat(histories)
+    spec = SPLITS["temporal"]
+    values = {setting.key: setting.default for setting in spec.settings}
+    values |= {"split_time": split_time, "valid_time": min(valid_time, split_time), "context_reach": reach}
+    split = spec.apply(sequences, values)
+    for one, border in ((split, values["valid_time"]), (split.with_validation_trained(), split_time)):
+        assert one.train_interactions(sequences.offsets).tolist() == (sequences.times < border).tolist()
 
 
 @pytest.mark.parametrize("name", SPLITS)

@@ -23,6 +23,7 @@ from mos_recbole.evaluation import (
     expand_metrics,
     item_distance,
     metric_of_counts,
+    query_values,
     rank_targets,
     rank_targets_by_scores,
     ranks,
@@ -317,7 +318,7 @@ def metric_problem(seed: int, with_history: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("with_history", [False, True])
-@pytest.mark.parametrize("tail_ratio", [0.1, 0.5, 1.0, 3])
+@pytest.mark.parametrize("tail_ratio", [0, 0.1, 0.5, 1.0, 3])
 def test_metrics_equal_recboles_evaluator(with_history: bool, tail_ratio: float) -> None:
     """Every ranking metric that RecBole has, at five cut-offs, equals its evaluator's on the same scores to 1e-12."""
     problem = metric_problem(int(tail_ratio * 10), with_history)
@@ -346,6 +347,12 @@ def test_gauc_equals_recboles_where_scores_are_tied() -> None:
             ["GAUC"], found.ranks(rule).numpy(), found.ranks("mean").numpy(), found.n_candidates.numpy()
         )
         assert values["GAUC"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_gauc_of_a_target_that_is_no_candidate() -> None:
+    """A miss, with one candidate as with several."""
+    missed = np.array([np.inf, np.inf])
+    assert query_values("GAUC", missed, missed, np.array([1, 2])).tolist() == [0, 0]
 
 
 def test_gauc_equals_recboles_where_only_the_target_is_left() -> None:

@@ -276,6 +276,21 @@ WRONG = {
         },
         "encoder Sum: its states change if the items after them are padding",
     ),
+    "places from the end": (
+        {
+            "forward": "def forward(self, items):\n        place = torch.arange(items.shape[1]).flip(0)[None, :, None]"
+            "\n        return self.item_embedding(items) + place"
+        },
+        "encoder Sum: its states change with the length of the batch",
+    ),
+    "other sequences": (
+        {"forward": GOOD["forward"] + " - self.item_embedding(items).mean(0)"},
+        "encoder Sum: its states change with the other sequences of a batch",
+    ),
+    "other states": (
+        {"components": GOOD["components"].replace("1.0", "1.0 - state.mean(0)")},
+        "head Own: log_prob changes with the other states of a batch",
+    ),
     "one state": (
         {"forward": GOOD["forward"].replace("cumsum", "sum")},
         r"encoder Sum: forward gives states of shape \(2, 4\)",
@@ -306,6 +321,59 @@ def test_what_would_train_on_wrong_numbers_is_refused(
     assert re.search(rf"own\.py: .*{message}", error), error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+WRAPPED = """
+from mos_recbole.models import CausalEncoder, EncoderSpec, register_encoder
+from mos_recbole.specs import Positive, Setting
+
+class Bi(CausalEncoder):
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.width = model, model.item_embedding.embedding_dim
+
+    @property
+    def item_embedding(self):
+        return self.model.item_embedding
+
+    def forward(self, items):
+        state = self.item_embedding(items)
+        return state + {more}
+
+size = (Setting("hidden_size", Positive, 8, "Width."),)
+register_encoder(EncoderSpec("Bi", Bi, size, width="hidden_size", recbole_model="SASRec"))
+"""
+
+
+@pytest.mark.parametrize(("more", "fault"), [("state.cumsum(1)", False), ("state.roll(-1, 1)", True)])
+def test_layers_of_recbole_are_checked_too(
+    more: str, fault: bool, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A causal encoder made of them would be trained on the targets that it reads."""
+    path = tmp_path / "bi.py"
+    path.write_text(WRAPPED.format(more=more), encoding="utf-8")
+    place = ["--plugin", str(path), "--dataset", str(data), "--output", str(tmp_path / "out"), "--epochs=1", "--quiet"]
+    status = cli.main(["run", "--model", "BiSoftmax", *place])
+    error = capsys.readouterr().err
+    assert status == (2 if fault else 0), error
+    assert not fault or "bi.py: encoder Bi: its states change with later items" in error
+
+
+def test_two_files_of_one_name_are_both_in_the_identity(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an encoder and a head; of one file it is there once."""
+    encoder, head = replace(ENCODERS["GRU4Rec"], name="foo"), replace(HEADS["softmax"], name="foo")
+    model = resolve_model("GRU4RecSoftmax")
+    one, other = (Path("one.py"), "1" * 64), (Path("other.py"), "2" * 64)
+    for origins, expected in (
+        ((one, other), {"foo": one[1], "head foo": other[1]}),
+        ((one, one), {"foo": one[1]}),
+        ((None, other), {"foo": other[1]}),
+    ):
+        for key, spec, origin in zip(("encoder_spec", "head_spec"), (encoder, head), origins, strict=True):
+            monkeypatch.setattr(model, key, replace(spec, origin=origin))
+        assert model.sources() == expected
 
 
 DECLARED = """

@@ -76,7 +76,7 @@ def test_finished_trials_cost_nothing_more(
         folder = tmp_path / RUNS_FOLDER / one.trial.run
         folder.mkdir(parents=True)
         (folder / RECORD_FILE).write_text("{}")
-    assert "1 of them are finished" in text
+    assert f"Trials in {tmp_path} that have ended: 1 finished; left: 1." in text
     assert "the longest 8.0 s" in text
     assert measured == [(4,), (8,), (8,)]
     assert "One after the other" not in preview(made, local=False, folder=tmp_path)

@@ -37,6 +37,12 @@ def content_of(*arguments: Any, **changes: Any) -> dict[str, Any]:
     return content
 
 
+def test_a_seed_that_is_varied_and_given(tmp_path: Path) -> None:
+    """As of any other key: one of the two cannot be meant."""
+    message = refused(partial(made, tmp_path, f"{TUNING}seed choice [1,2]\n", ("seed=5",)))
+    assert message == f"--seed: {tmp_path}/hyper.test, line 5 varies seed; expected one of the two"
+
+
 def test_a_range_makes_a_random_search(tmp_path: Path) -> None:
     """Bounds are natural logarithms; one value is a setting; RecBole's number of configurations and text."""
     content = content_of(tmp_path, TUNING)

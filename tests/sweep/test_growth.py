@@ -107,6 +107,22 @@ def test_one_more_key(given: str, planner: MakePlanner, tmp_path: Path) -> None:
     }
 
 
+def test_a_key_that_has_effects_by_being_given(planner: MakePlanner, tmp_path: Path) -> None:
+    """A stopping_step makes the best epoch the model: trials without it are no runs with any, and no second seed."""
+    sweep = Grown(tmp_path / "other", planner)
+    settings = {"epochs": 2}
+    assert sweep.apply(seeds=[1], settings=settings) == [of_rate(0.01, 1), of_rate(0.03, 1)]
+    space = RATES | {"stopping_step": {"grid": [2, 1]}}
+    assert len(sweep.apply(space, seeds=[1], settings=settings)) == 4
+    assert sweep.told()[:2] == [of_rate(0.01, 1), of_rate(0.03, 1)]
+    configurations = group_configurations(read_trials(sweep.folder))
+    assert [len(one.trials) for one in configurations] == [1] * 6
+
+
+def test_the_default_of_further_seeds_may_be_given(grown: Grown) -> None:
+    assert grown.apply(search={"method": "grid", "further_seeds": "all"}) == []
+
+
 def test_one_more_model_and_fewer(grown: Grown) -> None:
     """A model that the file no longer has stays; a parameter of the new one is no concern of the old one."""
     space = RATES | {"mos_heads": {"grid": [2]}}
@@ -247,7 +263,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         random_search({"learning_rate": {"choice": [0.1, 1]}}),
         {"search": {"method": "random", "samples": 2, "further_seeds": "best"}}
         | {"space": {"learning_rate": {"choice": [0.1, 1]}}},
-        "search.further_seeds is none, and in the file best",
+        "search.further_seeds is all, and in the file best",
     ),
     "another first seed": (OPTUNA, OPTUNA | {"seeds": [3, 1]}, "compared by seed 1, which must be the first of seeds"),
 }

@@ -10,6 +10,7 @@ from mos_recbole.experiment import DataFacts, load_settings, run_experiment
 from mos_recbole.results import SweepPlan
 from mos_recbole.sweep import Planner, SweepFile, plan_sweep, preview
 from mos_recbole.sweep import plan as plan_module
+from mos_recbole.sweep.plan import PlannedTrial
 from tests.sweeps import GRID, SMALL, MakePlanner, random_search, refused, written
 
 BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -248,6 +249,33 @@ def test_defaults_are_the_run_without_the_sweep(planner: MakePlanner, data: Path
     assert [one.trial.parameters["clip_grad_norm"] for one in spelled] == [None, {"max_norm": 5.0}]
 
 
+def test_defaults_that_are_drawn_and_have_effects_by_being_given(planner: MakePlanner) -> None:
+    """Their parameters stand for one run, the defaults'."""
+    space, search = {"stopping_step": {"choice": [3, 7]}}, {"method": "random", "samples": 2, "first": "defaults"}
+    trials = planner(space, models=["GRU4RecSoftmax"], search=search, settings=SMALL | {"epochs": 7}).trials()
+    assert [one.trial.parameters["stopping_step"] for one in trials] == [7, 3]
+
+
+def test_trials_that_no_table_could_tell_apart_are_refused(planner: MakePlanner) -> None:
+    made = planner({"embedding_size": {"grid": [4, 8]}}, models=["GRU4RecMoS"], seeds=[1])
+    first, second = made.trials()
+    twin = PlannedTrial(second.trial.model_copy(update={"parameters": first.trial.parameters}), second.settings)
+    assert "have the same parameters, {'embedding_size': 4}, and differ in embedding_size (4, 8)" in refused(
+        lambda: made.check_together([first, twin])
+    )
+
+
+def test_negatives_are_no_parameter_of_models_without(planner: MakePlanner) -> None:
+    """They are swept of RecBole's own classes beside them."""
+    grid = [{"distribution": name, "sample_num": 1} for name in ("uniform", "popularity")]
+    trials = planner({"train_neg_sample_args": {"grid": grid}}, models=["BPR", "GRU4RecMoS"], seeds=[1]).trials()
+    assert [(one.trial.model, one.trial.parameters.get("train_neg_sample_args")) for one in trials] == [
+        ("BPR", grid[0]),
+        ("BPR", grid[1]),
+        ("GRU4RecMoS", None),
+    ]
+
+
 def test_defaults_that_do_not_fit_together_are_refused(planner: MakePlanner) -> None:
     """With all other faults, and how to do without them."""
     sampled = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
@@ -267,6 +295,7 @@ def test_an_option_may_choose_some_of_a_files_models(data: Path, tmp_path: Path)
     space: dict[str, Any] = {"mos_heads": {"grid": [2, 3]}, "embedding_size": {"grid": [4], "when": {"model": "BPR"}}}
     content = {"models": ["GRU4RecMoS", "GRU4RecSoftmax", "BPR"], "datasets": [str(data)], "space": space}
     chosen = {"models": ["GRU4RecSoftmax"]}
+    content["settings"] = {"mos_dropout": 0.1}
     (trial,) = plan_sweep(written(tmp_path, content), chosen).preview()
     assert (trial.trial.model, trial.trial.parameters) == ("GRU4RecSoftmax", {})
     content["space"] = space | {"mos_head": {"grid": [2]}}

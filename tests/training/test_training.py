@@ -345,6 +345,21 @@ def test_selection_by_the_validation_loss(run) -> None:
         run("GRU4Rec", valid_metric="Loss")
 
 
+def test_what_is_drawn_in_a_validation_changes_no_training(run) -> None:
+    """DiffRec draws noise as it scores; how many queries it scores at a time is no part of the run's identity."""
+    options = {"sampling_steps": 2, "dims_dnn": [8], "steps": 4, "epochs": 3}
+    one, other = (run("DiffRec", str(size), eval_batch_size=size, **options) for size in (4096, 3))
+    assert one.run_id == other.run_id
+    losses = [record.training_log()["loss"].tolist() for record in (one, other)]
+    assert losses[0] == losses[1]
+
+
+def test_half_precision_where_a_model_of_recbole_mixes_numbers(run) -> None:
+    """Its backward pass fails in PyTorch, without a line of the model."""
+    with pytest.raises(InputError, match="LightGCN cannot be trained with these settings: RuntimeError.*scalar type"):
+        run("LightGCN", enable_amp=True)
+
+
 def test_metrics_that_no_query_has(run, toy: Path, tmp_path: Path) -> None:
     """A list of one item has no diversity, a target that is no candidate no loss: tables say so, and what validation
     goes by must be defined."""

@@ -20,6 +20,7 @@ class Split:
         own_contexts: whether every target has rows of its own for its context, which repeat other rows.
         train_stop: int64 [U], the row at which each user's part of training ends; None where all interactions are
             training's but the targets of validation and test, and where contexts are targets' own.
+        valid_stop: the same of validation.
     """
 
     train: Segments
@@ -29,6 +30,7 @@ class Split:
     note: str = ""
     own_contexts: bool = False
     train_stop: np.ndarray | None = None
+    valid_stop: np.ndarray | None = None
 
     def train_interactions(self, offsets: np.ndarray) -> np.ndarray:
         """Returns a mask [N] of the interactions that general models train on, without targets and contexts.
@@ -68,7 +70,8 @@ class Split:
             return values
 
         context, start = filled("context_start", valid, train), filled("target_start", valid, train)
-        return replace(self, train=Segments(user, context, start, filled("target_stop", train, valid)))
+        merged = Segments(user, context, start, filled("target_stop", train, valid))
+        return replace(self, train=merged, train_stop=self.valid_stop)
 
     def train_target_rows(self, n_rows: int) -> np.ndarray:
         """Returns a mask [N] of the interactions that are targets of training."""

@@ -29,8 +29,8 @@ def files_split(sequences: Sequences, *, benchmark_filename: list[str] | None) -
     note = f"files {', '.join(benchmark_filename or ())}: "
     note += f"{sequences.n_users:,} rows with lists, none augmented" if has_lists else "plain rows"
     # The first row of a user whom training's file lacks is no target, and not training's either.
-    train_stop = None if sequences.sides is None or has_lists else start + before[1]
-    return Split(train, valid, test, facts, note, own_contexts=has_lists, train_stop=train_stop)
+    stops = [None, None] if sequences.sides is None or has_lists else [start + n_rows for n_rows in before[1:]]
+    return Split(train, valid, test, facts, note, has_lists, *stops)
 
 
 SPLIT = SplitSpec(

@@ -74,7 +74,7 @@ def temporal_split(
     train, valid, test = (side(first, last) for first, last in pairwise(borders))
     note = "validation from time {valid_from}, test from {test_from}; before the test {users_before_test:,} users, "
     note += "{items_before_test:,} items, {targets_before_test:,} targets"
-    return Split(train, valid, test, facts, note.format(**facts), train_stop=borders[1])
+    return Split(train, valid, test, facts, note.format(**facts), train_stop=borders[1], valid_stop=borders[2])
 
 
 def _ticks(time: float, scale: int) -> int:
