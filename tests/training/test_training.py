@@ -356,7 +356,7 @@ def test_what_is_drawn_in_a_validation_changes_no_training(run) -> None:
 
 def test_half_precision_where_a_model_of_recbole_mixes_numbers(run) -> None:
     """Its backward pass fails in PyTorch, without a line of the model."""
-    with pytest.raises(InputError, match="LightGCN cannot be trained with these settings: RuntimeError.*scalar type"):
+    with pytest.raises(InputError, match=r"LightGCN cannot be trained with these settings: RuntimeError.*scalar type"):
         run("LightGCN", enable_amp=True)
 
 
