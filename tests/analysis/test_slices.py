@@ -504,7 +504,9 @@ def test_sides_that_cannot_be_compared(make: Make) -> None:
 
 def test_a_metric_that_no_query_has(make: Make) -> None:
     """GAUC has no value where the target is the one candidate."""
-    alone = RunGroup("Alpha", (make("Alpha", 1, queries(60, 6).assign(candidates=1)),))
+    run = make("Alpha", 1, queries(60, 6).assign(candidates=1))
+    run.outcomes().assign(rank=1.0).to_parquet(run.folder / OUTCOMES_FILE)
+    alone = RunGroup("Alpha", (run,))
     with pytest.raises(InputError, match="GAUC is defined for none of 60 queries"):
         slice_groups([alone], "GAUC", [SliceBy("train_count")])
 

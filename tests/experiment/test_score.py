@@ -297,7 +297,8 @@ def test_some_lists_that_are_too_short_are_counted(
     lists = lists_of(run)
     target = lists["user"].map(run.outcomes().set_index("user")["target"])
     users = sorted(set(lists["user"]))[:4]
-    left = lists[~lists["user"].isin(users) | (lists["rank"] <= 4)]
+    without = sorted(set(lists["user"]))[-1]
+    left = lists[~lists["user"].isin([*users, without]) | (lists["user"].isin(users) & (lists["rank"] <= 4))]
     left.to_csv(tmp_path / "lists.csv", index=False)
     settings = load_settings("Pop", str(data), overrides=OPTIONS)
     with caplog.at_level(logging.INFO, "mos_recbole"):
@@ -307,9 +308,23 @@ def test_some_lists_that_are_too_short_are_counted(
     assert f"{n_cut} of 30 lists are too short for Recall@10, which is a lower bound" in caplog.messages
     outcomes = record.outcomes().set_index("user")
     assert (outcomes.loc[users, "list_length"] == 4).all()
-    assert (outcomes["list_length"].drop(users) == 10).all()
+    assert outcomes.loc[without, "list_length"] == 0
+    assert (outcomes["list_length"].drop([*users, without]) == 10).all()
     (row,) = configuration_rows([record], ["Recall@10"])
     assert row.intervals["Recall@10"].mean == pytest.approx(record.test["Recall@10"].value)
+
+
+def test_the_length_of_a_list_is_of_its_candidates(run: RunResult, data: Path, tmp_path: Path) -> None:
+    """Items of the history are none by this protocol; a target that the user had before is one."""
+    lists_of(run).to_csv(tmp_path / "lists.csv", index=False)
+    settings = load_settings("Pop", str(data), overrides={"filter_seen": True})
+    record = score_lists(tmp_path / "lists.csv", "Filtered", settings, tmp_path)
+    top, outcomes = run.top_items(), run.outcomes()
+    is_target = top.names[top.items] == outcomes["target"].to_numpy()[:, None]
+    expected = (~top.in_history | is_target).sum(axis=1)
+    assert 0 < expected.min() < expected.max() <= 10
+    found = record.outcomes().set_index("user")["list_length"]
+    assert found[outcomes["user"]].tolist() == expected.tolist()
 
 
 def test_lists_scored_again_are_no_second_seed(run: RunResult, data: Path, tmp_path: Path) -> None:
