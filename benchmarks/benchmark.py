@@ -143,7 +143,7 @@ def _reason_to_stay(group: RunGroup, there: Sequence[RunResult]) -> str:
 def _keep_trials(searched: Sequence[Path], kept: Path, models: Collection[str]) -> None:
     # As text, so that no number changes.
     found = [pd.read_csv(path, dtype=str) for path in searched if path.exists()]
-    if not found:
+    if not found or not models:
         return
     before = [pd.read_csv(kept, dtype=str)] if kept.exists() else []
     frames = [frame[~frame["model"].isin(models)] for frame in before]

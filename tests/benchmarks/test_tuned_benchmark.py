@@ -261,6 +261,12 @@ def test_an_unfinished_search_has_not_chosen(benchmark: ModuleType, tmp_path: Pa
     SweepPlan(name="models", mode="max", **plan).write(make.folder)
     trial = Trial(number=1, model=MOS, dataset="ml-100k", seed=1, parameters={}, run="run-abcdef")
     trial.write(make.folder)
+    (make.folder / "trials.csv").write_text(f"model,seed,size,status\n{MOS},1,8,\n{SOFTMAX},1,8,\n")
+    other = trial.model_copy(update={"model": SOFTMAX, "run": "run-fedcba"})
+    other.write(make.folder)
+    assert len(benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept")) == 2
+    assert not (tmp_path / "kept").exists()
+    (make.folder / "trials" / f"{other.run_id}.json").unlink()
     (line,) = benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept")
     assert line == f"{tmp_path / 'search'}: the search of {MOS} has not ended, so that none of its runs is kept"
     assert {run.model for run in find_records(tmp_path / "kept")} == {SOFTMAX}
