@@ -107,7 +107,8 @@ class DatasetByRecBole(Dataset):
                 if name in columns:
                     raise InputError(f"{path}: {key} names {name!r}, which is not read; {why}")
         load_col, _ = self._get_load_and_unload_col(FeatureSource.INTERACTION)
-        if unread := [name for name in columns if name in (load_col or ())]:
+        by_default = self.config.internal_config_dict["load_col"]["inter"]
+        if unread := [name for name in columns if name in (load_col or ()) and name not in by_default]:
             _log.warning(f"{path}: not read, though load_col names them: {', '.join(unread)}; {why}")
 
     def _get_preset(self) -> None:

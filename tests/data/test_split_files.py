@@ -204,13 +204,15 @@ def test_further_columns_of_split_files_are_told(tmp_path: Path, caplog: pytest.
         ]
         for start, side in enumerate(SIDES)
     }
-    folder = write_sides(tmp_path / "rated", "user_id:token\titem_id:token\ttimestamp:float\trating:float", sides)
-    options: dict[str, Any] = FILES | {"load_col": {"inter": ["user_id", "item_id", "timestamp", "rating"]}}
-    load(folder, **options)
-    assert "not read, though load_col names them: rating; of split files" in caplog.text
-    for key in ("normalize_field", "numerical_features"):
-        with pytest.raises(InputError, match=f"{key} names 'rating', which is not read; of split files"):
-            load(folder, **options, **{key: ["rating"]})
+    for column, told in (("rating", False), ("stars", True)):  # RecBole's default names a rating, and no user did
+        header = f"user_id:token\titem_id:token\ttimestamp:float\t{column}:float"
+        folder = write_sides(tmp_path / column, header, sides)
+        options = FILES | ({"load_col": {"inter": ["user_id", "item_id", "timestamp", column]}} if told else {})
+        load(folder, **options)
+        assert (f"not read, though load_col names them: {column}; of split files" in caplog.text) == told
+        for key in ("normalize_field", "numerical_features"):
+            with pytest.raises(InputError, match=f"{key} names '{column}', which is not read; of split files"):
+                load(folder, **options, **{key: [column]})
 
 
 def test_the_time_since_a_later_interaction_is_missing(tmp_path: Path) -> None:

@@ -327,6 +327,24 @@ def test_the_length_of_a_list_is_of_its_candidates(run: RunResult, data: Path, t
     assert found[outcomes["user"]].tolist() == expected.tolist()
 
 
+def test_no_list_could_hold_a_target_that_is_no_candidate(tmp_path: Path) -> None:
+    """It is a miss, whatever the list's length; so that no list is too short for it."""
+    rows = [(f"u{user}", f"i{(user + step) % 9}", 10 * step + user) for user in range(8) for step in range(10)]
+    rows.append(("u0", "new", 1000))
+    lines = ["user_id:token\titem_id:token\ttimestamp:float", *("\t".join(map(str, row)) for row in rows), ""]
+    folder = tmp_path / "timed"
+    folder.mkdir()
+    (folder / "timed.inter").write_text("\n".join(lines))
+    split = {"split": "temporal", "test_share": 0.3, "valid_share": 0.3}
+    settings = load_settings("Pop", str(folder), overrides=split)
+    lists = pd.DataFrame([(f"u{user}", f"i{item}", item) for user in range(8) for item in (1, 2, 3)])
+    lists.columns = ["user", "item", "rank"]
+    lists.to_csv(tmp_path / "lists.csv", index=False)
+    outcomes = score_lists(tmp_path / "lists.csv", "Mine", settings, tmp_path).outcomes().set_index("target")
+    assert outcomes.loc["new", "list_length"] == outcomes.loc["new", "candidates"] > 3
+    assert (outcomes["list_length"].drop("new") == 3).all()
+
+
 def test_lists_scored_again_are_no_second_seed(run: RunResult, data: Path, tmp_path: Path) -> None:
     lists, settings = lists_of(run), load_settings("Pop", str(data))
     for number, chosen in enumerate((lists, lists[lists["rank"] != 2])):
