@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mos_recbole.analysis.compare import Comparisons, compare_groups
-from mos_recbole.analysis.configurations import ConfigurationRow, metric_intervals
+from mos_recbole.analysis.configurations import ConfigurationRow, best_first, metric_intervals
 from mos_recbole.analysis.run_groups import RunGroup
 from mos_recbole.analysis.study import Section
 
@@ -17,7 +17,7 @@ class BestModels:
     Attributes:
         section: the runs.
         name: the data set, with what tells its protocol from another one.
-        metrics: of the test; models are ordered and compared by the first one, of which more is better.
+        metrics: of the test; models are ordered and compared by the first one.
     """
 
     section: Section
@@ -37,8 +37,7 @@ class BestModels:
         """
         best = {model: self.section.best[model].runs for model in self.section.models if model in self.section.best}
         rows = [ConfigurationRow(model, runs, metric_intervals(runs, self.metrics)) for model, runs in best.items()]
-        rows.sort(key=lambda row: -row.intervals[self.metrics[0]].mean)
-        return {row.label: row for row in rows}
+        return {row.label: row for row in best_first(rows, self.metrics[0])}
 
     @cached_property
     def comparisons(self) -> Comparisons | None:

@@ -48,7 +48,7 @@ class Comparison:
             metric of all lists together, of which users have no values (`evaluation.compare_counts`).
         bootstrap: the difference with its bootstrap interval.
         sign_flip_p_value: of the permutation test over users, which takes the seeds as given.
-        signs: in how many users B is better and worse.
+        signs: in how many users B has more and less.
     """
 
     first: str
@@ -76,6 +76,14 @@ class Comparison:
         """What is shown of B against A at 5 %, p corrected; None where a side has one seed."""
         return verdict_of(self.metric, self.difference.effect, self.adjusted_p_value, self.equivalent)
 
+    @property
+    def users_better_and_worse(self) -> tuple[int, int] | None:
+        """In how many users B is better and worse than A; None of a metric of all lists together."""
+        if self.signs is None:
+            return None
+        counts = (self.signs.higher, self.signs.lower)
+        return counts if metric_direction(self.metric) == "higher" else counts[::-1]
+
 
 def require_margin(margin: float) -> None:
     """Raises InputError for a margin of relative differences that is none."""
@@ -100,6 +108,7 @@ class Comparisons:
         where: conditions that all queries fulfil.
         n_left_out: queries that do not fulfil them.
         undefined: groups of which no query has a metric, by the metric; they have no rows of it.
+        n_undefined: queries that lack a metric in some other group, by the metric; its rows are without them.
     """
 
     groups: tuple[RunGroup, ...]
@@ -109,6 +118,7 @@ class Comparisons:
     where: tuple[Condition, ...] = ()
     n_left_out: int = 0
     undefined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    n_undefined: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare_groups(
@@ -154,12 +164,14 @@ def compare_groups(
         if {a, b} <= having[metric] and defined[metric].any()
     ]
     if not pairs:
-        raise InputError(f"{', '.join(names)} is defined for none of {len(users):,} queries of two groups")
+        of = " and ".join(group.label for group in groups) if len(groups) == 2 else "any two groups"
+        raise InputError(f"{', '.join(names)} is defined for none of {len(users):,} queries of {of}")
     undefined = {
         metric: tuple(group.label for number, group in enumerate(groups) if number not in having[metric])
         for metric in names
         if len(having[metric]) < len(groups)
     }
+    n_undefined = {metric: n for _, metric in pairs if (n := len(users) - int(defined[metric].sum()))}
     for (a, b), metric in tracked(pairs, "testing differences", "tests"):
         first, second = (queries.values[number][metric][:, defined[metric]] for number in (a, b))
         try:
@@ -174,6 +186,7 @@ def compare_groups(
         where=tuple(where),
         n_left_out=queries.n_left_out,
         undefined=undefined,
+        n_undefined=n_undefined,
     )
 
 
@@ -220,10 +233,15 @@ def join_comparisons(parts: Sequence[Comparisons]) -> Comparisons:
     assert len({group.runs[0].protocol_hash for group in groups.values()}) == 1
     rows = [row for part in parts for row in part.rows]
     undefined: dict[str, tuple[str, ...]] = {}
+    n_undefined: dict[str, int] = {}
     for part in parts:
+        for metric, number in part.n_undefined.items():
+            n_undefined[metric] = max(number, n_undefined.get(metric, 0))
         for metric, having_none in part.undefined.items():
             undefined[metric] = tuple(dict.fromkeys([*undefined.get(metric, ()), *having_none]))
-    return replace(parts[0], groups=tuple(groups.values()), rows=_adjusted(rows), undefined=undefined)
+    return replace(
+        parts[0], groups=tuple(groups.values()), rows=_adjusted(rows), undefined=undefined, n_undefined=n_undefined
+    )
 
 
 def _adjusted(rows: Sequence[Comparison]) -> tuple[Comparison, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mos_recbole.analysis.outcomes import TABLE_METRICS, checked_metrics, iterate_query_values, user_numbers
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import Interval, counts_interval, mean_interval
+from mos_recbole.evaluation import Interval, counts_interval, mean_interval, metric_direction
 from mos_recbole.results import RunResult, attributes, differing_settings
 
 
@@ -71,6 +71,10 @@ class ConfigurationRow:
     runs: tuple[RunResult, ...]
     intervals: dict[str, Interval]
 
+    def has(self, metric: str) -> bool:
+        """Returns whether any query has the metric: RecBole's own classes have no loss."""
+        return not np.isnan(self.intervals[metric].mean)
+
 
 def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TABLE_METRICS) -> list[ConfigurationRow]:
     """Returns a row per model and settings, with test metrics; runs that differ in the seed only share a row.
@@ -104,6 +108,12 @@ def configuration_rows(records: Sequence[RunResult], metrics: Sequence[str] = TA
     names = checked_metrics(metrics)
     intervals = group_intervals([runs for _, runs in in_order], names)
     return [ConfigurationRow(label, tuple(runs), own) for (label, runs), own in zip(in_order, intervals, strict=True)]
+
+
+def best_first(rows: Iterable[ConfigurationRow], metric: str) -> list[ConfigurationRow]:
+    """Returns configurations with the best mean of a metric first, and those without it last."""
+    sign = -1 if metric_direction(metric) == "higher" else 1
+    return sorted(rows, key=lambda row: sign * row.intervals[metric].mean if row.has(metric) else np.inf)
 
 
 def metric_intervals(runs: Sequence[RunResult], metrics: Sequence[str]) -> dict[str, Interval]:

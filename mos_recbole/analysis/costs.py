@@ -102,7 +102,7 @@ def on_front(rows: Sequence[ConfigurationRow], metric: str, cost: Cost) -> list[
     Args:
         rows: of one protocol, with the metric.
         metric: its mean over seeds and queries counts.
-        cost: its mean over seeds counts; configurations without it are not on the front.
+        cost: its mean over seeds counts. Configurations without it or without the metric are not on the front.
     """
     means = [cost.interval(row.runs) for row in rows]
     known = [number for number, mean in enumerate(means) if mean is not None]

@@ -304,6 +304,6 @@ def _cell(labels: tuple[str, ...], values: Sequence[np.ndarray], user_Q: np.ndar
         relative = relative_difference(first, second, user_Q)
         equivalent = is_equivalent(first, second, user_Q, margin)
         signs = sign_test(first, second, user_Q)
-        small = small or signs.better + signs.worse < FEWEST_THAT_DIFFER
+        small = small or signs.higher + signs.lower < FEWEST_THAT_DIFFER
     means = tuple(mean_interval(one, user_Q) for one in values)
     return Cell(labels, len(user_Q), n_users, means, difference, relative, small, equivalent)

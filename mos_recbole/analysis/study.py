@@ -1,7 +1,7 @@
 """A study: the finished runs of results folders, a section a protocol, and which configurations are compared."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -144,12 +144,15 @@ class Section:
                 found.append(Matchup(baseline, model, pairs))
         return found
 
-    def findings(self, metric: str, margin: float = MARGIN) -> list[tuple[RunGroup, RunGroup, Comparison]]:
+    def findings(
+        self, metric: str, margin: float = MARGIN, lacking: Collection[str] = ()
+    ) -> list[tuple[RunGroup, RunGroup, Comparison]]:
         """Returns the best configuration of every model after its baseline's, both as validation chose, and the test.
 
-        p values are corrected for all of them.
+        p values are corrected for all of them. `lacking` are the labels of configurations that do not have the metric.
         """
-        pairs = [(self.best[one], self.best[other]) for one, other in self.rivals if {one, other} <= self.best.keys()]
+        best = {model: group for model, group in self.best.items() if group.label not in lacking}
+        pairs = [(best[one], best[other]) for one, other in self.rivals if {one, other} <= best.keys()]
         if not pairs:
             return []
         rows = join_comparisons([compare_groups(pair, [metric], margin=margin) for pair in pairs]).rows

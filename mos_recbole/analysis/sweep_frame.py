@@ -239,10 +239,15 @@ def join_trials(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def pareto_frontier(seconds: pd.Series, score: pd.Series, mode: Mode) -> list[Any]:
-    """Returns the index labels of the trials that no other trial beats in time and score, fastest first."""
+    """Returns the index labels of the trials that no other trial beats in time and score, fastest first.
+
+    Trials that lack either are not among them.
+    """
     signed = score if mode == "max" else -score
-    in_order = pd.DataFrame({"seconds": seconds, "signed": signed}).sort_values(
-        ["seconds", "signed"], ascending=[True, False], kind="stable"
+    in_order = (
+        pd.DataFrame({"seconds": seconds, "signed": signed})
+        .dropna()
+        .sort_values(["seconds", "signed"], ascending=[True, False], kind="stable")
     )
     best_before = in_order["signed"].cummax().shift(fill_value=-np.inf)
     return in_order.index[in_order["signed"] > best_before].tolist()

@@ -24,6 +24,7 @@ class MetricSpec:
             "counts": how often each item is recommended [V], to one number for all lists together.
         compute: the metric.
         direction: which value is better.
+        most: the end of its range, which starts at 0.
         needs: the optional attribute of `Lists` that it reads, if any.
         source: where it is from, if it is not RecBole's.
         undefined: which queries have none, if any; they are NaN, and left out of means.
@@ -33,6 +34,7 @@ class MetricSpec:
     kind: Kind
     compute: Callable[..., Any]
     direction: Literal["higher", "lower"] = "higher"
+    most: float = 1.0
     needs: Literal["in_history", "distance_sums", None] = None
     source: str = ""
     undefined: str = ""
@@ -142,13 +144,16 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec("MAP", "rank", _mrr),
         MetricSpec("Precision", "rank", _precision),
         MetricSpec("GAUC", "auc", _gauc, undefined="target is the only candidate"),
-        MetricSpec("Loss", "loss", np.negative, "lower", source=_LOSS, undefined="target is no candidate"),
+        MetricSpec("Loss", "loss", np.negative, "lower", math.inf, source=_LOSS, undefined="target is no candidate"),
         MetricSpec("ItemCoverage", "counts", _item_coverage),
-        MetricSpec("AveragePopularity", "list", _average_popularity, "lower"),
+        MetricSpec("AveragePopularity", "list", _average_popularity, "lower", math.inf),
         MetricSpec("ShannonEntropy", "counts", _shannon_entropy),
         MetricSpec("GiniIndex", "counts", _gini_index, "lower"),
         MetricSpec("TailPercentage", "list", _tail_percentage),
-        MetricSpec("Novelty", "list", _novelty, source="Vargas and Castells, RecSys 2011: mean self-information"),
+        MetricSpec(
+            *("Novelty", "list", _novelty, "higher", math.inf),
+            source="Vargas and Castells, RecSys 2011: mean self-information",
+        ),
         MetricSpec(
             *("IntraListDiversity", "list", _intra_list_diversity),
             needs="distance_sums",

@@ -15,14 +15,14 @@ _BLOCK = 2**22
 
 @dataclass(frozen=True)
 class SignTest:
-    """In how many users the second side is better and worse than the first, whatever by how much.
+    """In how many users the second side has more and less than the first, whatever by how much.
 
     Attributes:
-        p_value: two-sided, of the null hypothesis that of the users in whom the sides differ half are better off.
+        p_value: two-sided, of the null hypothesis that of the users in whom the sides differ half have more.
     """
 
-    better: int
-    worse: int
+    higher: int
+    lower: int
     p_value: float
 
 
@@ -104,7 +104,7 @@ def sign_flip_test(
 
 
 def sign_test(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray) -> SignTest:
-    """Returns the exact binomial test of how many users are better and worse off; seeds are taken as given.
+    """Returns the exact binomial test of how many users have more and less on the second side, given the seeds.
 
     Raises:
         ValueError: as `compare_means`.
@@ -112,10 +112,10 @@ def sign_test(first_SQ: np.ndarray, second_RQ: np.ndarray, user_Q: np.ndarray) -
     sums, _ = sums_by_user(first_SQ, second_RQ, user_Q)
     difference_U = _difference(sums)
     differs_U = _differs(difference_U, sums)
-    better = int((difference_U[differs_U] > 0).sum())
-    worse = int(differs_U.sum()) - better
-    p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return SignTest(better, worse, p_value)
+    higher = int((difference_U[differs_U] > 0).sum())
+    lower = int(differs_U.sum()) - higher
+    p_value = float(stats.binomtest(higher, higher + lower).pvalue) if higher + lower else 1.0
+    return SignTest(higher, lower, p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

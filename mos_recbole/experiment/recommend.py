@@ -40,8 +40,9 @@ SUFFIXES = (".csv", ".parquet", ".jsonl")
 _BLOCK = 2**13
 # Sequences that an encoder is given at a time: it may need many times their memory.
 _MOST_ENCODED = 2**10
-# How many users a model is asked about to see whether it tells users apart.
+# How many users a model is asked about, and how many items, to see whether it tells users apart.
 _PROBED_USERS = 8
+_PROBED_ITEMS = 8
 
 Side = Literal["valid", "test"]
 # Where a query comes from, for messages; its name; the names of its items.
@@ -186,20 +187,23 @@ class Recommender:
         """Checks that the model can answer for users that it does not know.
 
         Raises:
-            InputError: the scores for one and the same sequence differ by user.
+            InputError: the scores for one and the same sequence differ by user: of one item, or of several, which a
+                user's vector can weigh.
         """
         model, n_users = self.run.model, min(_PROBED_USERS, self.run.data.user_num)
         if isinstance(model, EncoderHeadRecommender) and isinstance(model.encoder, CausalEncoder):
             return
-        ones = np.ones(n_users, dtype=np.int64)
-        queries = self._queries(QueryBlock(pa.array(ones), np.arange(n_users), ones.astype(np.int32), ones))
-        # One by one, because the rounding of a product may differ by row.
-        scores = [self._scores(queries.batch(torch.tensor([user]), self.fields)) for user in range(n_users)]
-        if not all(torch.equal(scores[0], other) for other in scores):
-            raise InputError(
-                f"{self.run.config['model']} scores items for users that it knows, not for new users or sequences; "
-                "expected users of the run's data (--users or --all-users)"
-            )
+        users = np.arange(n_users)
+        for length in (1, min(_PROBED_ITEMS, self.run.data.item_num - 1)):
+            items = np.tile(np.arange(1, length + 1, dtype=np.int32), n_users)
+            queries = self._queries(QueryBlock(pa.array(users), users, items, np.full(n_users, length)))
+            # One by one, because the rounding of a product may differ by row.
+            scores = [self._scores(queries.batch(torch.tensor([user]), self.fields)) for user in range(n_users)]
+            if not all(torch.equal(scores[0], other) for other in scores):
+                raise InputError(
+                    f"{self.run.config['model']} scores items for users that it knows, not for new users or sequences; "
+                    "expected users of the run's data (--users or --all-users)"
+                )
 
     def _scores(self, batch: Interaction) -> torch.Tensor:
         if self.scorer is None:
@@ -276,7 +280,10 @@ def _places(run: "TrainedRun", users: Sequence[str]) -> np.ndarray:
     unknown = [user for user in asked if not number_of.get(user)]
     if unknown:
         more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
-        hint = nearest(unknown[0], number_of) or "a new user's items are given by sequences"
+        hint = (
+            nearest(unknown[0], (name for name, number in number_of.items() if number))
+            or "a new user's items are given by sequences"
+        )
         raise InputError(f"user {unknown[0]!r}{more}: not in the data of the run; {hint}")
     if len(set(asked)) < len(asked):
         raise InputError(f"user {_first_repeated(asked)!r} is named twice; expected every user once")
@@ -311,10 +318,11 @@ def _sequence_blocks(run: "TrainedRun", sequences: Iterable[NamedSequence], stri
             if (key := hash(str(name))) in given:
                 raise InputError(f"{where}: the query {name!r} comes twice; expected names that differ")
             given.add(key)
-            numbers = [number_of.get(str(item), 0) for item in sequence]
+            given_items = [str(item) for item in sequence]
+            numbers = [number_of.get(item, 0) for item in given_items]
             known = [number for number in numbers if number]
             if len(known) < len(numbers):
-                example = example or f"{where}: item {str(sequence[numbers.index(0)])!r}"
+                example = example or f"{where}: item {given_items[numbers.index(0)]!r}"
                 if strict:
                     raise InputError(f"{example} is not in the data of the run; without --strict it is left out")
                 n_unknown += len(numbers) - len(known)

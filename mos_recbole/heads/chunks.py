@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from mos_recbole.losses import require_first_order
+
 
 def chunked_sum(
     function: Callable[..., torch.Tensor],
@@ -53,7 +55,11 @@ class _ChunkedSum(torch.autograd.Function):
             tensor.detach().requires_grad_(need)
             for tensor, need in zip(tensors[n_rows : n_rows + n_shared], needed[n_rows:], strict=False)
         ]
-        gradients = [torch.zeros_like(tensor) if need else None for tensor, need in zip(tensors, needed, strict=True)]
+        # Added up in float32 at least: hundreds of chunks would leave little of 16 bits.
+        gradients = [
+            torch.zeros_like(tensor, dtype=_wide(tensor)) if need else None
+            for tensor, need in zip(tensors, needed, strict=True)
+        ]
         places = [place for place, need in enumerate(needed) if need]
         total, start = rows[0].new_zeros((), dtype=_wide(rows[0])), 0
         for chunk in _chunks(rows, step):
@@ -70,10 +76,12 @@ class _ChunkedSum(torch.autograd.Function):
                 if gradient is not None and target is not None:
                     (target[part] if place < n_rows else target).add_(gradient)
         ctx.save_for_backward(*(gradient for gradient in gradients if gradient is not None))
-        ctx.needed = needed
+        ctx.needed, ctx.dtypes = needed, [tensor.dtype for tensor in tensors]
         return total
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        require_first_order()
         found = iter(ctx.saved_tensors)
-        return None, None, None, None, *(next(found) * upstream if need else None for need in ctx.needed)
+        needed = zip(ctx.needed, ctx.dtypes, strict=True)
+        return None, None, None, None, *((next(found) * upstream).to(dtype) if need else None for need, dtype in needed)

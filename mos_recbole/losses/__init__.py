@@ -1,5 +1,6 @@
 """The training losses of all output heads: over all items, or over sampled ones with the samplers of these."""
 
+from mos_recbole.losses.gradients import require_first_order
 from mos_recbole.losses.mixture import MixtureImplementation, mixture_cross_entropy, need_bf16_units
 from mos_recbole.losses.sampled import (
     InBatchSampler,
@@ -19,5 +20,6 @@ __all__ = [
     "mixture_cross_entropy",
     "need_bf16_units",
     "need_triton",
+    "require_first_order",
     "sampled_mixture_cross_entropy",
 ]

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from mos_recbole.losses.arguments import check_mixture
+from mos_recbole.losses.gradients import require_first_order
 from mos_recbole.losses.reference import mixture_nll_reference
 from mos_recbole.losses.tiles import BITS, NATS, ItemTiles, chunk_size, largest_norm, logit_tiles, need_no_shift
 from mos_recbole.losses.triton_support import check_factors, need_triton
@@ -310,9 +311,7 @@ class _ChunkedMixtureCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
-        if torch.is_grad_enabled():
-            raise RuntimeError("gradients of gradients need impl='reference'")
+        require_first_order("impl='reference'")
         if ctx.reduction == "none":
             components_BKd, log_prior_BK, weight_Vd, bias_V, target_B = ctx.saved_tensors
             inputs = (components_BKd, log_prior_BK, weight_Vd, bias_V, target_B)

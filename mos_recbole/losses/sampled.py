@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from mos_recbole.losses.arguments import check_mixture
+from mos_recbole.losses.gradients import require_first_order
 
 # Rows (queries x components) of a chunk: enough for products at full rate on a CPU, few enough for their logits to stay
 # in a cache at a thousand negatives. Other devices want much work at once, within some memory.
@@ -144,9 +145,7 @@ class _NegativeLogOdds(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream_BK: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
-        if torch.is_grad_enabled():
-            raise RuntimeError("gradients of gradients are not available")
+        require_first_order()
         components_BKd, negative_Md, offset_M, sampled_M, target_B, largest_BK, normaliser_BK = ctx.saved_tensors
         components_grad_BKd = torch.empty_like(components_BKd)
         negative_grad_Md = torch.zeros_like(negative_Md, dtype=offset_M.dtype)

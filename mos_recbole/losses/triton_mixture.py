@@ -7,6 +7,7 @@ import torch
 import triton
 
 from mos_recbole.losses import triton_kernels as kernels
+from mos_recbole.losses.gradients import require_first_order
 from mos_recbole.losses.tiles import BITS
 
 
@@ -114,9 +115,7 @@ class TritonMixtureCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream_B: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        # PyTorch's `once_differentiable` would let a gradient penalty pass as a constant.
-        if torch.is_grad_enabled():
-            raise RuntimeError("gradients of gradients need impl='reference'")
+        require_first_order("impl='reference'")
         components_BKd, weight_Vd, bias_V, target_B, largest_BK, others_BK, normaliser_BK, responsibility_BK = (
             ctx.saved_tensors
         )

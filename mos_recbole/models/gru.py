@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
+
+from mos_recbole.losses import require_first_order
 
 # From so many sequences on, PyTorch's own recurrence is as fast (docs/experiments.md).
 _MOST_ROWS = 64
@@ -128,8 +129,8 @@ class _Recurrence(torch.autograd.Function):
         return states_TLBh[:, 1:]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream_TLBh: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        require_first_order()
         rz_TLBg, inner_TLBh, new_TLBh, states_TLBh, weight_Tgh = ctx.saved_tensors
         n_models, length, n_rows, width = new_TLBh.shape
         reset_TLBh, update_TLBh = rz_TLBg[..., :width], rz_TLBg[..., width:]

@@ -86,7 +86,8 @@ def finding(first: RunGroup, second: RunGroup, row: Comparison, said_of: Mapping
     return (
         f"{_verdict(row, *models)}: {row.metric} {row.second_mean:.4f} against {row.first_mean:.4f}, a difference of "
         f"{row.difference.effect:+.4f} (95 % interval {row.difference.low:+.4f} to {row.difference.high:+.4f}), "
-        f"{tested}. A difference of {100 * row.detectable:.1f} % would be found in 80 % of such comparisons. "
+        f"{tested}. By itself, a test would find a difference of {100 * row.detectable:.1f} % in 80 % of such "
+        "comparisons. "
         f"{models[1]}: {settings[1]}; {models[0]}: {settings[0]}.{chosen}{f' {code}' if code else ''}"
     )
 
@@ -171,7 +172,8 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
             f"{format_count(tested, 'comparison')} of this table.",
         ]
     lines.append(
-        "detectable: the smallest difference, in % of A, that p < .05 would find in about 80 % of such comparisons."
+        "detectable: the smallest difference, in % of A, that p < .05, not corrected, would find in about 80 % of such "
+        "comparisons."
         + (
             " verdict: better or worse by p (Holm) < .05; else equivalent where two one-sided tests at 5 % put the "
             f"relative difference within ± {100 * comparisons.rows[0].margin:g} %; else undecided."
@@ -192,6 +194,8 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
             if len(having_none) == len(groups)
             else f"Without {metric}, and so left out there: {', '.join(having_none)}."
         )
+    for metric, number in comparisons.n_undefined.items():
+        lines.append(f"{metric}: without {number:,} of the queries, for which not all have it.")
     if comparisons.where:
         total = n_queries + comparisons.n_left_out
         lines.append(f"Only the {n_queries:,} of {total:,} queries with {' and '.join(map(str, comparisons.where))}.")
@@ -201,6 +205,7 @@ def _caption(comparisons: Comparisons, left_out: Sequence[str] = ()) -> str:
 def _numbers(row: Comparison) -> dict[str, str | float | None]:
     nothing = float("nan")
     over_seeds = row.difference.over_seeds
+    better, worse = row.users_better_and_worse or (nothing, nothing)
     return {
         "A": row.first,
         "B": row.second,
@@ -224,6 +229,6 @@ def _numbers(row: Comparison) -> dict[str, str | float | None]:
         "margin": row.margin,
         "equivalent": row.equivalent,
         "verdict": row.verdict,
-        "users better": row.signs.better if row.signs else float("nan"),
-        "users worse": row.signs.worse if row.signs else float("nan"),
+        "users better": better,
+        "users worse": worse,
     }

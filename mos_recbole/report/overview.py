@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mos_recbole.analysis.best_models import BestModels
-from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.configurations import best_first, configuration_rows
 from mos_recbole.analysis.costs import COSTS, Cost, on_front, usual_cost
 from mos_recbole.analysis.reference import Reference
 from mos_recbole.analysis.study import Section, read_study
@@ -296,7 +296,7 @@ def _metrics_table(data: Sequence[BestModels]) -> Table:
         (one.name, row.label, metric, row.intervals[metric])
         for one in data
         for metric in one.metrics
-        for row in sorted(one.rows.values(), key=lambda row: -row.intervals[metric].mean)
+        for row in best_first(one.rows.values(), metric)
     ]
     cells = [
         {"data set": words(name), "model": words(model), "metric": words(metric), "value": interval_cell(value)}

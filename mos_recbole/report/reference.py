@@ -9,6 +9,7 @@ from mos_recbole.analysis.compare import compare_groups
 from mos_recbole.analysis.configurations import ConfigurationRow
 from mos_recbole.analysis.reference import Reference
 from mos_recbole.analysis.study import Section
+from mos_recbole.errors import InputError
 from mos_recbole.report.formatting import (
     interval_cell,
     interval_columns,
@@ -74,9 +75,16 @@ def _differences_table(references: Sequence[Reference], section: Section) -> Tab
         for difference in reference.differences
         if (pair := reference.find_pair(section, difference)) is not None
     ]
+    missing: list[str] = []
     for reference, difference, pair in found:
-        (compared,) = compare_groups(pair, [difference.metric], difference.conditions).rows
         queries = difference.where or "all"
+        relative, p_value = None, None
+        try:
+            (compared,) = compare_groups(pair, [difference.metric], difference.conditions).rows
+            relative, p_value = compared.relative, compared.difference.p_over_seeds
+        except InputError as error:
+            # Kept runs may lack the column, or small data the queries; the other numbers stand.
+            missing.append(f"n/a: {error}.")
         protocol = _protocol(reference, pair[1].runs[0])
         cells.append(
             {
@@ -86,21 +94,22 @@ def _differences_table(references: Sequence[Reference], section: Section) -> Tab
                 "queries": words(queries),
                 "source": words(reference.source),
                 "published": Cell(f"{100 * difference.relative:+.2f} %", difference.relative),
-                "here [95 %]": relative_cell(compared.relative),
-                "p": p_value_cell(compared.difference.p_over_seeds),
+                "here [95 %]": relative_cell(relative),
+                "p": p_value_cell(p_value),
                 "protocol": words(protocol),
             }
         )
         own = {"A": pair[0].label, "B": pair[1].label, **difference.settings, "metric": difference.metric}
         own |= {"queries": queries, "source": reference.source, "published": difference.relative}
-        tested = {"p": compared.difference.p_over_seeds, "protocol": protocol}
-        records.append(own | interval_columns("here", compared.relative) | tested)
+        tested = {"p": p_value, "protocol": protocol}
+        records.append(own | interval_columns("here", relative) | tested)
     caption = (
         f"Relative differences (B - A) / A. {_sources(reference for reference, *_ in found)} Here: with the 95 % "
         "interval over users and seeds, given this training set. p: two-sided, not corrected, of the null hypothesis "
         "that both have the same mean over all users and seeds; users are the unit, seeds the second level; none where "
         f"a side has one seed. {_PROTOCOL}"
     )
+    caption = "\n".join(dict.fromkeys([caption, *missing]))
     return Table("reference-differences", "Beside published differences", caption, cells, pd.DataFrame(records))
 
 

@@ -106,7 +106,10 @@ def configurations_table(
         values = {f"{metric} {arrow(metric)}": interval_cell(row.intervals[metric]) for metric in names}
         if short:
             settings = setting_cells(columns, number)
-            cells.append({"model": words(row.runs[0].model), **values, **settings, **_costs(row, cost, marks[number])})
+            costs = _costs(row, cost, marks[number])
+            # Beside the settings, one of which is called epochs too.
+            costs = {"trained epochs" if name == "epochs" else name: cell for name, cell in costs.items()}
+            cells.append({"model": words(row.runs[0].model), **values, **settings, **costs})
         else:
             code = {"code": words(code_name(row.runs[0]))} if tell_code else {}
             cells.append({"model": words(row.label), **code, **_costs(row, cost, marks[number]), **values})

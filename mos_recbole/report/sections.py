@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mos_recbole.analysis.compare import MARGIN, compare_groups, join_comparisons
-from mos_recbole.analysis.configurations import configuration_rows
+from mos_recbole.analysis.configurations import best_first, configuration_rows
 from mos_recbole.analysis.costs import Cost, usual_cost
 from mos_recbole.analysis.outcomes import TABLE_METRICS
 from mos_recbole.analysis.queries import read_queries
@@ -15,7 +15,6 @@ from mos_recbole.analysis.reference import Reference
 from mos_recbole.analysis.slices import SliceBy, Slices, slice_queries
 from mos_recbole.analysis.study import Matchup, Section
 from mos_recbole.errors import InputError
-from mos_recbole.evaluation import metric_direction
 from mos_recbole.report.comparisons import finding, pairs_table
 from mos_recbole.report.figures import Figure, Look
 from mos_recbole.report.figures.costs import draw_costs
@@ -89,15 +88,19 @@ def section_contents(
     rows = {row.label: row for row in configuration_rows(section.runs, _unique(*metrics, metric, *published))}
     step("compared")
     shown = _unique(metric, *metrics)
-    sign = -1 if metric_direction(metric) == "higher" else 1
-    best_first = sorted(rows.values(), key=lambda row: sign * row.intervals[metric].mean)
+    in_order = best_first(rows.values(), metric)
+    lacking = [row.label for row in in_order if not row.has(metric)]
     cost = usual_cost(section.runs) if cost is None else cost
     caption = f"{METRICS_CAPTION} {_PAIRED} {front_caption(metric, cost)}"
-    items: list[Table | Figure] = [configurations_table(best_first, shown, caption, short=True, cost=cost)]
+    items: list[Table | Figure] = [configurations_table(in_order, shown, caption, short=True, cost=cost)]
     notes = [*section.notes, *_unlike_devices(section)]
+    if lacking:
+        notes.append(f"Not compared by {metric}, which they do not have: {', '.join(lacking)}.")
     said_of = dict(zip(rows, setting_words([row.runs[0] for row in rows.values()]), strict=True))
-    findings = [finding(*found, said_of) for found in section.findings(metric, margin)]
-    pairs = section.matched_pairs
+    findings = [finding(*found, said_of) for found in section.findings(metric, margin, lacking)]
+    pairs = [
+        pair for pair in section.matched_pairs if any(all(rows[one.label].has(name) for one in pair) for name in shown)
+    ]
     if len(pairs) > _MOST_PAIRS:
         chosen = {group.label for group in section.chosen.values()}
         notes.append(
@@ -114,8 +117,8 @@ def section_contents(
     about_none = [reference.source for reference in references if not _is_about(reference, section)]
     if about_none:
         notes.append(f"The numbers of {', '.join(dict.fromkeys(about_none))} are about none of these configurations.")
-    if sum(cost.interval(row.runs) is not None for row in best_first) > 1:
-        items.append(draw_costs({"": best_first}, metric, cost, looks))
+    if sum(cost.interval(row.runs) is not None and row.has(metric) for row in in_order) > 1:
+        items.append(draw_costs({"": in_order}, metric, cost, looks))
     if section.chosen:
         means = {key: rows[group.label].intervals[metric] for key, group in section.chosen.items()}
         items.append(draw_widths(means, metric, looks))

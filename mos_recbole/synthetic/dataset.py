@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +88,7 @@ def read_truth(folder: Path) -> tuple[dict[str, Any], PlantedProcess, np.ndarray
             names = ("context_factors", "item_factors", "popularity", "stationary")
             process = PlantedProcess(**{name: arrays[name] for name in names}, scale=truth["scale"])
         return truth, process, tokens
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{folder}: {error}; expected a data set that mos-recbole synth wrote") from error
 
 

@@ -467,7 +467,7 @@ def test_every_column_has_what_its_header_says(make: Maker) -> None:
             **{"p": difference.p_value, "p (Holm)": p_holm, "p (flips)": sign_flip_test(a, b, user)},
             **{"p (signs)": signs.p_value, "detectable": detectable, "margin": 0.02},
             **{"equivalent": is_equivalent(a, b, user, 0.02), "verdict": numbers["verdict"]},
-            **{"users better": signs.better, "users worse": signs.worse},
+            **{"users better": signs.higher, "users worse": signs.lower},
         }
         assert numbers == {key: pytest.approx(one) if isinstance(one, float) else one for key, one in expected.items()}
         assert len({round(one, 9) for one in expected.values() if isinstance(one, float)}) > 15
@@ -789,6 +789,23 @@ def test_a_sweep_without_these_runs_has_no_part_in_the_choice(names: tuple[str, 
     assert "Alpha: 1 of 6 configurations left out, which have no run with seed 7" in error
 
 
+def test_users_are_better_where_the_metric_is(make: Maker) -> None:
+    """With a lower loss, not a higher one."""
+    groups = [RunGroup(model, (make(model),)) for model in ("Alpha", "Beta")]
+    for group, loss in zip(groups, (2.0, 3.0), strict=True):
+        table = group.runs[0].outcomes()
+        no_candidate = table["user"].isin([f"u{number}" for number in range(10)])
+        table["log_probability"] = np.where(no_candidate, np.nan, -loss)
+        table["rank"] = np.where(no_candidate, np.inf, loss)
+        table.to_parquet(group.runs[0].folder / OUTCOMES_FILE)
+    found = compare_groups(groups, ["Loss", "MRR@10"])
+    rows = comparisons_table(found).frame.set_index("metric")
+    assert rows.loc["Loss", ["users better", "users worse"]].tolist() == [0, 30]
+    assert rows.loc["MRR@10", ["users better", "users worse"]].tolist() == [0, 30]
+    assert found.n_undefined == {"Loss": 10}
+    assert "Loss: without 10 of the queries, for which not all have it." in comparisons_table(found).caption
+
+
 def test_a_model_without_a_metric_takes_it_from_no_other(make: Maker) -> None:
     """RecBole's own classes have no loss; the others are compared in it."""
     groups = [RunGroup(model, (make(model),)) for model in ("Alpha", "Beta", "Pop")]
@@ -804,7 +821,7 @@ def test_a_model_without_a_metric_takes_it_from_no_other(make: Maker) -> None:
     alone = compare_groups(groups[:2], ["Loss"]).rows[0]
     assert alone.difference == next(row for row in found.rows if row.metric == "Loss").difference
     assert "Without Loss, and so left out there: Pop." in comparisons_table(found).caption
-    with pytest.raises(InputError, match="Loss is defined for none of 40 queries of two groups"):
+    with pytest.raises(InputError, match="Loss is defined for none of 40 queries of Beta and Pop"):
         compare_groups(groups[1:], ["Loss"])
 
 

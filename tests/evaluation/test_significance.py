@@ -265,20 +265,20 @@ def test_sign_flips_at_the_ends() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_sign_test_is_binomial(seed: int) -> None:
-    """SciPy's, of users better and worse; ties are left out."""
+    """SciPy's, of users with more and with less; ties are left out."""
     case = hits(n_users=30, seed=seed)
     sums = users_sums(*case).round(9)
     found = sign_test(*case)
-    assert (found.better, found.worse) == ((sums > 0).sum(), (sums < 0).sum())
-    assert found.p_value == pytest.approx(stats.binomtest(found.better, found.better + found.worse).pvalue)
+    assert (found.higher, found.lower) == ((sums > 0).sum(), (sums < 0).sum())
+    assert found.p_value == pytest.approx(stats.binomtest(found.higher, found.higher + found.lower).pvalue)
     back = sign_test(case[1], case[0], case[2])
-    assert (back.better, back.worse, back.p_value) == (found.worse, found.better, found.p_value)
+    assert (back.higher, back.lower, back.p_value) == (found.lower, found.higher, found.p_value)
 
 
 def test_the_sign_test_of_equal_sides() -> None:
     first, _, user = hits()
     found = sign_test(first, first, user)
-    assert (found.better, found.worse, found.p_value) == (0, 0, 1)
+    assert (found.higher, found.lower, found.p_value) == (0, 0, 1)
 
 
 # ---------------------------------------------------------------------------------------------------- equivalence

@@ -29,6 +29,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "Pop": {},
     "BPR": {},
     "FPMC": {"train_batch_size": 512},
+    "SHAN": {"train_batch_size": 512},
 }
 
 
@@ -130,11 +131,13 @@ def test_new_sequences(runs: dict[str, TrainedRun], name: str, caplog: pytest.Lo
     ]
     with pytest.raises(InputError, match="sequence 'ann': item 'nonsense' is not in the data"):
         run.recommend(odd, k=5, strict=True)
+    by_user = {name: pd.Series(items, index=range(7, 7 + len(items))) for name, items in odd.items()}
+    pd.testing.assert_frame_equal(run.recommend(by_user, k=5), run.recommend(odd, k=5))
 
 
-@pytest.mark.parametrize("name", ["BPR", "FPMC"])
+@pytest.mark.parametrize("name", ["BPR", "FPMC", "SHAN"])
 def test_models_that_have_to_know_the_user_say_so(runs: dict[str, TrainedRun], name: str) -> None:
-    """In one sentence."""
+    """In one sentence; SHAN's user weighs items, of which a sequence of one has nothing to weigh."""
     with pytest.raises(InputError, match=f"^{name} scores items for users that it knows, not for new users"):
         runs[name].recommend([["i3"]])
 
@@ -148,6 +151,10 @@ def test_models_that_have_to_know_the_user_say_so(runs: dict[str, TrainedRun], n
         ({"sequences": [["none"]]}, "sequence 0: item 'none' and all others are not in the data"),
         ({"users": ["u1", "U2"]}, "user 'U2': not in the data of the run; did you mean u2"),
         ({"users": ["u1", "u2", "u1"]}, "user 'u1' is named twice"),
+        (
+            {"users": ["[PAD]"]},
+            r"user '\[PAD\]': not in the data of the run; a new user's items are given by sequences",
+        ),
         ({"users": []}, "no users; expected the name of a user or more"),
         ({"sequences": {1: ["i3"], "a": ["i4"]}}, "names of sequences are of several kinds"),
         ({"k": 0}, "k is 0; expected 1 to 20"),

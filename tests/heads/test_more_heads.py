@@ -33,6 +33,7 @@ from mos_recbole.heads import (
     SoftmaxHead,
     logits,
 )
+from mos_recbole.heads.chunks import chunked_sum
 
 NAMES = list(MAKERS)
 ALL = pytest.mark.parametrize("name", NAMES)
@@ -247,6 +248,26 @@ def test_invariances(name: str, seed: int) -> None:
             if parameter.shape[:1] == (11,):
                 parameter.copy_(parameter[order])
         torch.testing.assert_close(other.log_prob(state, weight[order]), whole[:, order], rtol=1e-11, atol=1e-11)
+
+
+@ALL
+def test_a_gradient_penalty_counts_or_is_refused(name: str) -> None:
+    """It is never silently a constant."""
+    head = make(name, 17, 5)
+    state, weight = states_of(head, 23, 5).requires_grad_(), table(17, 5).requires_grad_()
+    loss = head.loss(state, weight, torch.randint(17, (23,)))
+    with pytest.raises(RuntimeError, match="gradients of gradients"):
+        torch.autograd.grad(loss, weight, create_graph=True)
+
+
+@pytest.mark.parametrize("step", [512, 1])
+def test_gradients_of_16_bits_are_added_up_in_32(step: int) -> None:
+    """However many chunks there are."""
+    rows, shared = torch.rand(512, 4), torch.rand(4, dtype=torch.bfloat16, requires_grad=True)
+    total = chunked_sum(lambda row, weight: (row * weight.float()).sum(), [rows], [shared], [], step)
+    (found,) = torch.autograd.grad(total, shared)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), rows.sum(dim=0), rtol=0.01, atol=0)
 
 
 @ALL

@@ -90,3 +90,10 @@ def test_members_of_a_stack_end_at_their_own_steps() -> None:
         torch.autograd.grad(parts, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
     ):
         torch.testing.assert_close(gradient, other, rtol=0, atol=1e-12)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    """Instead of a gradient penalty that is silently a constant."""
+    layer, input_BLi = GRU(5, 7, bias=False, batch_first=True), torch.randn(4, 3, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match="gradients of gradients are not available"):
+        torch.autograd.grad(layer(input_BLi)[0].sum(), input_BLi, create_graph=True)

@@ -1,6 +1,7 @@
 """What figures draw: the numbers that their axes are given are those that they are of, in the right places."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from mos_recbole.report.figures.slices import draw_slices, plot_relative_differe
 from mos_recbole.report.figures.spectra import mark_width, plot_singular_values
 from mos_recbole.report.figures.sweep import draw_sweep, plot_parameter, plot_pareto
 from mos_recbole.report.figures.training import Curve, coloured_curves, plot_training_curves
-from mos_recbole.report.figures.widths import plot_widths
+from mos_recbole.report.figures.widths import draw_widths, plot_widths
 
 LOOKS = model_looks([SOFTMAX, MOS])
 COUNT, OLDEST = "how often training holds the target", "distance of the target to the oldest item of the context"
@@ -183,6 +184,15 @@ def test_maps_have_queries_means_and_differences_in_their_cells() -> None:
     assert named(means) == named(queries) == named(differences) == (OLDEST, COUNT)
     assert [label.get_text() for label in differences.get_xticklabels()] == ["y0", "y1", "y2"]
     assert [label.get_text() for label in differences.get_yticklabels()] == ["x0", "x1"]
+
+
+def test_a_map_of_losses_has_the_colours_of_its_values() -> None:
+    """Up to the largest of them; shares have one scale in all maps."""
+    slices = cells([2.0, 4.0], [2.0, 4.0], [1, 2])
+    assert plot_mean_map(slices, axes()).images[0].get_clim() == (0, 1)
+    ax = plot_mean_map(replace(slices, metric="Loss"), axes())
+    assert ax.images[0].get_clim() == (0, 4)
+    assert ax.texts[1].get_text() == "4.000\n[3.990, 4.030]"
 
 
 def test_maps_of_every_width_are_its_own_in_one_scale() -> None:
@@ -393,3 +403,33 @@ def test_cuts_are_drawn_at_their_ranks() -> None:
     assert found.points == [
         pytest.approx((rank, 1 - rank / 100, 0.99 - rank / 100, min(1, 1.03 - rank / 100))) for rank in (4, 8)
     ]
+
+
+@pytest.mark.parametrize("n_models", [2, 12])
+def test_a_models_point_stays_nearer_to_its_own_width(n_models: int) -> None:
+    """However many models there are at it; those of other widths take no room."""
+    names = [f"M{number}" for number in range(n_models)]
+    means = {(name, 32): interval(0.5) for name in names} | {("alone", 64): interval(0.5)}
+    ax = plot_widths(means, model_looks([*names, "alone"]), axes())
+    places = [container.lines[0].get_xdata()[0] for container in ax.containers]
+    assert places[-1] == 1
+    assert max(abs(place) for place in places[:-1]) < 0.4
+    assert np.diff(places[:-1]) == pytest.approx(np.diff(places[:-1])[0])
+
+
+def test_intervals_end_where_the_metric_does() -> None:
+    """Shares at 1; a loss has no end; a model without the metric has no point."""
+    nothing = Interval(np.nan, -np.inf, np.inf)
+    for metric, top in (("NDCG@10", 1.0), ("Loss", 5.9)):
+        means = {(SOFTMAX, 8): Interval(top - 0.1, top - 0.2, top + 0.2), (MOS, 8): nothing}
+        (ax,) = draw_widths(means, metric, LOOKS).drawing.axes
+        ((_, mean, low, high),) = bars(ax)[0].points
+        assert (len(bars(ax)), mean, low, high) == (1, top - 0.1, top - 0.2, 1.0 if top == 1 else top + 0.2)
+
+
+def test_twelve_models_have_curves_of_their_own() -> None:
+    """No two have the same colour and dashes, or the same colour and marker."""
+    looks = list(model_looks([f"M{number}" for number in range(12)]).values())
+    assert (
+        len({(look.colour, look.line) for look in looks}) == len({(look.colour, look.marker) for look in looks}) == 12
+    )

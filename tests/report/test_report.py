@@ -115,6 +115,32 @@ def test_a_model_without_probabilities_has_no_loss_and_stands_beside_others(make
     assert page.is_file()
 
 
+def test_models_without_the_shown_metric_are_last_and_not_compared(make: Maker) -> None:
+    """The others are as they would be without them: in their order, on the front, compared."""
+    for model, width, loss, seconds in ((SOFTMAX, 8, 3.0, 9), (SOFTMAX, 16, 1.0, 9), (MOS, 8, 2.0, 5)):
+        make(model, width, change=lambda table, loss=loss: table.assign(log_probability=-loss), train_seconds=seconds)
+    for model in ("Pop", "A", "GRU4Rec"):
+        make(model, None, change=lambda table: table.assign(log_probability=np.nan), train_seconds=1)
+    page, *_ = write_report([make.folder], metric="Loss", metrics=["Loss"], baseline=SOFTMAX)
+    rows = table(page.parent, "models")
+    assert rows["model"].str.startswith((SOFTMAX, MOS)).tolist() == [True] * 3 + [False] * 3
+    assert rows["Loss"][:3].tolist() == [1.0, 2.0, 3.0]
+    assert rows["front"].tolist() == [True, True, False, False, False, False]
+    text = Reader(page.read_text(encoding="utf-8")).text
+    assert "Not compared by Loss, which they do not have: " in text
+
+
+def test_the_setting_of_epochs_and_the_trained_ones_have_columns_of_their_own(make: Maker, no_figures: None) -> None:
+    for epochs in (60, 300):
+        make("Pop", None, settings={"model": "Pop", "dataset": "toy", "seed": 1, "epochs": epochs})
+    page, *_ = write_report([make.folder])
+    (markdown,) = page.parent.glob("tables/*/models.md")
+    lines = [[cell.strip() for cell in line.split("|")] for line in markdown.read_text(encoding="utf-8").splitlines()]
+    header = next(line for line in lines if "model" in line)
+    rows = [dict(zip(header, line, strict=True)) for line in lines if "Pop" in line]
+    assert sorted((row["epochs"], row["trained epochs"]) for row in rows) == [("300", "3"), ("60", "3")]
+
+
 def test_a_model_looks_the_same_in_all_sections(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever finished first there."""
     for dataset, models in (("a", ("Pop", "BPR", SOFTMAX)), ("b", ("BPR", SOFTMAX, "Pop"))):
@@ -231,6 +257,16 @@ def test_published_differences_beside_ours(report: Path) -> None:
     chosen = outcomes(MOS, 64, 1)["train_count"] > 814
     means = [recall(model, 64)[chosen].mean() for model in (SOFTMAX, MOS)]
     assert rows.loc[(64, frequent), "here"] == pytest.approx(means[1] / means[0] - 1)
+
+
+def test_a_published_difference_of_what_our_runs_lack_is_said(make: Maker, no_figures: None) -> None:
+    """Kept runs have no column train_count; the other numbers stand."""
+    make.study((32,), change=lambda table: table.drop(columns="train_count"), **ARTICLES)
+    page, *_ = write_report([make.folder], references=[PUBLISHED])
+    rows = table(page.parent, "reference-differences").set_index("queries")
+    assert rows["here"].notna().to_dict() == {"all": True, "train_count>814": False}
+    (markdown,) = page.parent.glob("tables/*/reference-differences.md")
+    assert "n/a: no column 'train_count'" in markdown.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

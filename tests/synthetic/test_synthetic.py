@@ -282,12 +282,27 @@ def test_the_same_arguments_give_the_same_files(tmp_path: Path) -> None:
     assert lines[1:5] == ["u0\ti17\t1326528113", "u0\ti6\t1326528976", "u0\ti19\t1326530037", "u0\ti6\t1326530146"]
 
 
-def test_a_broken_truth_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "spoilt"),
+    [
+        ("truth.npz", lambda whole: b"no archive"),
+        ("truth.npz", lambda whole: b""),
+        ("truth.npz", lambda whole: whole[:200]),
+        ("truth.npz", lambda whole: whole[:-200]),
+        ("truth.json", lambda whole: b"[]"),
+        ("truth.json", lambda whole: whole[:-20]),
+        ("truth.json", None),
+    ],
+)
+def test_a_broken_truth_is_named(file: str, spoilt: Callable[[bytes], bytes] | None, tmp_path: Path) -> None:
     write_planted(tmp_path / "log", **SMALL)
-    (tmp_path / "log" / "truth.npz").write_bytes(b"no archive")
-    for folder in (tmp_path / "log", tmp_path / "none"):
-        with pytest.raises(InputError, match="expected a data set that mos-recbole synth wrote"):
-            read_truth(folder)
+    path = tmp_path / "log" / file
+    whole = path.read_bytes()
+    path.unlink()
+    if spoilt is not None:
+        path.write_bytes(spoilt(whole))
+    with pytest.raises(InputError, match="expected a data set that mos-recbole synth wrote"):
+        read_truth(tmp_path / "log")
 
 
 # --------------------------------------------------------------------------------------------- the command

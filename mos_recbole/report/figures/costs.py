@@ -58,7 +58,7 @@ def _points(rows: Sequence[ConfigurationRow], metric: str, cost: Cost) -> list[P
     return [
         Point(row.runs[0].model, mean, row.intervals[metric], is_on_front)
         for row, is_on_front in zip(rows, on_front(rows, metric, cost), strict=True)
-        if (mean := cost.interval(row.runs)) is not None
+        if (mean := cost.interval(row.runs)) is not None and row.has(metric)
     ]
 
 

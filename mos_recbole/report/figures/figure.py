@@ -87,7 +87,12 @@ def model_looks(models: Iterable[str]) -> dict[str, Look]:
             place = max(place + 1, len(_OWN))
         places[model] = place
     return {
-        model: Look(_COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)], _LINES[place % len(_LINES)])
+        model: Look(
+            _COLOURS[place % len(_COLOURS)],
+            _MARKERS[place % len(_MARKERS)],
+            # There are as many dashes as colours: a colour that comes again comes with others.
+            _LINES[(place + place // len(_COLOURS)) % len(_LINES)],
+        )
         for model, place in places.items()
     }
 
@@ -167,11 +172,13 @@ def say_empty(ax: Axes) -> Axes:
 def draw_intervals(
     ax: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Look, *, line: bool = False, hollow: bool = False
 ) -> None:
-    """Draws means with their intervals; an infinite upper end is an arrow out of the picture."""
-    if not intervals:
+    """Draws means with their intervals, if there are any; an infinite upper end is an arrow out of the picture."""
+    drawn = [
+        (place, one.mean, one.low, one.high) for place, one in zip(x, intervals, strict=True) if one.mean == one.mean
+    ]
+    if not drawn:
         return
-    mean, low, high = np.array([(one.mean, one.low, one.high) for one in intervals]).T
-    places = np.asarray(x, dtype=np.float64)
+    places, mean, low, high = np.array(drawn, dtype=np.float64).T
     # Of a metric that hardly varies, rounding can put an end on the wrong side of the mean.
     below, above = (np.maximum(np.where(np.isfinite(size), size, 0), 0) for size in (mean - low, high - mean))
     ax.errorbar(
@@ -194,11 +201,14 @@ def draw_intervals(
         ax.annotate("", (place, 1), (place, start), ("data", "axes fraction"), "data", arrowprops=arrow)
 
 
-def as_share(interval: Interval) -> Interval:
-    """Returns the interval of a mean of shares, of which Student's t may leave the range from 0 to 1."""
-    return Interval(interval.mean, max(interval.low, 0.0), min(interval.high, 1.0))
+def within(interval: Interval, most: float = 1.0) -> Interval:
+    """Returns an interval of a mean of values from 0 to `most`, by default shares; Student's t may leave that range."""
+    return Interval(interval.mean, max(interval.low, 0.0), min(interval.high, most))
 
 
 def beside(number: int, count: int) -> float:
-    """Returns how far the points of one of several models are moved, so that intervals do not cover each other."""
-    return 0.12 * (number - (count - 1) / 2)
+    """Returns how far the points of one of several models are moved, so that intervals do not cover each other.
+
+    The moved ones stay nearer to their own place than to the next one, which is 1 away.
+    """
+    return min(0.12, 0.7 / count) * (number - (count - 1) / 2)

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 
 from mos_recbole.analysis.slices import Slices
-from mos_recbole.evaluation import Interval
-from mos_recbole.report.figures.figure import STYLE, Figure, as_share, make_panels
+from mos_recbole.evaluation import Interval, parse_metric
+from mos_recbole.report.figures.figure import STYLE, Figure, make_panels, within
 from mos_recbole.report.figures.slices import PERCENT_TICKS, SMALL, any_small
 from mos_recbole.results import axis_label
 
@@ -97,8 +97,10 @@ def plot_query_map(slices: Slices, ax: Axes) -> Axes:
 def plot_mean_map(slices: Slices, ax: Axes) -> Axes:
     """Returns the axes with the first group's metric in every cell of two crossed columns."""
     values = [cell.means[0].mean if cell.n_queries else np.nan for cell in slices.cells]
-    texts = [_mean_text(cell.means[0]) if cell.n_queries else "none" for cell in slices.cells]
-    return _draw_map(slices, values, texts, SEQUENTIAL, Normalize(0, 1), ax)
+    texts = [_mean_text(cell.means[0], slices.metric) if cell.n_queries else "none" for cell in slices.cells]
+    most = parse_metric(slices.metric)[0].most
+    top = most if np.isfinite(most) else np.nanmax([*values, 0.0]) or 1
+    return _draw_map(slices, values, texts, SEQUENTIAL, Normalize(0, top), ax)
 
 
 def _draw_map(
@@ -188,9 +190,9 @@ def _luminance(colour: Sequence[float]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _mean_text(mean: Interval) -> str:
-    """Returns the mean, above its interval where there is one."""
-    mean = as_share(mean)
+def _mean_text(mean: Interval, metric: str) -> str:
+    """Returns the mean of a metric, above its interval where there is one."""
+    mean = within(mean, parse_metric(metric)[0].most)
     return f"{mean.mean:.3f}" + ("" if np.isnan(mean.low) else f"\n[{mean.low:.3f}, {mean.high:.3f}]")
 
 

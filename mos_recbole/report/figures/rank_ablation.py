@@ -14,10 +14,10 @@ from mos_recbole.report.figures.figure import (
     Figure,
     Look,
     add_legend,
-    as_share,
     draw_intervals,
     make_panels,
     model_looks,
+    within,
 )
 from mos_recbole.report.figures.spectra import mark_width
 
@@ -47,7 +47,7 @@ def plot_cuts(groups: Sequence[AblatedGroup], looks: Sequence[Look], name: str, 
         cuts = [cut for cut in group.cuts if cut.rank is not None]
         changes = [cut.changes[name] for cut in cuts]
         if name == OVERLAP:
-            changes = [as_share(Interval(1 + one.mean, 1 + one.low, 1 + one.high)) for one in changes]
+            changes = [within(Interval(1 + one.mean, 1 + one.low, 1 + one.high)) for one in changes]
         draw_intervals(ax, [cut.rank or 0 for cut in cuts], changes, look, line=True)
     for width in sorted({group.width for group in groups if group.width is not None}):
         mark_width(width, ax)

@@ -8,17 +8,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from mos_recbole.analysis.slices import Slices
+from mos_recbole.evaluation import parse_metric
 from mos_recbole.report.figures.figure import (
     GREY,
     STYLE,
     Figure,
     Look,
     add_legend,
-    as_share,
     beside,
     draw_intervals,
     make_panels,
     share_y,
+    within,
 )
 from mos_recbole.results import axis_label
 
@@ -58,11 +59,12 @@ def plot_slices(slices: Slices, looks: Sequence[Look], ax: Axes) -> Axes:
     """Returns the axes with the metric of every group by the bins of one column; points of small cells are hollow."""
     (by,) = slices.by
     ax.set(xlabel=axis_label(by.column), ylabel=f"test {slices.metric}")
+    most = parse_metric(slices.metric)[0].most
     for number, look in enumerate(looks):
         shift = beside(number, len(looks))
         for small in (False, True):
             chosen = [x for x, cell in enumerate(slices.cells) if cell.n_queries and cell.small == small]
-            intervals = [as_share(slices.cells[x].means[number]) for x in chosen]
+            intervals = [within(slices.cells[x].means[number], most) for x in chosen]
             draw_intervals(ax, [x + shift for x in chosen], intervals, look, hollow=small)
     return _label_bins(ax, slices)
 

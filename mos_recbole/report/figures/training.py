@@ -1,6 +1,5 @@
 """Training curves: validation by epoch."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,7 +110,6 @@ def coloured_curves(curves: Sequence[Curve], values: pd.Series, looks: Mapping[s
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(2, len(scale.values))))
     colours = {value: to_hex(shade) for value, shade in zip(scale.values, shades, strict=False)}
     labelled = set(scale.ticks()) if colours else set()
-    dashes = dict(zip(looks, itertools.cycle(("-", "--", ":", "-.")), strict=False))
     numbers = {value: number for number, value in enumerate(scale.values)}
     in_order = sorted(zip(curves, values, strict=True), key=lambda pair: numbers.get(pair[1], -1))
     return [
@@ -119,7 +117,7 @@ def coloured_curves(curves: Sequence[Curve], values: pd.Series, looks: Mapping[s
             curve,
             label=value_label(value) if value in labelled else "",
             colour=colours.get(value, GREY),
-            line=dashes[curve.model],
+            line=looks[curve.model].line,
         )
         for curve, value in in_order
     ]
