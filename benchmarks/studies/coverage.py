@@ -189,7 +189,7 @@ def of_cells(case: Hits, repetitions: int) -> dict[str, float]:
             delta = quantile * scaled.standard_error / first_SQ.mean()
             errors["relative_delta"] = abs(relative.mean - truth) > delta
         signs = sign_test(first_SQ, second_SQ, user_Q)
-        small = effective_number(np.bincount(user_Q)) < FEWEST_USERS or signs.better + signs.worse < FEWEST_THAT_DIFFER
+        small = effective_number(np.bincount(user_Q)) < FEWEST_USERS or signs.higher + signs.lower < FEWEST_THAT_DIFFER
         wrong += errors
         if not small:
             trusted += 1
