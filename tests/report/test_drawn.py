@@ -117,6 +117,9 @@ def test_a_cell_without_queries_has_no_point() -> None:
     empty = Cell(("a",), 0, 0, (interval(0.9), interval(0.9)), None, None, False)
     slices = Slices("Recall@100", slices.by, slices.axes, slices.labels, (slices.cells[0], empty))
     assert [len(one.points) for one in bars(plot_slices(slices, list(LOOKS.values()), axes()))] == [1, 1]
+    nothing = replace(empty, n_queries=3, means=(Interval(np.nan, -np.inf, np.inf),) * 2)
+    ax = plot_slices(replace(slices, cells=(slices.cells[0], nothing)), list(LOOKS.values()), axes())
+    assert [len(one.points) for one in bars(ax)] == [1, 1]
     assert [one.points for one in bars(plot_relative_difference(slices, LOOKS[MOS], axes()))] == [ends(0.04)]
 
 
