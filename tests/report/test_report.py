@@ -131,6 +131,15 @@ def test_models_without_the_shown_metric_are_last_and_not_compared(make: Maker) 
     assert "Not compared by Loss, which they do not have: " in text
 
 
+@pytest.mark.parametrize(("other", "drawn"), [(np.nan, False), (-2.0, True)])
+def test_costs_are_drawn_where_two_models_have_the_metric(make: Maker, other: float, drawn: bool) -> None:
+    """A lone point compares nothing."""
+    for model, value in ((SOFTMAX, -1.0), (MOS, other)):
+        make(model, change=lambda table, value=value: table.assign(log_probability=value), train_seconds=9)
+    page, *_ = write_report([make.folder], metric="Loss", metrics=["Loss"])
+    assert bool(list(page.parent.rglob("costs*"))) == drawn
+
+
 def test_the_setting_of_epochs_and_the_trained_ones_have_columns_of_their_own(make: Maker, no_figures: None) -> None:
     for epochs in (60, 300):
         make("Pop", None, settings={"model": "Pop", "dataset": "toy", "seed": 1, "epochs": epochs})
