@@ -246,6 +246,8 @@ class DatasetByRecBole(Dataset):
         kept = {field: self.inter_feat[field] for field in (self.uid_field, self.iid_field)}
         kept |= dict.fromkeys(self.config["alias_of_item_id"] or (), kept[self.iid_field])
         kept |= dict.fromkeys(self.config["alias_of_user_id"] or (), kept[self.uid_field])
+        whose = (("users", self.user_feat, self.uid_field), ("items", self.item_feat, self.iid_field))
+        described = {what: (field, set(table[field])) for what, table, field in whose if table is not None}
         for name in set(self.feat_name_list) - {"inter_feat"}:
             features = getattr(self, name)
             for column in kept.keys() & set(features.columns):
@@ -256,20 +258,22 @@ class DatasetByRecBole(Dataset):
                     lists = [np.array([one for one in row if one in names], dtype=object) for row in features[column]]
                     features = features.assign(**{column: pd.Series(lists, index=features.index, dtype=object)})
             setattr(self, name, features.reset_index(drop=True))
-        for name, field, what in (("user_feat", self.uid_field, "users"), ("item_feat", self.iid_field, "items")):
-            if getattr(self, name) is not None:
-                self._say_missing(getattr(self, name)[field], field, what)
+        for what, (field, names) in described.items():
+            self._say_missing(names, self.inter_feat[field], what)
 
-    def _say_missing(self, described: pd.Series, field: str, what: str) -> None:
-        """Warns of users or items without features."""
+    def _say_missing(self, described: set[str], names: pd.Series, what: str) -> None:
+        """Warns of users or items without features, and of features of none."""
         path = Path(self.dataset_path) / f"{self.dataset_name}.{what[:-1]}"
-        if not len(described):
+        present = dict.fromkeys(names)
+        missing = [name for name in present if name not in described]
+        if len(missing) == len(present):
             raise InputError(f"{path}: none of its {what} is in the interactions; expected their names as there")
-        present = pd.Series(self.inter_feat[field].unique())
-        missing = present[~present.isin(described)].tolist()
         if missing:
             some = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
             _log.warning(f"{path}: {len(missing)} {what} without features ({some}); their interactions are kept")
+        if unknown := len(described) - (len(present) - len(missing)):
+            effect = "they are candidates with RecBole" if what == "items" else "RecBole keeps them"
+            _log.warning(f"{path}: {unknown} {what} without interactions are left out; {effect}")
 
     def _init_alias(self) -> None:
         # Of further files RecBole numbers only the names that have an alias.

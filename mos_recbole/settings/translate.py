@@ -87,6 +87,15 @@ def _evaluation(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _seen(values: dict[str, Any]) -> bool | str:
+    repeatable = values["repeatable"]
+    if is_none(repeatable):
+        return "auto"
+    if not isinstance(repeatable, bool):
+        raise ValueError(f"found {repeatable!r}; expected True or False")
+    return not repeatable
+
+
 TRANSLATIONS = (
     Translation(("neg_sampling",), "train_neg_sample_args", _negatives),
     Translation(
@@ -99,7 +108,7 @@ TRANSLATIONS = (
     Translation(
         ("repeatable",),
         "filter_seen",
-        lambda values: values["repeatable"] is False,
+        _seen,
     ),
 )
 
@@ -180,11 +189,12 @@ def _take_eval_args(given: dict[str, Given], found: Findings) -> None:
     faults: list[str] = []
     warnings: list[str] = []
     settings = split_of_eval_args(item.value, faults, warnings)
-    if "split" in given and settings.get("split", given["split"].value) != given["split"].value:
+    if item.value is not None and "split" in given and settings.get("split") != given["split"].value:
         by = "benchmark_filename" if given["split"].origin == (files and files.origin) else "split"
-        faults, warnings, settings = mode_faults(item.value), [f"its split is not read, since {by} is set"], {}
-    elif "split" in given and "split" not in settings:
-        faults, warnings = mode_faults(item.value), []
+        shares = {"ratio": "valid_ratio and test_ratio", "temporal": "valid_share and test_share"}
+        told = [f"; the shares are {names}" for split, names in shares.items() if given["split"].value == split]
+        warning = f"its split and order are not read, since {by} is set{''.join(told)}"
+        faults, warnings, settings = mode_faults(item.value), [warning], {}
     found.faults += [f"{item.origin}: eval_args: {fault}" for fault in faults]
     found.warnings += [f"{item.origin}: eval_args: {warning}" for warning in warnings]
     for key, value in settings.items():

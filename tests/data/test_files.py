@@ -1,6 +1,7 @@
 """Files that users have: features of items and users, lines that are broken, other formats, no times."""
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_features_change_neither_interactions_nor_protocol(
         if missing
         else []
     )
+
+
+@pytest.mark.parametrize("wanted", [None, "[1,inf)"])
+def test_items_that_only_features_have_are_no_candidates(
+    wanted: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Models without features would not have them. They are with RecBole, unless it filters by counts; it is said."""
+    folder = write(tmp_path, [*ITEMS, "new\tc1\tt1\t9.5\t0.5 1", "other\tc1\tt1\t9.5\t0.5 1"])
+    data = load(folder, load_col=LOADED, item_inter_num_interval=wanted)
+    assert data.item_num - 1 == 8
+    told = f"{folder}/toy.item: 2 items without interactions are left out; they are candidates with RecBole"
+    assert caplog.messages == ([told] if wanted is None else [])
 
 
 def test_features_are_as_the_file_has_them_and_gaps_are_filled(tmp_path: Path) -> None:
@@ -365,6 +378,96 @@ def test_prepare_and_run_take_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = ["run", "--model", "Pop", "--dataset", str(path), "--columns", COLUMNS, "--output", str(tmp_path)]
     assert main([*run, "--device", "cpu"]) == 0
     assert "log: " in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------- quotation marks
+
+BLOCK = 2**23  # in which pyarrow reads a file
+
+
+@pytest.mark.parametrize(
+    "review", ["Good.\nBuy it", "Size: L\nred,blue,7,green\nok", 'a ""word""\r\nof it', "one\rtwo"]
+)
+@pytest.mark.parametrize("n_rows", [60, BLOCK // 60])
+def test_line_ends_within_quotation_marks(review: str, n_rows: int, tmp_path: Path) -> None:
+    """Across the blocks of a large file too; no line of a value is an interaction."""
+    path = tmp_path / "log.csv"
+    rows = [f'u{row % 5},i{row % 11},{row},"{review + 40 * "."}"\n' for row in range(n_rows)]
+    path.write_text("".join(["user_id,item_id,timestamp,review\n", *rows]), newline="")
+    assert n_rows == 60 or path.stat().st_size > BLOCK
+    data = load(path)
+    assert (data.user_num, data.item_num, len(data.sequences.items)) == (6, 12, n_rows)
+    assert data.sequences.times.sum() == n_rows * (n_rows - 1) // 2
+
+
+def test_a_bad_line_among_values_of_several_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is named by its own line, and left out alone."""
+    path = tmp_path / "log.csv"
+    rows = [f'u{row % 5},i{row % 11},{row},"Size: L\nred,blue,7,green"\n' for row in range(60)]
+    header = "user_id,item_id,timestamp,review\n"
+    for bad, message, n_lines in (
+        ("u1,i1\n", "line 42: found 2 fields", 1),
+        ('u1,i1,"7\n8"\n', "line 42: found 3 fields", 2),
+        ("u1,i1,never,x\n", "line 42, column timestamp: found 'never'", 1),
+        ('u1,i1,9,"x" y\n', "line 42: ',' expected after '\"'; expected quotation marks", 1),
+        ('u1,i1,9,"x\n', "line 42: ',' expected after '\"'; expected quotation marks", 1),
+    ):
+        path.write_text("".join([header, *rows[:20], bad, *rows[20:]]))
+        with pytest.raises(InputError, match=f"log.csv, {message}"):
+            load(path)
+        caplog.clear()
+        assert len(load(path, skip_bad_lines=True).sequences.items) == 60, bad
+        assert caplog.messages == [f"{path}: bad lines left out: {n_lines} (skip_bad_lines)"]
+
+
+@pytest.mark.parametrize("value", ['"x\n', '"x'])
+def test_quotation_marks_that_nothing_closes(value: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of the file is no part of the value."""
+    path = tmp_path / "log.csv"
+    rows = [f"u{row % 5},i{row % 11},{row},x\n" for row in range(60)]
+    path.write_text("".join(["user_id,item_id,timestamp,review\n", *rows, f"u1,i1,99,{value}", *rows[: "\n" in value]]))
+    with pytest.raises(InputError, match=r"log.csv, line 62: unexpected end of data; expected quotation marks"):
+        load(path)
+    assert len(load(path, skip_bad_lines=True).sequences.items) == 60 + ("\n" in value)
+    assert f"{path}: bad lines left out: 1 (skip_bad_lines)" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ('user_id,item_id,timestamp,"a, b"', None),
+        ('"user_id","item_id", "timestamp",c: d', None),
+        ("user_id:token,item_id:token,timestamp:float,c:token_seq", None),
+        ('user_id,item_id,timestamp,"a', "line 1: unexpected end of data; expected a header in one line"),
+        ("user_id;item_id;timestamp;a", "fields are not separated by ',': --field_separator says by what"),
+        ("user,item_id,timestamp,a", "no column 'user_id' for the user; found user, item_id, timestamp, a; --columns"),
+    ],
+)
+def test_headers_of_files_with_commas(header: str, found: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = [f"u{row % 5},i{row % 11},{row},x\n" for row in range(60)]
+    path.write_text("".join([f"{header}\n", *rows]))
+    if found is None:
+        assert len(load(path).sequences.items) == 60
+    else:
+        with pytest.raises(InputError, match=re.escape(found)):
+            load(path)
+
+
+@pytest.mark.parametrize("place", ["item_id", "user_id", "feature"])
+def test_names_with_nul_bytes_are_faults(place: str, tmp_path: Path) -> None:
+    """As in a file that was not written to its end. NumPy would take them for the name before the NUL."""
+    folder = write(tmp_path, ITEMS)
+    inter, item = folder / "toy.inter", folder / "toy.item"
+    path = item if place == "feature" else inter
+    lines = path.read_text().splitlines()
+    number = {"item_id": 1, "user_id": 0, "feature": 1}[place]
+    fields = lines[4].split("\t")
+    fields[number] += "\0\0"
+    path.write_text("\n".join([*lines[:4], "\t".join(fields), *lines[5:], ""]))
+    with pytest.raises(InputError, match=r"line 5, column \w+: found .*x00.*; expected a name without NUL bytes"):
+        load(folder, load_col=LOADED)
+    load(folder, load_col=LOADED, skip_bad_lines=True)
 
 
 # ---------------------------------------------------------------------------------------------------- no times

@@ -308,8 +308,33 @@ def test_eval_args_are_read_beside_the_split_of_their_name() -> None:
     assert (by_time["test_share"], by_time["context_reach"]) == (0.1, "past")
     last = values("--eval_args={split: {LS: test_only}, order: TO}", "--split=leave_one_out")
     assert last["held_out"] == "test_only"
-    other = load_settings("GRU4RecMoS", overrides=[ratios, "--split=leave_one_out"])
-    assert other.warnings == ("--eval_args: eval_args: its split is not read, since split is set",)
+
+
+@pytest.mark.parametrize(
+    ("eval_args", "split", "told"),
+    [
+        ("{split: {RS: [0.5, 0.2, 0.3]}, order: TO, group_by: user}", "leave_one_out", ""),
+        ("{split: {RS: [0.6, 0.2, 0.2]}, order: RO, group_by: user}", "ratio", "valid_ratio and test_ratio"),
+        ("{split: {RS: [0.7, 0.3]}, order: TO, group_by: user}", "ratio", "valid_ratio and test_ratio"),
+        ("{split: {RS: [0.7, 0.1, 0.2]}, order: TO, group_by: item}", "ratio", "valid_ratio and test_ratio"),
+        ("{split: {TS: [0.6, 0.2, 0.2]}, order: TO}", "temporal", "valid_share and test_share"),
+        ("{mode: full}", "temporal", "valid_share and test_share"),
+    ],
+)
+def test_eval_args_beside_another_split_are_not_read_and_it_is_said(eval_args: str, split: str, told: str) -> None:
+    """Also where they could not be had by themselves; a share of theirs is not the one that holds."""
+    settings = load_settings("GRU4RecMoS", overrides=[f"--eval_args={eval_args}", f"--split={split}"])
+    said = "--eval_args: eval_args: its split and order are not read, since split is set"
+    assert settings.warnings == (said + (f"; the shares are {told}" if told else ""),)
+    assert settings.values["valid_ratio"] == settings.values["test_ratio"] == 0.1
+
+
+@pytest.mark.parametrize(("value", "seen"), [("True", False), ("False", True), ("None", "auto")])
+def test_repeatable_is_filter_seen(value: str, seen: bool | str) -> None:
+    assert values(f"--repeatable={value}")["filter_seen"] == seen
+    for wrong in ("0", "maybe", "[False]"):
+        (fault,) = faults(f"--repeatable={wrong}")
+        assert "expected True or False; write filter_seen" in fault
 
 
 @pytest.mark.parametrize(

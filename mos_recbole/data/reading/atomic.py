@@ -1,6 +1,5 @@
 """Files with a row a line: RecBole's atomic files and MovieLens' ratings.csv, their columns and their broken lines."""
 
-import csv
 import gzip
 import io
 import zlib
@@ -9,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from mos_recbole.data.reading.rows import BadLine, Row, decode, plain_rows, quoted_rows
 from mos_recbole.errors import InputError
 
-_TYPES = ("token", "token_seq", "float", "float_seq")
+TYPES = ("token", "token_seq", "float", "float_seq")
 BROKEN = (OSError, EOFError, zlib.error)
 """What a compressed file that is damaged or cut off raises, of gzip or of PyArrow."""
 
 RATINGS_FILE = "ratings.csv"
 RATINGS_HEADER = "userId,movieId,rating,timestamp"
-
-
-class BadLine(InputError):
-    """A fault of one line, without which the rest of the file could be read."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +81,19 @@ class LogFile:
         with open_bytes(self.path) as file:
             return io.BytesIO(b"".join(line for number, line in enumerate(file, start=1) if number not in self.skipped))
 
-    def rows(self) -> Iterator[tuple[int, list[str] | BadLine]]:
-        """Yields the rows with the numbers of their lines: the fields, or what is wrong with the line."""
-        for number, line in self._data_lines():
-            try:
-                text = _decode(self.path, number, line, self.encoding)
-                fields = text.split(self.separator)
-                if self.quoting:
-                    fields = next(csv.reader([text], delimiter=self.separator))
-            except BadLine as error:
-                yield number, error
-                continue
-            except csv.Error as error:  # a very long field
-                yield number, BadLine(f"{self.path}, line {number}: {error}")
-                continue
-            if len(fields) == len(self.columns):
-                yield number, fields
+    def rows(self) -> Iterator[Row]:
+        """Yields the rows as pyarrow takes them, with the numbers of their lines: fields, or what is wrong."""
+        split = quoted_rows if self.quoting else plain_rows
+        for lines, fields in split(self.path, self._data_lines(), self.separator, self.encoding):
+            if isinstance(fields, BadLine) or len(fields) == len(self.columns):
+                yield lines, fields
             else:
-                found = f"{self.path}, line {number}: found {len(fields)} fields; expected the header's "
-                yield number, BadLine(f"{found}{len(self.columns)} fields, {', '.join(self.columns)}")
+                found = f"{self.path}, line {lines.start}: found {len(fields)} fields; expected the header's "
+                yield lines, BadLine(f"{found}{len(self.columns)} fields, {', '.join(self.columns)}")
+
+    def has_quotation_marks(self) -> bool:
+        """Returns whether values can stand in quotation marks, and any mark is there."""
+        return self.quoting and any(b'"' in line for _, line in self._data_lines())
 
     def require_whole_lines(self) -> None:
         """Raises a `BadLine` that names the first line that is not text or has another number of fields."""
@@ -122,21 +112,14 @@ class LogFile:
         """
         place = f"row {row + 1}"
         if self.separator:
-            numbers = (f"line {number}" for i, (number, _) in enumerate(self._data_lines()) if i == row)
-            place = next(numbers, place)  # in quotation marks, a row may have several lines
+            place = next((f"line {lines.start}" for i, (lines, _) in enumerate(self.rows()) if i == row), place)
         found = "nothing" if text is None else repr(text)
         return BadLine(f"{self.path}, {place}, column {column}: found {found}; expected {expected}")
 
     def _data_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yields the rows as pyarrow takes them, a carriage return being an end too, and the numbers of their lines."""
+        """Yields the lines below the header, with their numbers."""
         with open_bytes(self.path) as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1 or number in self.skipped:
-                    continue
-                text = line.rstrip(b"\r\n")
-                for row in [text] if self.quoting else text.split(b"\r"):
-                    if row:
-                        yield number, row
+            yield from ((i, line) for i, line in enumerate(file, start=1) if i > 1 and i not in self.skipped)
 
 
 def is_cut_off(path: Path) -> bool:
@@ -167,10 +150,10 @@ def read_header(path: Path, separator: str, encoding: str) -> dict[str, str]:
     columns: dict[str, str] = {}
     for number, column in enumerate(line.split(separator), start=1):
         name, colon, kind = column.partition(":")
-        if not colon or not name or kind not in _TYPES:
+        if not colon or not name or kind not in TYPES:
             raise InputError(
                 f"{path}, line 1, column {number}: found {column!r}; expected name:type with a type of "
-                f"{', '.join(_TYPES)}, columns separated by {separator!r} (field_separator)"
+                f"{', '.join(TYPES)}, columns separated by {separator!r} (field_separator)"
             )
         if name in columns:
             raise InputError(f"{path}, line 1, column {number}: the column {name!r} occurs twice")
@@ -185,17 +168,10 @@ def first_line(path: Path, encoding: str) -> str:
             first = file.readline().rstrip(b"\r\n")
     except BROKEN as error:
         raise InputError(f"{path}: {error}; expected a whole file") from error
-    line = _decode(path, 1, first, encoding)
+    line = decode(path, 1, first, encoding)
     if line.startswith("\ufeff"):
         expected = f"expected {encoding} text without one, or --encoding=utf-8-sig"
         raise InputError(f"{path}, line 1: begins with a byte order mark; {expected}")
     if "\r" in line:  # at which pyarrow ends a line
         raise InputError(f"{path}, line 1: holds a carriage return; expected lines that end with a line feed")
     return line
-
-
-def _decode(path: Path, number: int, line: bytes, encoding: str) -> str:
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise BadLine(f"{path}, line {number}: not {encoding} text ({error.reason})") from None

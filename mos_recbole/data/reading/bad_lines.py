@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Literal, TypeAlias, TypeVar
 
-from mos_recbole.data.reading.atomic import BadLine, LogFile
+from mos_recbole.data.reading.atomic import LogFile
 from mos_recbole.data.reading.numbers import is_number, is_time
+from mos_recbole.data.reading.rows import NUL, BadLine
 from mos_recbole.errors import InputError
 
 Result = TypeVar("Result")
-Read: TypeAlias = Literal["number", "numbers", "time", "key"]
-"""How a column is read: a number or none, numbers in a row, a time, or a name that no other line has."""
+Read: TypeAlias = Literal["number", "numbers", "time", "name", "key"]
+"""How a column is read: a number or none, numbers in a row, a time, names, or a name that no other line has."""
 
 
 def read_lines(
@@ -38,8 +40,9 @@ def read_lines(
     # Line by line, which is slow, but only where there is such a line.
     places = [(list(file.columns).index(name), kind) for name, kind in checks.items()]
     seen: set[str] = set()
-    bad = {number for number, fields in file.rows() if not _is_good(fields, places, seen, inner)}
-    return read(replace(file, skipped=frozenset(bad))), len(bad)
+    bad = (lines for lines, fields in file.rows() if not _is_good(fields, places, seen, inner))
+    skipped = frozenset(chain.from_iterable(bad))
+    return read(replace(file, skipped=skipped)), len(skipped)
 
 
 def _is_good(fields: list[str] | BadLine, places: list[tuple[int, Read]], seen: set[str], inner: str) -> bool:
@@ -48,9 +51,12 @@ def _is_good(fields: list[str] | BadLine, places: list[tuple[int, Read]], seen: 
     for place, kind in places:
         text = fields[place]
         if kind == "key":
-            if not text or text in seen:
+            if not text or text in seen or NUL in text:
                 return False
             seen.add(text)
+        elif kind == "name":
+            if NUL in text:
+                return False
         elif kind == "time":
             if not is_time(text):
                 return False

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from mos_recbole.data.reading.atomic import BROKEN, LogFile
+from mos_recbole.data.reading.rows import NUL
 from mos_recbole.errors import InputError
 
 # Large enough that blocks hold few names twice, small enough that some of them are no memory.
@@ -26,12 +27,17 @@ def batches(file: LogFile, wanted: list[str], token_names: list[str]) -> Iterato
         if not file.separator:
             yield from _parquet_batches(file, types)
             return
+        quoted = file.has_quotation_marks()
+        if quoted:  # Arrow takes a value that nothing closes for one that ends with the file
+            file.require_whole_lines()
         yield from csv.open_csv(
             file.content(),
             csv.ReadOptions(
                 column_names=list(file.columns), skip_rows=1, encoding=file.encoding, block_size=_BLOCK_BYTES
             ),
-            csv.ParseOptions(delimiter=file.separator, quote_char='"' if file.quoting else False),
+            csv.ParseOptions(
+                delimiter=file.separator, quote_char='"' if file.quoting else False, newlines_in_values=quoted
+            ),
             csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=[""], strings_can_be_null=True),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
@@ -72,6 +78,21 @@ def filled_rows(read: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch
         first_row += len(batch)
         empty = _empty_rows(batch)
         yield (batch, rows) if empty is None else (batch.filter(pa.array(~empty)), rows[~empty])
+
+
+def require_names(file: LogFile, name: str, column: pa.Array, rows: np.ndarray) -> None:
+    """Raises a `BadLine` for a name that holds a NUL byte: of a damaged file, and NumPy would cut it off.
+
+    Args:
+        file: of the column.
+        name, column: a block of it.
+        rows: the numbers of its rows in the file, from 0.
+    """
+    texts = column.dictionary if pa.types.is_dictionary(column.type) else column
+    if pc.any(pc.match_substring(texts, NUL)).as_py():
+        wrong = pc.fill_null(pc.match_substring(column.cast(_TEXT), NUL), False).to_numpy(zero_copy_only=False)
+        place = int(wrong.argmax())
+        raise file.fault(name, int(rows[place]), column[place].as_py(), "a name without NUL bytes")
 
 
 def _empty_rows(batch: pa.RecordBatch) -> np.ndarray | None:

@@ -5,11 +5,11 @@ import pandas as pd
 
 from mos_recbole.data.reading.atomic import LogFile
 from mos_recbole.data.reading.bad_lines import Read, read_lines
-from mos_recbole.data.reading.batches import batches, filled_rows
+from mos_recbole.data.reading.batches import batches, filled_rows, require_names
 from mos_recbole.data.reading.log import raise_faults
 from mos_recbole.data.reading.numbers import FloatColumn, is_number
 
-_READ: dict[str, Read] = {"float": "number", "float_seq": "numbers"}
+_READ: dict[str, Read] = {"token": "name", "token_seq": "name", "float": "number", "float_seq": "numbers"}
 
 
 def read_features(
@@ -29,7 +29,7 @@ def read_features(
     Raises:
         InputError: as `read_log`, a key that is missing or that a line before has, or text in a list of numbers.
     """
-    checks = {name: _READ[file.columns[name]] for name in wanted if file.columns[name] in _READ}
+    checks = {name: _READ[file.columns[name]] for name in wanted}
     if key is not None:
         checks[key] = "key"
     return read_lines(file, lambda file: _read(file, wanted, key, inner), checks, skip_bad_lines, inner)
@@ -44,6 +44,7 @@ def _read(file: LogFile, wanted: list[str], key: str | None, inner: str) -> pd.D
         for name, column in numbers.items():
             column.add(batch.column(name), rows)
         for name, values in texts.items():
+            require_names(file, name, batch.column(name), rows)
             values += batch.column(name).to_pylist()
     raise_faults(file, numbers)
     if key is not None:

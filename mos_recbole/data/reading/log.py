@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from mos_recbole.data.reading.atomic import RATINGS_FILE, LogFile
 from mos_recbole.data.reading.bad_lines import Read, read_lines
-from mos_recbole.data.reading.batches import batches, filled_rows
+from mos_recbole.data.reading.batches import batches, filled_rows, require_names
 from mos_recbole.data.reading.numbers import FloatColumn, TimeColumn, join, no_numbers
 from mos_recbole.errors import InputError
 
@@ -74,7 +74,7 @@ def read_log(file: LogFile, wanted: list[str], time: str | None, skip_bad_lines:
         InputError: a line with more or fewer fields than the header, bytes that are not text, no data lines, text that
             is no number in a float column, a time that is missing, not finite or beyond int64.
     """
-    checks: dict[str, Read] = {name: "number" for name in wanted if file.columns[name] == "float"}
+    checks: dict[str, Read] = {name: "number" if file.columns[name] == "float" else "name" for name in wanted}
     if time is not None:
         checks[time] = "time"
     log, skipped = read_lines(file, lambda file: _read(file, wanted, time), checks, skip_bad_lines)
@@ -99,6 +99,7 @@ def _read(file: LogFile, wanted: list[str], time: str | None) -> InteractionLog:
         for name, column in numbers.items():
             column.add(batch.column(name), rows)
         for name, parts in tokens.items():
+            require_names(file, name, batch.column(name), rows)
             parts.append(batch.column(name))
     n_rows = sum(map(len, tokens[token_names[0]]))
     if not n_rows:

@@ -1,12 +1,13 @@
 """Files of interactions with any header: .csv, .tsv and .parquet, and text files that are compressed (.gz)."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from mos_recbole.data.reading.atomic import LogFile, first_line
+from mos_recbole.data.reading.atomic import TYPES, LogFile, first_line
 from mos_recbole.errors import InputError
 
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".gz")
@@ -63,7 +64,7 @@ def table_file(
     else:
         line = first_line(path, encoding)
         separator = "," if separator == "\t" and "\t" not in line else separator
-        header = [name.strip().strip('"').partition(":")[0] for name in line.split(separator)]
+        header = _names(path, line, separator)
     user, item, time = fields
     if "time" not in chosen and {"user", "item"} <= chosen.keys():
         time = None
@@ -75,7 +76,10 @@ def table_file(
             raise InputError(f"{path}: --columns has the column {column!r} for two of user, item and time")
         if column not in header:
             found, hint = ", ".join(header), ",".join(f"{kind}=..." for kind in names)
-            raise InputError(f"{path}: no column {column!r} for the {kind}; found {found}; --columns {hint} names them")
+            hint = f"--columns {hint} names them"
+            if len(header) == 1 and separator:
+                hint = f"or fields are not separated by {separator!r}: --field_separator says by what"
+            raise InputError(f"{path}: no column {column!r} for the {kind}; found {found}; {hint}")
         renamed[column] = name
     kinds = {user: "token", item: "token"}
     # A column that only happens to have one of RecBole's names is not the one that was chosen.
@@ -84,3 +88,15 @@ def table_file(
     if len(columns) < len(header):
         raise InputError(f"{path}: two columns of the same name; found {', '.join(header)}")
     return LogFile(path, columns, separator, encoding, quoting=separator != "\t"), time
+
+
+def _names(path: Path, line: str, separator: str) -> list[str]:
+    """Returns the columns that a header names, without the types that RecBole's headers have."""
+    try:
+        # Quotation marks around a name are none of it, in files with tabs too.
+        (names,) = csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)
+    except csv.Error as error:
+        expected = "a header in one line, its quotation marks closed"
+        raise InputError(f"{path}, line 1: {error}; expected {expected}") from error
+    parts = [name.strip().rpartition(":") for name in names]
+    return [name if name and kind in TYPES else f"{name}{colon}{kind}" for name, colon, kind in parts]
