@@ -234,11 +234,14 @@ def _parse_settings(name: str, text: str, records: Sequence[RunResult]) -> dict[
 
 
 def _has(record: RunResult, wanted: dict[str, str]) -> bool:
-    """Returns whether a run has these settings: 1e-3 is 0.001, true is True, and spaces do not matter."""
+    """Returns whether a run has these settings: 1e-3 is 0.001, true is True, and spaces do not matter.
+
+    One that it does not have is None, as lists of configurations say.
+    """
     values = attributes(record)
     # A record's code may be given in full.
     return all(
-        key in values and (canonical(values[key]) == canonical(text) or (key == "code" and text == record.code))
+        canonical(values.get(key)) == canonical(text) or (key == "code" and text == record.code)
         for key, text in wanted.items()
     )
 

@@ -16,6 +16,7 @@ import logging
 
 from mos_recbole.cli.one_run import add_run_options, find_one_run, load_one_run
 from mos_recbole.cli.parser import Parser, path
+from mos_recbole.errors import InputError
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ _FILES = {"onnx": "model.onnx", "npz": "vectors.npz"}
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("--format", choices=tuple(_FILES), default=None, required=True, help="what to write")
-    parser.add_argument("--k", type=int, default=10, metavar="N", help="onnx: items a list (default: 10)")
+    parser.add_argument("--k", type=int, default=None, metavar="N", help="onnx: items a list (default: 10)")
     parser.add_argument(
         "--output",
         type=path,
@@ -42,11 +43,13 @@ def call(options: argparse.Namespace) -> int:
     from mos_recbole.experiment.export import export_onnx, export_vectors
     from mos_recbole.io import require_new
 
+    if options.format != "onnx" and options.k is not None:
+        raise InputError("--k is for --format onnx, whose model lists items; vectors are of all items")
     output = options.output or find_one_run(options).folder / _FILES[options.format]
     require_new(output, options.force)
     run = load_one_run(options)
     if options.format == "onnx":
-        export_onnx(run, output, options.k)
+        export_onnx(run, output, 10 if options.k is None else options.k)
     else:
         export_vectors(run, output)
     _log.info(f"{output}: {output.stat().st_size:,} bytes")

@@ -42,7 +42,9 @@ def call(options: argparse.Namespace) -> int:
     if records:
         _print(records)
     else:
-        print(f"no finished runs in {', '.join(map(str, options.results))}")
+        others = sorted({record.dataset for record in found.values()})
+        on = f" on {options.dataset!r}; there are runs on {', '.join(others)}" if others else ""
+        print(f"no finished runs in {', '.join(map(str, options.results))}{on}")
     read = {place for folder in options.results for place in results_folders(folder)}
     if others := [str(place) for folder in options.results for place in folders_below(folder) if place not in read]:
         print(f"More runs are in {', '.join(others)}.")

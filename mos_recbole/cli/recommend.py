@@ -63,6 +63,8 @@ def call(options: argparse.Namespace) -> int:
     sequences = None if options.sequences is None else read_sequences(options.sequences)
     lists = recommend(run, sequences, options.users, options.k, options.filter_seen, options.strict, options.held_out)
     if options.output is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed; expected one that can be written to, or --output")
         write_rows(lists, sys.stdout.buffer, ".csv")
         return 0
     _log.info(f"{write_lists(lists, options.output):,} rows in {options.output}")

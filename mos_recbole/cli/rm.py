@@ -50,7 +50,7 @@ def call(options: argparse.Namespace) -> int:
 def _agrees(question: str) -> bool:
     """Returns whether the user answers yes. Raises InputError where nobody can answer."""
     print(question, end="", flush=True)
-    answer = sys.stdin.readline()
+    answer = "" if sys.stdin is None else sys.stdin.readline()
     if not answer:
         print()
         raise InputError("nobody answered, and nothing was removed; expected an answer, or --yes")

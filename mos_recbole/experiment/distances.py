@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from mos_recbole.errors import InputError
 from mos_recbole.evaluation import distance_sums, parse_metric
 from mos_recbole.experiment.run_data import RunData
 from mos_recbole.models import own_model_names
@@ -20,7 +19,8 @@ def add_distances(records: Iterable[RunResult], metrics: Sequence[str], data_pat
     Args:
         records: of runs that keep recommended lists; others are passed over.
         metrics: names, in RecBole's spelling.
-        data_path: the folder that holds the data set's folder, which records do not name; None for the default.
+        data_path: the folder that holds the data set's folder, or the file that is the data set, which records do not
+            name; None for the default.
 
     Raises:
         InputError: the data are missing or no longer what they were, or a run's folder cannot be written to.
@@ -44,7 +44,4 @@ def _data(record: RunResult, data_path: str | Path | None) -> RunData:
     keys = load_settings(model, record.dataset).data_settings.keys() & record.settings.keys() - {"dataset"}
     place = {} if data_path is None else {"data_path": str(data_path)}
     settings = load_settings(model, record.dataset, [{key: record.settings[key] for key in keys}], place)
-    data = RunData(settings, torch.device("cpu"))
-    if data.fingerprint != record.data["fingerprint"]:
-        raise InputError(f"{data.config['data_path']}: not the data of run {record.run_id}, or they were changed since")
-    return data.for_final_fit() if record.final_fit == "train+valid" else data
+    return RunData.of_run(record, settings, torch.device("cpu"), "--data-path")

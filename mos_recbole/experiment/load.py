@@ -71,8 +71,6 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
         InputError: no checkpoint or that of another run, data that are missing or no longer what they were, or settings
             that this version does not know.
     """
-    if not record.was_trained:
-        raise InputError(f"{record.folder}: lists of another program, so there is no model; expected a run of a model")
     path = record.checkpoint()
     chosen_device = choose_device(device)
     place = {} if data_path is None else {"data_path": str(data_path)}
@@ -81,20 +79,7 @@ def load_run(record: RunResult, device: str = "auto", data_path: str | Path | No
     settings = load_settings(record.model, record.dataset, [recorded], place)
     if settings.identity().get("plugins", {}) != plugins:
         raise InputError(f"run {record.run_id}: {' or '.join(plugins)} has changed since; expected the same --plugin")
-    config = settings.recbole_config(chosen_device)
-    if not Path(config["data_path"]).exists():
-        raise InputError(
-            f"{config['data_path']}: no such folder or file; expected the data of run {record.run_id}. Its record has "
-            "only their name: --dataset FOLDER tells where they are (in Python, data_path=)"
-        )
-    data = RunData(settings, chosen_device)
-    if data.fingerprint != record.data["fingerprint"]:
-        raise InputError(
-            f"{config['data_path']}: not the data of run {record.run_id}, or they were changed since; expected those "
-            f"with the fingerprint {record.data['fingerprint'][:16]}..."
-        )
-    if record.final_fit != "none":
-        data = data.for_final_fit()
+    data = RunData.of_run(record, settings, chosen_device, "--dataset")
     # Some of RecBole's models draw what is no weight of theirs when they are built, such as NNCF's neighbours.
     init_seed(data.config["seed"], data.config["reproducibility"])
     model: AbstractRecommender = build_model(settings, data.config, data).eval()

@@ -348,6 +348,8 @@ def _name_array(names: list[Any]) -> pa.Array:
         return pa.array(names)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         raise InputError("names of sequences are of several kinds; expected text alone, or numbers alone") from None
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InputError(f"a name of a sequence is neither text nor a number of 64 bits: {error}") from None
 
 
 def named_sequences(sequences: Iterable[Sequence[Any]] | Mapping[Any, Sequence[Any]]) -> Iterator[NamedSequence]:
@@ -382,8 +384,8 @@ def read_sequences(path: Path) -> Iterator[NamedSequence]:
 def _parse_json(where: str, name: str, line: str) -> tuple[str, list[Any]]:
     try:
         found = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise InputError(f"{where}: not JSON: {getattr(error, 'msg', error)}") from error
     if isinstance(found, dict):
         name, found = str(found.get("query", name)), found.get("items")
     if not isinstance(found, list) or not all(isinstance(item, str | int) for item in found):

@@ -2,14 +2,17 @@
 
 import copy
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
 from mos_recbole.data import DataSummary, SequenceDataset, Sequences
+from mos_recbole.errors import InputError
 from mos_recbole.evaluation import ItemDistance, Lists, distance_sums, parse_metric
 from mos_recbole.experiment.identity import facts_of
+from mos_recbole.results import RunResult
 from mos_recbole.settings import Settings
 from mos_recbole.training import QuerySet, make_query_set
 
@@ -41,6 +44,33 @@ class RunData:
             other.__dict__.pop(name, None)
         other.split = self.split.with_validation_trained()
         return other
+
+    @classmethod
+    def of_run(cls, record: RunResult, settings: Settings, device: torch.device, option: str) -> "RunData":
+        """Returns the data of a finished run as its model learned from them.
+
+        Args:
+            record: of the run.
+            settings: with its data settings, and the place of the data.
+            device: where batches are made.
+            option: of the command that says where the data are.
+
+        Raises:
+            InputError: they are missing, or no longer what they were.
+        """
+        place = settings.recbole_config(device)["data_path"]
+        if not Path(place).exists():
+            raise InputError(
+                f"{place}: no such folder or file; expected the data of run {record.run_id}. Its record has only their "
+                f"name: {option} tells where they are (in Python, data_path=)"
+            )
+        data = cls(settings, device)
+        if data.fingerprint != record.data["fingerprint"]:
+            raise InputError(
+                f"{place}: not the data of run {record.run_id}, or they were changed since; expected those with the "
+                f"fingerprint {record.data['fingerprint'][:16]}..."
+            )
+        return data if record.final_fit == "none" else data.for_final_fit()
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,8 +1,10 @@
 """Somebody else's recommended lists, evaluated by our protocol: a record like that of a run."""
 
+import csv
 import hashlib
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,19 +58,23 @@ def read_lists(path: Path) -> pd.DataFrame:
     """
     text = dict.fromkeys(("user", "item", *_ALIASES), str)
     # Scores as they were written: what is equal is a tie.
+    # Rows with more fields than the header are faults, and their first field is no index.
     options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "float_precision": "round_trip"}
+    options |= {"index_col": False, "dtype": text}
     try:
         require_regular(path)
-        match path.suffix:
-            case ".parquet":
-                table = pd.read_parquet(path)
-            case ".jsonl":
-                table = pd.read_json(path, lines=True, dtype=False, precise_float=True)
-            case ".csv" | ".tsv":
-                table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=text, **options)
-            case _:
-                table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, dtype=text, **options)
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            match path.suffix:
+                case ".parquet":
+                    table = pd.read_parquet(path)
+                case ".jsonl":
+                    table = pd.read_json(path, lines=True, dtype=False, precise_float=True)
+                case ".csv" | ".tsv":
+                    table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", **options)
+                case _:
+                    table = pd.read_csv(path, sep=r"\s+", header=None, names=_TREC, quoting=csv.QUOTE_NONE, **options)
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
         raise InputError(f"{path}: {error}; expected lists as .csv, .tsv, .parquet, .jsonl, or a TREC run") from error
     for name in ("user", "item"):
         if name not in table and len(found := [old for old in table if _ALIASES.get(str(old)) == name]) > 1:
@@ -88,7 +94,7 @@ def read_lists(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: an empty list: {_examples(table['user'][empty])}")
     table = table[[*query, "item", *orders]]
     numbers = [*query[1:], *orders]
-    if table.isna().any(axis=None) or not all(pd.api.types.is_numeric_dtype(table[column]) for column in numbers):
+    if table.isna().any(axis=None) or not all(map(_is_number, (table[column] for column in numbers))):
         raise InputError(f"{path}: a user, position, rank or score is missing or no number")
     if "position" in table and (table["position"] % 1 != 0).any():
         raise InputError(f"{path}: a position is no whole number")
@@ -98,6 +104,11 @@ def read_lists(path: Path) -> pd.DataFrame:
     if (twice := table.duplicated([*query, "item"])).any():
         raise InputError(f"{path}: an item twice in the list of {_examples(table['user'][twice])}")
     return table
+
+
+def _is_number(column: pd.Series) -> bool:
+    types = pd.api.types
+    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
 
 
 @dataclass(frozen=True)
@@ -223,9 +234,11 @@ def _numbered(path: Path, table: pd.DataFrame, data: RunData) -> _Lists:
         if (unknown := numbers[column].isna() | (numbers[column] == 0)).any():
             examples = _examples(table[column][unknown])
             raise InputError(f"{path}: the data {dataset.dataset_name} have no {column} {examples}")
-    score = table["score"] if "score" in table else -table["rank"]
+    # Only their order counts. As places in it, unsigned numbers have negatives, and large ones differ.
+    places, _ = pd.factorize(table["score" if "score" in table else "rank"], sort=True)
+    scores = places if "score" in table else -places
     beside = table["rank"] if "rank" in table else np.arange(len(table))
-    user, item, scores = numbers["user"].to_numpy(int), numbers["item"].to_numpy(int), score.to_numpy(float)
+    user, item = numbers["user"].to_numpy(int), numbers["item"].to_numpy(int)
     rows, segment = data.split.test.targets()
     number = data.split.test.user[segment]
     key, key_Q = user, dataset.sequences.users[number].astype(np.int64)

@@ -70,6 +70,9 @@ def find_run_folder(name: str, outputs: Sequence[Path]) -> Path:
         for folder in (place / RUNS_FOLDER).glob(f"*-{name}*")
         if _run_id(folder).startswith(name)
     }
+    if not found:  # a folder may have been renamed; its record keeps the id
+        records = ((record, output) for output in outputs if output.is_dir() for record in find_records(output))
+        found = {record.folder: output for record, output in records if record.run_id.startswith(name)}
     if len(found) != 1:
         what = "\n".join(["several runs; expected one of", *map(str, found)]) if found else "no run"
         raise InputError(f"{name}: {what}{'' if found else ' in ' + ', '.join(map(str, outputs))}")
@@ -99,6 +102,7 @@ def remove_runs(folders: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: another process is at work on a run, and all are as before; or files cannot be removed.
     """
+    folders = [folder.resolve() for folder in folders]  # one of them may be where the process stands
     with os_errors_as_input_errors(folders[0], "a folder that can be written to"):
         with ExitStack() as locks:
             for folder in folders:

@@ -235,8 +235,12 @@ class RunResult(Document):
         """Returns the file with the model that was tested: at its best epoch, or of the final fit.
 
         Raises:
-            InputError: it is missing.
+            InputError: it is missing, or there is no model: lists of another program.
         """
+        if not self.was_trained:
+            raise InputError(
+                f"{self.folder}: lists of another program, so there is no model; expected a run of a model"
+            )
         path = self.folder / (BEST_CHECKPOINT if self.final_fit == "none" else FINAL_CHECKPOINT)
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected the weights of run {self.run_id} at its best epoch")

@@ -192,7 +192,10 @@ def load_settings(
     if name is None:
         raise InputError("\n".join([*found.faults, _NO_MODEL]))
     model_class = _recommender(name) if model is None or isinstance(model, str) else model
-    dataset = _named("dataset", dataset, given, (), found) or "ml-100k"
+    dataset = _named("dataset", dataset, given, (), found)
+    if dataset == "":
+        found.faults.append("dataset is ''; expected a name, a folder or a file")
+    dataset = dataset or "ml-100k"
     dataset = _at_home(dataset, found)
     if Path(dataset).name in ("", ".."):  # "." and the like
         dataset = str(Path(dataset).resolve())

@@ -226,6 +226,7 @@ def test_ls_shows_what_differs(call: Call, make: Maker, tmp_path: Path) -> None:
     assert {"data", "code"} <= set(out.splitlines()[0].split())
     assert "More runs are in results/more." in out
     assert call("ls", "--dataset", "other")[1].count(MOS) == 1
+    assert "no finished runs in results on 'nope'; there are runs on other, toy" in call("ls", "--dataset", "nope")[1]
 
 
 @pytest.fixture
@@ -259,6 +260,35 @@ def test_rm_removes_a_run_and_nothing_else(
     assert f"runs/{second.folder.name} stays, with notes.txt" in out
     assert target.read_bytes() == b"12345"
     assert {path: path.read_bytes() for path in kept.folder.iterdir()} == before
+
+
+def test_rm_from_within_a_run(call: Call, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder one stands in goes too, and the others, which are named from there."""
+    first, second, third = (make(SOFTMAX, seed=seed).folder for seed in (1, 2, 3))
+    (third / "notes.txt").write_text("mine")
+    monkeypatch.chdir(first)
+    status, out, error = call("rm", ".", f"../{second.name}", f"../{third.name}", "--yes")
+    assert (status, error) == (0, "")
+    assert (first.exists(), second.exists(), [path.name for path in third.iterdir()]) == (False, False, ["notes.txt"])
+    assert f"{third.name} stays, with notes.txt" in out
+    assert "Removed 3 runs" in out
+
+
+def test_rm_without_standard_input(call: Call, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed, as by <&- in a shell, which Python has as None."""
+    run = make(SOFTMAX)
+    monkeypatch.setattr("sys.stdin", None)
+    status, _, error = call("rm", run.run_id)
+    assert (status, run.folder.exists()) == (2, True)
+    assert "nothing was removed; expected an answer, or --yes" in error
+
+
+def test_rm_knows_the_id_of_a_renamed_folder(call: Call, make: Maker) -> None:
+    """As all other commands."""
+    run = make(SOFTMAX, run_id="abcdef0000000001")
+    renamed = run.folder.rename(run.folder.parent / "my best")
+    assert call("rm", "abcdef00", "--yes")[0] == 0
+    assert not renamed.exists()
 
 
 def test_rm_says_that_a_sweep_trains_a_trial_again(call: Call, make: Maker) -> None:
@@ -319,6 +349,12 @@ def test_one_run_is_wanted(command: list[str], call: Call, make: Maker) -> None:
         make(SOFTMAX, width)
     _, _, error = call(name, SOFTMAX, *options)
     assert f"{SOFTMAX}: runs of 2 configurations; choose one by its settings as below\n" in error
+    make(SOFTMAX, 32, held_out="test_only")  # which the others' records do not name
+    listed = re.findall(rf"^  ({SOFTMAX}:\S+)", call(name, SOFTMAX, *options)[2], re.MULTILINE)
+    assert len(listed) == 3
+    for choice in listed:
+        assert f"{choice.partition(':')[0]}: runs of" not in (error := call(name, choice, *options)[2])
+        assert "no such runs" not in error
     status, _, error = call(name, MOS, *options)
     assert status == 2
     assert f"{MOS}: 2 runs, of different seeds; choose one of" in error

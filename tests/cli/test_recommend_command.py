@@ -109,6 +109,9 @@ BAD = {
     "nothing": (["--sequences", "{new}/nothing.txt"], "no sequences"),
     "missing": (["--sequences", "{new}/missing.txt"], "No such file"),
     "json": (["--sequences", "{new}/broken.jsonl"], "line 1: not JSON"),
+    "deep": (["--sequences", "{new}/deep.jsonl"], "line 1: not JSON"),
+    "digits": (["--sequences", "{new}/digits.jsonl"], "line 1: not JSON"),
+    "surrogate": (["--sequences", "{new}/surrogate.jsonl"], "a name of a sequence is neither text nor a number"),
     "object": (["--sequences", "{new}/object.jsonl"], 'expected ["item", ...] or {"query"'),
 }
 
@@ -123,6 +126,9 @@ def test_bad_input(call, sequences: Path, tmp_path: Path, case: str) -> None:
         "unknown.txt": "x\ny z\n",
         "nothing.txt": "",
         "broken.jsonl": "[1,\n",
+        "deep.jsonl": 100_000 * "[" + "\n",
+        "digits.jsonl": f"[{5_000 * '9'}]\n",
+        "surrogate.jsonl": '{"query": "\\ud800", "items": ["i3"]}\n',
         "object.jsonl": '{"query": "a"}\n',
     }
     for name, text in texts.items():
@@ -133,6 +139,14 @@ def test_bad_input(call, sequences: Path, tmp_path: Path, case: str) -> None:
     assert message in error
     assert "Traceback" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_standard_output_that_is_closed(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by >&- in a shell, which Python has as None."""
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", None)
+        status, _, error = call("recommend", "--users", "u1")
+    assert (status, "standard output is closed" in error) == (2, True)
 
 
 def test_an_output_that_exists(call, tmp_path: Path) -> None:
@@ -175,6 +189,8 @@ def test_export_writes_vectors_beside_the_run(call, finished: Path, tmp_path: Pa
     path = record.folder / "vectors.npz"
     assert call("export", "--format", "npz")[0] == 0
     assert np.load(path)["item_vectors"].shape == (21, 8)
+    status, _, error = call("export", "--format", "npz", "--k", 5)
+    assert (status, "--k is for --format onnx" in error) == (2, True)
     status, _, error = call("export", "--format", "npz")
     assert status == 2
     assert f"{path}: exists" in error

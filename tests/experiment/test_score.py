@@ -12,6 +12,7 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 
 from mos_recbole.analysis import RunGroup, compare_groups, configuration_rows, find_run_groups
+from mos_recbole.analysis.trained_groups import find_trained_groups
 from mos_recbole.cli import main
 from mos_recbole.errors import InputError
 from mos_recbole.evaluation import canonical_metric
@@ -75,6 +76,44 @@ def test_lists_of_a_run_have_its_metrics(run: RunResult, data: Path, tmp_path: P
     theirs, ours = record.top_items(), run.top_items()
     assert (theirs.items == ours.items[:, :10]).all()
     assert (theirs.in_history == ours.in_history).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "first"),
+    [
+        ("rank", "uint8", 1),
+        ("rank", "uint32", 0),
+        ("rank", "uint64", 1),
+        ("rank", "int8", -128),
+        ("rank", "UInt16", 1),
+        ("rank", "float32", 0),
+        ("score", "int64", 2**60),
+        ("score", "uint64", 2**63),
+        ("score", "float32", 5),
+    ],
+)
+def test_numbers_of_any_type_order_lists(
+    column: str, kind: str, first: int, run: RunResult, data: Path, tmp_path: Path
+) -> None:
+    """Unsigned ones have no negatives, and float64 takes neighbours above 2^53 for equal."""
+    lists, path = lists_of(run), tmp_path / "lists.parquet"
+    places = [first + place if column == "rank" else first + 10 - place for place in range(10)]
+    numbers = pd.Series([places[rank - 1] for rank in lists.pop("rank")]).astype(kind)
+    write(lists.assign(**{column: numbers}).sample(frac=1, random_state=1), path)
+    record = score_lists(path, "Theirs", load_settings("BPR", str(data), overrides=OPTIONS), tmp_path)
+    assert values_of(record) == pytest.approx(values_of(run), abs=1e-12)
+    write(lists.assign(**{column: True}), path)
+    with pytest.raises(InputError, match="rank or score is missing or no number"):
+        score_lists(path, "Theirs", load_settings("BPR", str(data), overrides=OPTIONS), tmp_path)
+
+
+def test_quotation_marks_in_a_run_file_of_trec(run: RunResult, data: Path, tmp_path: Path) -> None:
+    """Fields have blanks between them, and no quoting."""
+    path = tmp_path / "lists.run"
+    write(lists_of(run), path)
+    path.write_text(path.read_text().replace(" me\n", ' "mine\n'))
+    record = score_lists(path, "Theirs", load_settings("BPR", str(data), overrides=OPTIONS), tmp_path)
+    assert values_of(record) == pytest.approx(values_of(run), abs=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"valid_metric": "Loss"}, {"metrics": ["Loss", "NDCG"], "topk": [5]}])
@@ -214,6 +253,20 @@ def test_diversity_of_finished_runs(run: RunResult, data: Path, tmp_path: Path, 
     assert main(command) == 0
     assert capsys.readouterr().out.count(expected) == 2
     assert (folder / "distances.parquet").is_file()
+
+
+def test_diversity_of_a_run_on_a_file(data: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file is, no record says."""
+    table = pd.read_csv(data / f"{data.name}.inter", sep="\t").rename(columns=lambda name: name.partition(":")[0][:4])
+    monkeypatch.chdir(tmp_path)
+    table.to_csv("log.csv", index=False)
+    columns = "user=user,item=item,time=time"
+    run_experiment("Pop", "log.csv", output=tmp_path, device="cpu", columns=columns, topk=[5])
+    command = ["table", str(tmp_path), "--metrics", "IntraListDiversity@5"]
+    assert main(command) == 2
+    assert "dataset/log: no such folder or file; expected the data of run" in (said := capsys.readouterr().err)
+    assert "--data-path tells where they are" in said
+    assert main([*command, "--data-path", "log.csv"]) == 0
 
 
 @pytest.mark.parametrize("options", [{"filter_seen": True}, {"tie_rule": "pessimistic"}])
@@ -359,6 +412,8 @@ def test_lists_have_no_model(run: RunResult, data: Path, tmp_path: Path) -> None
     record = score_lists(tmp_path / "lists.csv", "Mine", load_settings("Pop", str(data)), tmp_path)
     with pytest.raises(InputError, match="lists of another program, so there is no model"):
         load_run(record, "cpu", data.parent)
+    with pytest.raises(InputError, match="lists of another program, so there is no model"):
+        find_trained_groups(["Mine"], [tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -381,6 +436,8 @@ def test_lists_have_no_model(run: RunResult, data: Path, tmp_path: Path) -> None
         ("user,item,score,position\nu1,i1,2,1\nu1,i1,1,1\n", "twice in the list of 'u1'"),
         ("user,item,score,position\nu1,i1,2,1000\n", "no test query has a list"),
         ('user,item,rank\n"u1,i1,1\n', "expected lists as"),
+        ("user,item,rank\nu9,u1,i1,1\nu9,u2,i2,1\n", "expected lists as"),
+        ("user,item,rank\nu1,i1,1\nu9,u2,i2,1\n", "expected lists as"),
     ],
 )
 def test_bad_lists_are_one_message(text: str, named: str, data: Path, tmp_path: Path, capsys) -> None:

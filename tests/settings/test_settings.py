@@ -329,6 +329,14 @@ def test_eval_args_beside_another_split_are_not_read_and_it_is_said(eval_args: s
     assert settings.values["valid_ratio"] == settings.values["test_ratio"] == 0.1
 
 
+def test_a_data_set_without_a_name_is_a_fault() -> None:
+    """As of a variable that is not set; it is not the default's data."""
+    with pytest.raises(InputError, match="dataset is ''; expected a name"):
+        load_settings("GRU4RecMoS", "")
+    with pytest.raises(InputError, match="dataset is ''; expected a name"):
+        load_settings("GRU4RecMoS", config_files=[{"dataset": ""}])
+
+
 @pytest.mark.parametrize(("value", "seen"), [("True", False), ("False", True), ("None", "auto")])
 def test_repeatable_is_filter_seen(value: str, seen: bool | str) -> None:
     assert values(f"--repeatable={value}")["filter_seen"] == seen
