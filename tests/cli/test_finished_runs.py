@@ -349,7 +349,7 @@ def test_one_run_is_wanted(command: list[str], call: Call, make: Maker) -> None:
         make(SOFTMAX, width)
     _, _, error = call(name, SOFTMAX, *options)
     assert f"{SOFTMAX}: runs of 2 configurations; choose one by its settings as below\n" in error
-    make(SOFTMAX, 32, held_out="test_only")  # which the others' records do not name
+    make(SOFTMAX, 8, held_out="test_only")  # which the others' records do not name
     listed = re.findall(rf"^  ({SOFTMAX}:\S+)", call(name, SOFTMAX, *options)[2], re.MULTILINE)
     assert len(listed) == 3
     for choice in listed:
