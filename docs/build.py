@@ -37,7 +37,7 @@ epoch is the model. Other batches, rates, or sparser data want other `epochs`. {
 
 SASRec's encoder has dropouts of 0.2, where RecBole has a half. That costs much on dense data such as MovieLens, and
 gains nothing in ten epochs of Amazon Beauty ([experiments.md](experiments.md)). On MovieLens-1M `SASRecSoftmax` had
-`learning_rate: 0.003`, and `GRU4RecMoS` validated higher with `mos_activation: identity` (one seed with tanh, two
+`learning_rate: 0.003`, and `GRU4RecMoS` validated higher with `mos_activation: identity` (one seed with tanh, five
 without).
 
 {recipe}
