@@ -1,17 +1,23 @@
 """Files that users have: features of items and users, lines that are broken, other formats, no times."""
 
+import csv
 import gzip
+import io
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mos_recbole.cli import main
 from mos_recbole.data import SequenceDataset
+from mos_recbole.data.reading import LogFile, read_log
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.experiment.identity import protocol_hash
@@ -418,6 +424,37 @@ def test_a_bad_line_among_values_of_several_lines(tmp_path: Path, caplog: pytest
         caplog.clear()
         assert len(load(path, skip_bad_lines=True).sequences.items) == 60, bad
         assert caplog.messages == [f"{path}: bad lines left out: {n_lines} (skip_bad_lines)"]
+
+
+VALUES = st.sampled_from(["a", "7", '"', 'x"y', "l\nm", "c,d", " q", "\n\n", ""])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=30),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    damage=st.none() | st.tuples(st.integers(0, 200), st.sampled_from(['"', ",", "\n", "\r", '""', "x"])),
+)
+def test_values_are_those_that_were_written(
+    rows: list[tuple[str, str, str]], quoting: int, end: str, damage: tuple[int, str] | None, tmp_path_factory: Any
+) -> None:
+    """Whatever the blocks are cut at; and of a damaged file, what is left without bad lines can be read."""
+    path = tmp_path_factory.mktemp("csv") / "log.csv"
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=quoting, lineterminator=end)
+    writer.writerows([("user_id", "item_id", "note"), ("u", "i", "n"), *rows])
+    content = text.getvalue()
+    if damage is not None:
+        place = max(len("user_id,item_id,note\r\n") + 6, min(damage[0], len(content)))
+        content = content[:place] + damage[1] + content[place:]
+    path.write_text(content, newline="")
+    file = LogFile(path, dict.fromkeys(("user_id", "item_id", "note"), "token"), ",", "utf-8", quoting=True)
+    with mock.patch("mos_recbole.data.reading.batches._BLOCK_BYTES", 200):
+        log = read_log(file, list(file.columns), None, skip_bad_lines=damage is not None)
+    if damage is None:
+        names = [np.array([*column.names.to_pylist(), ""])[column.codes].tolist() for column in log.tokens.values()]
+        assert list(zip(*names, strict=True)) == [("u", "i", "n"), *(row for row in rows if any(row))]
 
 
 @pytest.mark.parametrize("value", ['"x\n', '"x'])

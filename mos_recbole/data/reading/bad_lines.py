@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import Literal, TypeAlias, TypeVar
 
 from mos_recbole.data.reading.atomic import LogFile
@@ -30,19 +29,23 @@ def read_lines(
     Raises:
         InputError: what `read` raises, where lines are not to be left out.
     """
-    try:
-        return read(file), 0
-    except BadLine as error:
-        if not file.separator:
-            raise
-        if not skip:
-            raise InputError(f"{error}; or leave such lines out with --skip_bad_lines=True") from error
-    # Line by line, which is slow, but only where there is such a line.
     places = [(list(file.columns).index(name), kind) for name, kind in checks.items()]
-    seen: set[str] = set()
-    bad = (lines for lines, fields in file.rows() if not _is_good(fields, places, seen, inner))
-    skipped = frozenset(chain.from_iterable(bad))
-    return read(replace(file, skipped=skipped)), len(skipped)
+    while True:
+        try:
+            return read(file), len(file.skipped)
+        except BadLine as error:
+            if not file.separator:
+                raise
+            if not skip:
+                raise InputError(f"{error}; or leave such lines out with --skip_bad_lines=True") from error
+            # Line by line, which is slow, but only where there is such a line. Again where rows share lines, which end
+            # by carriage returns alone: with a bad row, part of a good one goes.
+            seen: set[str] = set()
+            bad = (lines for lines, fields in file.rows() if not _is_good(fields, places, seen, inner))
+            skipped = file.skipped.union(*bad)
+            if skipped == file.skipped:
+                raise
+            file = replace(file, skipped=skipped)
 
 
 def _is_good(fields: list[str] | BadLine, places: list[tuple[int, Read]], seen: set[str], inner: str) -> bool:
