@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mos_recbole.cli import main
 from mos_recbole.data import SequenceDataset
 from mos_recbole.data.reading import LogFile, read_log
+from mos_recbole.data.reading.rows import quoted_rows
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
 from mos_recbole.experiment.identity import protocol_hash
@@ -426,6 +427,34 @@ def test_a_bad_line_among_values_of_several_lines(tmp_path: Path, caplog: pytest
         assert caplog.messages == [f"{path}: bad lines left out: {n_lines} (skip_bad_lines)"]
 
 
+def test_the_rows_of_a_file_with_quotation_marks() -> None:
+    """Each with its lines. A mark that nothing closes is a fault of its own line, and takes no row below with it."""
+    text = 'a,"b\nc"\n\nd,"e\nf,g\nh,"i"\nj,"k"l\nm,n\r\no,"p\n'
+    lines = enumerate(text.encode().splitlines(keepends=True), start=2)
+    rows = list(quoted_rows(Path("x.csv"), lines, ",", "utf-8"))
+    assert [list(numbers) for numbers, _ in rows] == [[2, 3], [5], [6], [7], [8], [9], [10]]
+    fields = [row if isinstance(row, list) else str(row).partition(";")[0] for _, row in rows]
+    assert fields == [
+        ["a", "b\nc"],
+        "x.csv, line 5: ',' expected after '\"'",
+        ["f", "g"],
+        ["h", "i"],
+        "x.csv, line 8: ',' expected after '\"'",
+        ["m", "n"],
+        "x.csv, line 10: unexpected end of data",
+    ]
+
+
+def test_a_good_and_a_bad_row_that_share_a_line(tmp_path: Path) -> None:
+    """Carriage returns alone end rows too: with the bad row, part of the good one goes, and is bad then."""
+    path = tmp_path / "log.csv"
+    columns = dict.fromkeys(("user_id", "item_id", "note"), "token")
+    path.write_text('user_id,item_id,note\nu,i,"1\n2"\nu,j,"3\n4"\ru,j\nu,k,5\n', newline="")
+    log = read_log(LogFile(path, columns, ",", "utf-8", quoting=True), list(columns), None, skip_bad_lines=True)
+    assert log.tokens["note"].names.to_pylist() == ["1\n2", "5"]
+    assert log.skipped_lines == 2
+
+
 VALUES = st.sampled_from(["a", "7", '"', 'x"y', "l\nm", "c,d", " q", "\n\n", ""])
 
 
@@ -475,6 +504,7 @@ def test_quotation_marks_that_nothing_closes(value: str, tmp_path: Path, caplog:
         ('user_id,item_id,timestamp,"a, b"', None),
         ('"user_id","item_id", "timestamp",c: d', None),
         ("user_id:token,item_id:token,timestamp:float,c:token_seq", None),
+        ("user_id,timestamp: read,item_id,timestamp", None),
         ('user_id,item_id,timestamp,"a', "line 1: unexpected end of data; expected a header in one line"),
         ("user_id;item_id;timestamp;a", "fields are not separated by ',': --field_separator says by what"),
         ("user,item_id,timestamp,a", "no column 'user_id' for the user; found user, item_id, timestamp, a; --columns"),
@@ -482,7 +512,7 @@ def test_quotation_marks_that_nothing_closes(value: str, tmp_path: Path, caplog:
 )
 def test_headers_of_files_with_commas(header: str, found: str | None, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    rows = [f"u{row % 5},i{row % 11},{row},x\n" for row in range(60)]
+    rows = [f"u{row % 5},i{row % 11},{row},{row}\n" for row in range(60)]
     path.write_text("".join([f"{header}\n", *rows]))
     if found is None:
         assert len(load(path).sequences.items) == 60
@@ -491,14 +521,14 @@ def test_headers_of_files_with_commas(header: str, found: str | None, tmp_path: 
             load(path)
 
 
-@pytest.mark.parametrize("place", ["item_id", "user_id", "feature"])
+@pytest.mark.parametrize("place", ["item_id", "user_id", "described", "feature"])
 def test_names_with_nul_bytes_are_faults(place: str, tmp_path: Path) -> None:
     """As in a file that was not written to its end. NumPy would take them for the name before the NUL."""
     folder = write(tmp_path, ITEMS)
     inter, item = folder / "toy.inter", folder / "toy.item"
-    path = item if place == "feature" else inter
+    path = item if place in ("described", "feature") else inter
     lines = path.read_text().splitlines()
-    number = {"item_id": 1, "user_id": 0, "feature": 1}[place]
+    number = {"item_id": 1, "user_id": 0, "described": 0, "feature": 1}[place]
     fields = lines[4].split("\t")
     fields[number] += "\0\0"
     path.write_text("\n".join([*lines[:4], "\t".join(fields), *lines[5:], ""]))
