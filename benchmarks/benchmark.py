@@ -105,7 +105,11 @@ def keep_chosen(results: Path, kept: Path) -> list[str]:
         for model, group in section.best.items():
             rivals = [run for run in there if (run.model, run.protocol_hash) == (model, group.runs[0].protocol_hash)]
             if model in searching:
-                left_out.append(f"{results}: the search of {model} has not ended, so that none of its runs is kept")
+                left_out.append(
+                    f"{results}: the search of {model} has not ended, so that none of its runs is kept: "
+                    f"{len(searching[model])} trials are to be done. The same command goes on; of trials that it does "
+                    f"not plan any more, remove the files, such as {searching[model][0]}"
+                )
                 continue
             if reason := _reason_to_stay(group, rivals):
                 left_out.append(
@@ -126,10 +130,14 @@ def keep_chosen(results: Path, kept: Path) -> list[str]:
     return left_out
 
 
-def _searching(results: Path) -> set[str]:
-    """Returns the models of which trials are still to be done."""
-    sweeps = [place for place in results_folders(results) if (place / SWEEP_FILE).exists()]
-    return {trial.model for sweep in sweeps for trial in read_trials(sweep) if trial.status(sweep) == "unfinished"}
+def _searching(results: Path) -> dict[str, list[Path]]:
+    """Returns the models of which trials are still to be done, with the files of these."""
+    found: dict[str, list[Path]] = {}
+    for sweep in (place for place in results_folders(results) if (place / SWEEP_FILE).exists()):
+        for trial in read_trials(sweep):
+            if trial.status(sweep) == "unfinished":
+                found.setdefault(trial.model, []).append(trial.path(sweep))
+    return found
 
 
 def _reason_to_stay(group: RunGroup, there: Sequence[RunResult]) -> str:
@@ -181,6 +189,10 @@ def main() -> int:
     doing.add_argument("--dry-run", action="store_true", help="print what would run and an estimate, and stop")
     doing.add_argument("--finished", action="store_true", help="train nothing: keep and show what has finished")
     options, passed = parser.parse_known_args()
+    choosing = {"--samples": options.samples, "--seeds": options.seeds, "--recbole": options.recbole}
+    choosing |= dict.fromkeys(passed, True)
+    if options.finished and (chosen := [name for name, value in choosing.items() if value]):
+        parser.error(f"--finished shows what there is; {chosen[0]} is for searches")
     if unknown := [argument for argument in passed if not argument.startswith("--") or "=" not in argument]:
         parser.error(f"argument {unknown[0]!r} not understood; settings are given as --key=value")
     work, output = options.work.resolve(), options.output.resolve()

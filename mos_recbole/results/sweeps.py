@@ -102,10 +102,14 @@ class Trial(Document):
         row = None if log is None else best_row(log, metric, mode)
         return None if row is None else float(row[metric])
 
+    def path(self, sweep: Path) -> Path:
+        """Returns its own file."""
+        return sweep / TRIALS_FOLDER / f"{self.run_id}.json"
+
     def write(self, sweep: Path) -> None:
         """Writes the trial's file into its sweep's folder."""
         (sweep / TRIALS_FOLDER).mkdir(exist_ok=True)
-        write_document(sweep / TRIALS_FOLDER / f"{self.run_id}.json", self)
+        write_document(self.path(sweep), self)
 
 
 def best_row(log: "pd.DataFrame", metric: str, mode: Literal["max", "min"]) -> "pd.Series | None":

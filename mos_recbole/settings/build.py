@@ -340,18 +340,28 @@ def known_settings(model: str, dataset: str) -> set[str]:
     return set(RecBoleConfig.defaults(_recommender(model), Path(dataset).name))
 
 
+# What models that are only counted or solved for have no use for: two values of it would be the same run twice.
+_OF_TRAINING = {
+    *("learner", "learning_rate", "lr_schedule", "warmup", "weight_decay", "clip_grad_norm", "enable_amp"),
+    *("train_batch_size", "epochs", "eval_step", "stopping_step", "chosen_epoch"),
+}
+
+
 def accepted_settings(model: str, dataset: str, given: Collection[str] = ()) -> set[str]:
     """Returns the keys by which a model's settings can be given.
 
     Beside their own these are RecBole's older ones, and the width by the name that other models have for it, where it
-    is not among the `given` keys by its own.
+    is not among the `given` keys by its own. Models that are not trained by steps have none of those of training.
 
     Raises:
         InputError: as `known_settings`.
     """
     known = known_settings(model, dataset)
-    if issubclass(_recommender(model), EncoderHeadRecommender):
+    model_class = _recommender(model)
+    if issubclass(model_class, EncoderHeadRecommender):
         known -= WITHOUT_PLACE
+    if getattr(model_class, "type", None) == ModelType.TRADITIONAL:
+        known -= _OF_TRAINING
     widths = {other for other, own in (WIDTHS, WIDTHS[::-1]) if own in known and own not in given}
     return known | widths | {key for one in TRANSLATIONS if one.target in known for key in one.keys}
 

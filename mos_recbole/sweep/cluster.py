@@ -5,9 +5,12 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -130,19 +133,31 @@ def cluster(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
             own["_temp_dir"] = folder
         else:
             own = {"runtime_env": {"env_vars": {key: os.environ[key] for key in _FOR_WORKERS}}}
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main:
+            stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _interrupt))
         try:
             if address is not None:
                 _require_answer(address)
             # Without "local", Ray would join a cluster that RAY_ADDRESS names.
             with ProgressBar("joining Ray" if address else "starting Ray"):
                 ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        except SystemExit as error:  # Ray's answer to a SIGTERM while it starts
+            raise KeyboardInterrupt from error
         except Exception as error:  # a bare one where Ray took too long to start, on a busy machine
             raise InputError(f"Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
         stack.callback(ray.shutdown)
+        if is_main:
+            signal.signal(signal.SIGTERM, _interrupt)  # Ray has set its own
         nodes = ray.nodes()
         if address is None and any(node["NodeManagerAddress"] != _LOOPBACK for node in nodes):
             raise InputError("Ray was imported too early to keep it on loopback; expected a process of its own")
         yield [node["Resources"] for node in nodes if node["Alive"]]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ends the process as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _require_answer(address: str) -> None:

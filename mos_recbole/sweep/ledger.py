@@ -14,7 +14,6 @@ from mos_recbole.results import (
     RECORD_FILE,
     RUNS_FOLDER,
     SWEEP_FILE,
-    TRIALS_FOLDER,
     SweepPlan,
     Trial,
     TrialStatus,
@@ -164,7 +163,7 @@ class Ledger:
         trial.write(self.folder)
         for other in self._left_alone:
             if other.seed == trial.seed and configuration_key(other) == configuration_key(trial):
-                (self.folder / TRIALS_FOLDER / f"{other.run_id}.json").unlink(missing_ok=True)
+                other.path(self.folder).unlink(missing_ok=True)
 
     def fetch(self, run: str) -> None:
         """Copies the files of a run, without its checkpoints, from the storage, if there is one."""

@@ -44,8 +44,10 @@ def describe(planned: PlannedTrial) -> dict[str, Any]:
         "model": trial.model,
         "dataset": trial.dataset,
         "seed": trial.seed,
-        **trial.parameters,
+        "parameters": trial.parameters,  # by themselves, since a plugin's may have any name
         "settings": planned.settings.values,
+        "unknown": planned.settings.unknown,
+        "asked_metrics": planned.settings.asked_metrics,
     }
 
 
@@ -96,7 +98,16 @@ def run_trial(
     torch.set_num_threads(threads)
     for plugin in plugins:
         load_plugin(Path(plugin))
-    runs = {one["run"]: Settings(resolve_model(one["model"]), one["dataset"], one["settings"]) for one in members}
+    runs = {
+        one["run"]: Settings(
+            resolve_model(one["model"]),
+            one["dataset"],
+            one["settings"],
+            unknown=one["unknown"],
+            asked_metrics=tuple(one["asked_metrics"]),
+        )
+        for one in members
+    }
     fingerprint = data_facts(next(iter(runs.values()))).fingerprint  # trials that are trained as one have the same data
     for planned, settings in runs.items():
         name = run_name(settings, fingerprint, torch.device(device).type)

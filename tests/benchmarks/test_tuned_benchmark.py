@@ -117,6 +117,15 @@ def test_protocols_are_those_of_published_figures(dataset: str) -> None:
     )
 
 
+@pytest.mark.parametrize("argument", ["--samples=3", "--seeds=1", "--recbole", "--model=Pop", "--epochs=1"])
+def test_what_is_for_searches_is_refused_where_none_is_made(
+    argument: str, call: Callable[..., tuple[int, Commands]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        call("out", "--finished", argument)
+    assert "--finished shows what there is; --" in capsys.readouterr().err
+
+
 def test_every_step_is_a_command(call: Callable[..., tuple[int, Commands]], capsys: pytest.CaptureFixture[str]) -> None:
     """Of the data sets that are there; sweeps with the protocol and the budget, reports with published figures."""
     status, commands = call("out", "--recbole", "--samples", "3", "--seeds", "1", "2", "--epochs=1", "--dry-run")
@@ -266,9 +275,11 @@ def test_an_unfinished_search_has_not_chosen(benchmark: ModuleType, tmp_path: Pa
     other.write(make.folder)
     assert len(benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept")) == 2
     assert not (tmp_path / "kept").exists()
-    (make.folder / "trials" / f"{other.run_id}.json").unlink()
+    other.path(make.folder).unlink()
     (line,) = benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept")
-    assert line == f"{tmp_path / 'search'}: the search of {MOS} has not ended, so that none of its runs is kept"
+    assert line.startswith(f"{tmp_path / 'search'}: the search of {MOS} has not ended, so that none of its runs is ")
+    assert "1 trials are to be done" in line
+    assert line.endswith(f"remove the files, such as {trial.path(make.folder)}")
     assert {run.model for run in find_records(tmp_path / "kept")} == {SOFTMAX}
     trial.model_copy(update={"ended": "failed"}).write(make.folder)
     assert benchmark.keep_chosen(tmp_path / "search", tmp_path / "kept") == []

@@ -1,9 +1,14 @@
 """The driver without Ray: restarts, refusals, small spaces."""
 
 import contextlib
+import os
+import signal
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +20,11 @@ from mos_recbole.experiment import run_experiment
 from mos_recbole.report import write_sweep_report
 from mos_recbole.results import Trial
 from mos_recbole.sweep import ClusterOptions, Planner, driver
+from mos_recbole.sweep.cluster import cluster
 from mos_recbole.sweep.driver import run_sweep
 from mos_recbole.sweep.ledger import Ledger
 from mos_recbole.sweep.storage import Storage
-from mos_recbole.sweep.trial import describe, run_trial
+from mos_recbole.sweep.trial import describe, describe_group, run_trial, runs_of
 from tests.sweeps import MakePlanner, names_in, refused
 
 
@@ -103,6 +109,52 @@ def test_winners_get_all_further_seeds(planner: MakePlanner, tmp_path: Path, mon
         (number, seed, winner.parameters) for number, seed in ((3, 2), (4, 3))
     ]
     assert len({winner.run, *(one.run for one in found)}) == 3
+
+
+@pytest.mark.parametrize("key", ["members", "run", "model", "settings", "parameters"])
+def test_parameters_may_have_any_name(key: str, planner: MakePlanner) -> None:
+    """A plugin names its settings; the trial's own keys are beside them."""
+    (planned,) = planner({"learning_rate": {"grid": [0.01]}}, models=["GRU4RecSoftmax"]).trials()
+    named = replace(planned, trial=planned.trial.model_copy(update={"parameters": {key: 2}}))
+    trial = SimpleNamespace(config={"trial": describe_group([named])})
+    assert runs_of(trial) == [planned.trial.run]
+    assert trial.config["trial"]["model"] == "GRU4RecSoftmax"
+
+
+class FakeRay:
+    """Ray that starts nothing; it sets a handler of its own for SIGTERM, as Ray does.
+
+    Attributes:
+        early: whether the signal comes while Ray starts.
+    """
+
+    def __init__(self, early: bool) -> None:
+        self.early, self.shut_down = early, False
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, *arguments: object, **options: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+        if self.early:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeManagerAddress": "127.0.0.1", "Resources": {"CPU": 1.0}, "Alive": True}]
+
+    def shutdown(self) -> None:
+        self.shut_down = True
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_sigterm_while_ray_starts_and_before_it_runs_trials(early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an interruption as any other, and no defect; afterwards it is what it was before."""
+    fake, before = FakeRay(early), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(KeyboardInterrupt), cluster(ClusterOptions()):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert fake.shut_down is not early
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_worker_of_other_code_or_data_is_refused(planner: MakePlanner, tmp_path: Path) -> None:

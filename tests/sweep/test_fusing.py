@@ -160,6 +160,16 @@ def worker(planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return make
 
 
+def test_records_of_trials_have_what_was_asked_for(worker, tmp_path: Path) -> None:
+    """As those of `run`: metrics by which tables are made, and keys that nothing here knows."""
+    (tmp_path / "note.yaml").write_text("topk: [1, 5]\nmetrics: [Recall, MRR]\nmy_note: 7\n")
+    one = worker(space=RATES, seeds=[1], config=[str(tmp_path / "note.yaml")])
+    one.attempt()
+    for record in find_records(one.ledger.folder):
+        assert record.asked_metrics == ["Recall@1", "Recall@5", "MRR@1", "MRR@5"]
+        assert record.unknown_settings == {"my_note": 7}
+
+
 def test_a_worker_reports_on_every_trial_and_validation_only(worker, tmp_path: Path, capsys) -> None:
     one = worker(space=RATES, seeds=[1])
     with log_on_stderr(logging.INFO):

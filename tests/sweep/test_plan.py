@@ -61,10 +61,6 @@ BAD_PLANS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"space": {"eval_batch_size": {"grid": [64, 128]}}},
         ["space: eval_batch_size cannot change the results of GRU4RecSoftmax"],
     ),
-    "no effect on one model": (
-        {"models": ["GRU4RecSoftmax", "Pop"], "space": {"epochs": {"grid": [1, 2]}}},
-        ["space: epochs cannot change the results of Pop"],
-    ),
     "another name": ({"space": {"lr": {"grid": [0.1, 0.2]}}}, ["space.lr: no model", "did you mean learning_rate?"]),
     "asha with pretraining": (
         {"models": ["S3Rec"], "space": {"learning_rate": {"grid": [0.1]}}, "stopping": {"scheduler": "asha"}},
@@ -215,7 +211,7 @@ def test_defaults_come_first(planner: MakePlanner) -> None:
     own: dict[str, dict[str, Any]] = {
         "GRU4RecMoS": {"learning_rate": 0.0075, "embedding_size": 64},
         "SASRecSoftmax": {"learning_rate": 0.005, "attn_dropout_prob": 0.2, "hidden_dropout_prob": 0.25},
-        "Pop": {"learning_rate": 0.001},
+        "Pop": {},
     }
     for model in models:
         found, plain = (
@@ -263,6 +259,16 @@ def test_trials_that_no_table_could_tell_apart_are_refused(planner: MakePlanner)
     assert "have the same parameters, {'embedding_size': 4}, and differ in embedding_size (4, 8)" in refused(
         lambda: made.check_together([first, twin])
     )
+
+
+def test_rates_are_no_parameter_of_models_that_are_solved_for(planner: MakePlanner) -> None:
+    """Two values would be one run twice."""
+    rates = {"learning_rate": {"grid": [0.01, 0.03]}, "epochs": {"grid": [1, 2]}}
+    trials = planner(rates, models=["GRU4RecSoftmax", "Pop", "EASE"]).trials()
+    assert [trial.trial.parameters for trial in trials if trial.trial.model != "GRU4RecSoftmax"] == [{}, {}]
+    assert len(trials) == 6
+    refusal = refused(lambda: planner(rates, models=["Pop"]).trials())
+    assert "learning_rate" in refusal
 
 
 def test_negatives_are_no_parameter_of_models_without(planner: MakePlanner) -> None:
