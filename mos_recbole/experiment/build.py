@@ -65,7 +65,7 @@ def faults_of_others(model_class: type, done: Literal["built", "trained", "used"
             raise
         raise InputError(f"{name}: {error}") from error
     except BaseException as error:  # a plugin may raise anything
-        if place := _place_in_plugin(model_class, error):
+        if place := _place_in_plugin(model_class, error, built=done == "built"):
             raise InputError(f"{name}: {place}: {told(error)}") from error
         takes_none = _refuses_settings(error) if done == "built" else _fails_in_recbole(model_class, error)
         if takes_none:
@@ -78,7 +78,7 @@ def count_trainable(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _place_in_plugin(model_class: type, error: BaseException) -> str | None:
+def _place_in_plugin(model_class: type, error: BaseException, *, built: bool) -> str | None:
     """Returns the file and line of a plugin where an error arose, or the file where no line of it was reached.
 
     None where the model is made of no plugin, or the error did not come through the plugin's code or its classes.
@@ -92,7 +92,8 @@ def _place_in_plugin(model_class: type, error: BaseException) -> str | None:
     # A class without one of its methods, or with other arguments, fails before any line of the plugin runs; what has
     # another shape than it should, after them.
     is_its = isinstance(error, (*_REFUSALS, *_OTHERS)) and not _is_outer(error)
-    return str(origins[0][0]) if origins and is_its and not _refuses_settings(error) else None
+    # A layer of PyTorch's that refuses a value as it is made has its own message.
+    return str(origins[0][0]) if origins and is_its and not (built and _refuses_settings(error)) else None
 
 
 def _is_outer(error: BaseException) -> bool:

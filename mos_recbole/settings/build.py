@@ -30,7 +30,7 @@ from mos_recbole.settings.checks import (
 from mos_recbole.settings.fields import own_settings, setting_types
 from mos_recbole.settings.recbole_config import RECBOLE_DATA_PATH, RecBoleConfig
 from mos_recbole.settings.sources import Files, Findings, Given, Overrides, given_settings, read_given
-from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated
+from mos_recbole.settings.translate import TRANSLATIONS, WITHOUT_EFFECT, take_translated, translated_keys
 
 # Settings that cannot change what a run learns, and so are no part of its identity. Metrics follow from the outcomes.
 NOT_IDENTITY = (WITHOUT_EFFECT - {"valid_metric_bigger", "threshold"}) | {
@@ -207,6 +207,7 @@ def load_settings(
     values = RecBoleConfig.defaults(model_class, dataset) | ({} if data_path is None else {"data_path": data_path})
     if issubclass(model_class, EncoderHeadRecommender):
         common = {*RecBoleConfig.defaults(GeneralRecommender, dataset), *(one.key for one in SHARED_SETTINGS)}
+        common |= translated_keys()
         found.faults += declaration_faults(model_class, common)
     take_translated(given, found)
     take_width(given, values, name, found)

@@ -29,6 +29,15 @@ _FIXED = {
 _TRANSFORMS = ("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
 # RecBole's keys that our models pass over.
 WITHOUT_PLACE = frozenset({"loss_type", "train_neg_sample_args", "transform"})
+# Options of `run` and `sweep`.
+_OPTIONS = {
+    *("model", "head", "match_parameters", "plugin", "dataset", "seeds", "config", "output", "resume", "device"),
+    *("processes", "energy", "dry_run", "strict", "quiet", "help", "address", "cpus_per_trial", "gpus_per_trial"),
+    *("dashboard", "from_recbole", "fuse", "max_concurrent", "mlflow", "wandb", "name", "retry_failed", "samples"),
+    "storage",
+}
+NO_SETTINGS = WITHOUT_PLACE | _OPTIONS | _FIXED.keys()
+"""What no plugin may call a setting, since it would not get its value."""
 _MOST = 2**31 - 1  # what tensors can be indexed by
 _FINITE = Annotated[float, pydantic.Field(ge=-3e38, le=3e38)]
 WIDTHS = ("embedding_size", "hidden_size")
@@ -190,7 +199,9 @@ def declaration_faults(model_class: type[EncoderHeadRecommender], common: Collec
             key, rival = setting.key, rivals.get(setting.key)
             differs = rival is not None and (rival.type, rival.default) != (setting.type, setting.default)
             where = None
-            if key in common:
+            if key in NO_SETTINGS or key.startswith("wandb_"):
+                where = "which means something else on the command line or in RecBole's files"
+            elif key in common:
                 where = "which all models have"
             elif differs or (spec is head and rival is None and key in of_recbole):
                 where = f"which {other.name} has with another meaning or default"

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from recbole.data.dataloader import UserDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.utils import get_dataloader
 from recbole.sampler import RepeatableSampler, Sampler
@@ -238,10 +239,11 @@ class RecBoleLoader:
     """
 
     def __init__(self, config: Any, dataset: SequenceDataset, device: torch.device) -> None:
-        arguments, sampler = config["train_neg_sample_args"], None
-        if arguments["distribution"] != "none":
+        arguments, sampler, loader = config["train_neg_sample_args"], None, get_dataloader(config, "train")
+        # Models of whole users draw no negatives, so that a user may have all items.
+        if arguments["distribution"] != "none" and loader is not UserDataLoader:
             sampler = Sampler(["train"], [dataset], arguments["distribution"], arguments["alpha"]).set_phase("train")
-        self.loader = get_dataloader(config, "train")(config, dataset, sampler, shuffle=config["shuffle"])
+        self.loader = loader(config, dataset, sampler, shuffle=config["shuffle"])
         self.seed, self.device = config["seed"], device
         self.n_targets = self.loader.sample_size
         # Rows a target: with negatives beside it, more than one.

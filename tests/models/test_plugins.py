@@ -12,13 +12,24 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from recbole.model.abstract_recommender import GeneralRecommender
 from torch.nn import functional
 
 from mos_recbole import cli
 from mos_recbole.errors import InputError
 from mos_recbole.experiment import load_settings
-from mos_recbole.models import ENCODERS, HEADS, load_plugin, model_name, own_model_names, resolve_model
+from mos_recbole.models import (
+    ENCODERS,
+    HEADS,
+    SHARED_SETTINGS,
+    load_plugin,
+    model_name,
+    own_model_names,
+    resolve_model,
+)
 from mos_recbole.results import RECORD_FILE, find_records
+from mos_recbole.settings import RecBoleConfig
+from mos_recbole.settings.checks import NO_SETTINGS
 
 DOC = Path(__file__).parents[2] / "docs" / "plugins.md"
 SMALL = ["--embedding_size=8", "--epochs=2", "--MAX_ITEM_LIST_LENGTH=10"]
@@ -218,6 +229,7 @@ GOOD = {
     "n_components": "n_components = 2",
     "forward": "def forward(self, items):\n        return self.item_embedding(items).cumsum(1)",
     "table": "nn.Embedding(n_items, width)",
+    "width": "self.width",
 }
 CHECKED = """
 import torch
@@ -236,7 +248,7 @@ class Own(MixtureHead):
 class Sum(CausalEncoder):
     def __init__(self, n_items, width):
         super().__init__()
-        self.width, self.item_embedding = width, {table}
+        {width}, self.item_embedding = width, {table}
     {forward}
 
 register_head(HeadSpec("own", "Own", Own))
@@ -300,6 +312,31 @@ WRONG = {
         r"encoder Sum: item_embedding is 3 x 4; expected at least \d+ rows",
     ),
     "no table": ({"table": "None"}, r"encoder Sum: it has no item_embedding"),
+    "no width": ({"width": "self.w"}, "encoder Sum: it has no width"),
+    "later items, in tiny states": (
+        {
+            "table": "nn.Embedding(n_items, width, _weight=torch.randn(n_items, width) * 1e-4)",
+            "forward": GOOD["forward"].replace("cumsum(1)", "mean(1, keepdim=True) + self.item_embedding(items)"),
+        },
+        "encoder Sum: its states change with later items",
+    ),
+    "later items, in training": (
+        {"forward": GOOD["forward"] + " + self.training * self.item_embedding(items).mean(1, keepdim=True)"},
+        "encoder Sum: while it is trained, its states change with later items",
+    ),
+    "infinite in training": (
+        {"forward": GOOD["forward"] + " / (not self.training)"},
+        "encoder Sum: forward gives states that are not finite while it is trained",
+    ),
+    "dropout": (
+        {
+            "forward": "def forward(self, items):\n        found = self.item_embedding(items).cumsum(1)\n"
+            "        return nn.functional.dropout(found, 0.5, self.training)"
+        },
+        None,
+    ),
+    "double": ({"forward": GOOD["forward"] + ".double()"}, "encoder Sum: forward gives states of torch.float64"),
+    "half": ({"forward": GOOD["forward"] + ".bfloat16()"}, "encoder Sum: forward gives states of torch.bfloat16"),
 }
 
 
@@ -321,6 +358,36 @@ def test_what_would_train_on_wrong_numbers_is_refused(
     assert re.search(rf"own\.py: .*{message}", error), error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob(RECORD_FILE))
+
+
+SHORT = """
+import torch
+from torch import nn
+from mos_recbole.models import EncoderSpec, QueryEncoder, register_encoder
+from mos_recbole.specs import Positive, Setting
+
+class Spread(QueryEncoder):
+    def __init__(self, n_items, width):
+        super().__init__()
+        self.width, self.item_embedding = width, nn.Embedding(n_items, width)
+
+    def forward(self, items, length, user):
+        spread = (length - 1).sqrt()[:, None]  # of no spread, where there is one item
+        return self.item_embedding(items).sum(1) / spread
+
+register_encoder(EncoderSpec("Spread", Spread, (Setting("size", Positive, 4, "Width.", "width"),), width="size"))
+"""
+
+
+def test_states_of_short_sequences_are_looked_at(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else training would fail as by too large a rate."""
+    path = tmp_path / "short.py"
+    path.write_text(SHORT, encoding="utf-8")
+    place = ["--plugin", str(path), "--dataset", str(data), "--output", str(tmp_path / "out"), "--epochs=1", "--quiet"]
+    assert cli.main(["run", "--model", "SpreadSoftmax", *place]) == 2
+    assert "encoder Spread: forward gives states that are not finite" in capsys.readouterr().err
 
 
 WRAPPED = """
@@ -379,7 +446,7 @@ def test_two_files_of_one_name_are_both_in_the_identity(
 DECLARED = """
 from mos_recbole.heads import MoSHead
 from mos_recbole.models import HeadSpec, register_head
-from mos_recbole.specs import Count, Positive, Probability, Setting
+from mos_recbole.specs import Count, Positive, Probability, Rate, Setting
 
 class Own(MoSHead):
     def __init__(self, n_items, width, *, item_bias=False, value):
@@ -395,6 +462,11 @@ register_head(HeadSpec("own", "Own", Own, (Setting({setting}, "A setting.", "val
         ("'epochs', Positive, 1", "own declares epochs, which all models have; expected another key: own_epochs"),
         ("'MAX_ITEM_LIST_LENGTH', Positive, 1", "own declares MAX_ITEM_LIST_LENGTH, which all models have"),
         ("'tie_weights', bool, True", "own declares tie_weights, which all models have"),
+        ("'offset', Rate, 2.0", "own declares offset, which all models have; expected another key: own_offset"),
+        ("'min_user_inter_num', Count, 0", "own declares min_user_inter_num, which all models have"),
+        ("'wandb_rate', Rate, 1.0", "own declares wandb_rate, which means something else"),
+        ("'energy', bool, True", "own declares energy, which means something else"),
+        ("'loss_type', str, 'CE'", "own declares loss_type, which means something else"),
         ("'dropout_prob', Probability, 0.0", "own declares dropout_prob, which GRU4Rec has with another meaning"),
         ("'mos_heads', float, 0.5", "own declares mos_heads, which other heads have with another type"),
         ("'own_value', Positive, -3", "own, default: own_value is -3; expected greater than or equal to 1"),
@@ -412,6 +484,17 @@ def test_a_setting_has_one_meaning(setting: str, message: str | None, tmp_path: 
         return
     with pytest.raises(InputError, match=rf"own\.py: {message}"):
         load_settings("GRU4RecOwn")
+
+
+def test_options_of_commands_are_no_settings() -> None:
+    """Else a plugin could declare what its users cannot set."""
+    (commands,) = (action for action in cli.make_parser()._actions if action.dest == "command")
+    for command in ("run", "sweep"):
+        actions = commands.choices[command]._actions
+        names = {option.removeprefix("--") for action in actions for option in action.option_strings}
+        options = {name.replace("-", "_") for name in names - {"-h", "key=value"}}
+        common = {*RecBoleConfig.defaults(GeneralRecommender, "ml-100k"), *(one.key for one in SHARED_SETTINGS)}
+        assert options <= NO_SETTINGS | common, options - NO_SETTINGS - common
 
 
 def test_no_two_settings_of_ours_have_one_key() -> None:

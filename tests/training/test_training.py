@@ -1053,6 +1053,9 @@ def test_a_user_with_all_items_is_an_input_error_where_negatives_are_sampled(tmp
     folder = write_data(tmp_path / "all", [[*range(8), 1, 2], *([user, user + 1, 3, 4] for user in range(4))])
     with pytest.raises(InputError, match="user_inter_num_interval"):
         run_experiment("BPR", str(folder), output=tmp_path / "results", device="cpu", epochs=1)
+    # Whole users are not told from negatives.
+    for model in ("MultiVAE", "CDAE", "ENMF", "DiffRec"):
+        run_experiment(model, str(folder), output=tmp_path / "results", device="cpu", epochs=1)
     record = run_experiment("ItemKNN", str(folder), output=tmp_path / "results", device="cpu", k=3)
     assert len(record.outcomes()) == 5
 
