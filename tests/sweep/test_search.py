@@ -27,13 +27,13 @@ class Search:
         self.handed_out: dict[str, dict[str, Any]] = {}
 
     def next(self) -> dict[str, Any] | None:
-        """Returns the next trial as a worker gets it; None where there are no more."""
+        """Returns the next trial as a worker gets it, its parameters beside the rest; None where there are no more."""
         trial_id = f"trial-{len(self.handed_out)}"
         suggested = self.search.suggest(trial_id)
         if suggested == Searcher.FINISHED:
             return None
-        self.handed_out[trial_id] = suggested["trial"]
-        return suggested["trial"]
+        self.handed_out[trial_id] = suggested["trial"] | suggested["trial"]["parameters"]
+        return self.handed_out[trial_id]
 
     def end(self, value: float | None) -> None:
         """Ends the latest trial with a best validation, or with an error."""
